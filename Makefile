@@ -1,0 +1,52 @@
+# make run, make test and make demo are all a newcomer needs; each makes the environment first.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: run test demo install install-dev migrate lint bench facecloud clean
+
+run: install
+	@$(BIN)/python -m service.first_run
+	@$(BIN)/flask database upgrade
+	@$(BIN)/gunicorn
+
+demo: install
+	@$(BIN)/python -m samples.demo
+
+test: install-dev
+	$(BIN)/pytest
+
+lint: install-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: install-dev
+	@for program in benchmarks/[a-z]*.py; do echo "== $$program"; $(BIN)/python $$program || exit 1; done
+
+facecloud: install
+	@$(BIN)/python -m service.faces.emulator
+
+migrate: install
+	@$(BIN)/flask database upgrade
+
+install: .venv/installed
+install-dev: .venv/installed-dev
+
+# uv does in seconds what pip does in half a minute; either will do.
+.venv/bin/python:
+	@if command -v uv >/dev/null; then UV_PYTHON_DOWNLOADS=never uv venv --quiet --seed --python $(PYTHON) .venv; \
+	else $(PYTHON) -m venv .venv; fi
+
+.venv/installed: requirements.txt | .venv/bin/python
+	@if command -v uv >/dev/null; then uv pip install --quiet --python .venv -r $<; \
+	else $(BIN)/pip install --quiet --disable-pip-version-check -r $<; fi
+	@touch $@
+
+.venv/installed-dev: requirements.txt requirements-dev.txt | .venv/bin/python
+	@if command -v uv >/dev/null; then uv pip install --quiet --python .venv -r requirements-dev.txt; \
+	else $(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt; fi
+	@touch .venv/installed $@
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

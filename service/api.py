@@ -1,0 +1,122 @@
+"""What the routes of every slice share: bodies and queries by pydantic, JSON answers, lists."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, TypeVar
+
+import orjson
+from flask import Response, current_app, request
+from itsdangerous import BadSignature, URLSafeSerializer
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from service.errors import Invalid, Malformed
+
+M = TypeVar("M", bound=BaseModel)
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Shape(BaseModel):
+    """The base of what comes in: unknown members are refused, and nothing is guessed from another type."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Page(Shape):
+    """The query of a list."""
+
+    limit: Annotated[int, Field(ge=1, le=100, description="How many items a page has.")] = 20
+    cursor: Annotated[str | None, Field(description="The `next` of the page before.")] = None
+
+
+@dataclass(frozen=True)
+class Described:
+    """What the OpenAPI document says of a view beside its docstring."""
+
+    answers: Mapping[int, type[BaseModel] | str]
+    problems: tuple[int, ...] = ()
+    body: type[BaseModel] | None = None
+    query: type[BaseModel] | None = None
+    content: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    conditional: bool = False
+    open: bool = False
+
+
+def describe(answers: Mapping[int, type[BaseModel] | str], *problems: int, **more: Any) -> Callable[[F], F]:
+    """Tell the OpenAPI document what a view takes and answers: a model, or a media type, a status."""
+
+    def mark(view: F) -> F:
+        view.described = Described(answers, problems, **more)  # type: ignore[attr-defined]
+        return view
+
+    return mark
+
+
+def body(model: type[M]) -> M:
+    """Return the request's JSON as the model; an empty body counts as `{}`. Raises Malformed and Invalid."""
+    text = request.get_data(cache=False) or b"{}"
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise Malformed(f"The body is not JSON: {error}.") from error
+    return _validated(lambda: model.model_validate_json(text, strict=True), "body", value)
+
+
+def query(model: type[M]) -> M:
+    """Return the query string as the model; raises Invalid."""
+    repeated = [name for name, values in request.args.lists() if len(values) > 1]
+    if repeated:
+        raise Invalid(f"The query has `{repeated[0]}` more than once.")
+    return _validated(lambda: model.model_validate(request.args.to_dict()), "query", None)
+
+
+def _validated(validate: Callable[[], M], part: str, value: Any) -> M:
+    if part == "body" and not isinstance(value, dict):
+        raise Invalid("The body must be a JSON object.", [{"detail": "must be an object", "pointer": "#"}])
+    try:
+        return validate()
+    except ValidationError as error:
+        errors = [
+            {"detail": _sentence(fault), "pointer": "#" + "".join(f"/{_escaped(step)}" for step in fault["loc"])}
+            for fault in error.errors(include_url=False, include_input=False)
+        ]
+        named = "; ".join(f"{fault['pointer'][2:] or part}: {fault['detail']}" for fault in errors[:5])
+        raise Invalid(f"The {part} is not as it should be. {named}.", errors) from error
+
+
+def _sentence(fault: Mapping[str, Any]) -> str:
+    return {"extra_forbidden": "is unknown here"}.get(fault["type"], str(fault["msg"]))
+
+
+def _escaped(step: object) -> str:
+    return str(step).replace("~", "~0").replace("/", "~1")[:200]
+
+
+def answer(value: Any, status: int = 200, **headers: str) -> Response:
+    """Return JSON. Keyword names are header names with `_` for `-`."""
+    response = Response(orjson.dumps(value), status, content_type="application/json")
+    for name, text in headers.items():
+        response.headers[name.replace("_", "-")] = text
+    return response
+
+
+def page_answer(items: list[dict[str, Any]], place: tuple[str, ...] | None) -> Response:
+    """Return a page of a list; `place` is where the next one begins."""
+    return answer({"items": items, "next": str(_signer().dumps(place)) if place else None})
+
+
+def place_of(cursor: str | None, parts: int) -> tuple[str, ...] | None:
+    """Return the place that a cursor stands for. Signed, so that what was not given out here is refused: Invalid."""
+    if cursor is None:
+        return None
+    try:
+        place = _signer().loads(cursor)
+    except BadSignature as error:
+        raise Invalid("This cursor is unknown: take the `next` of the page before.") from error
+    if len(place) != parts:
+        raise Invalid("This cursor belongs to another list.")
+    return tuple(place)
+
+
+def _signer() -> URLSafeSerializer:
+    return URLSafeSerializer(current_app.extensions["settings"].api_password, salt=f"cursor {request.endpoint}")

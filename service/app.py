@@ -1,0 +1,105 @@
+"""The composition root: makes the application, and chooses every implementation."""
+
+import math
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import sqlalchemy as sa
+from flask import Flask, Response
+
+from service import errors
+from service.cli import add_commands
+from service.config import Settings
+from service.db import Database
+from service.faces import operations
+from service.faces.detection import FaceDetection
+from service.faces.engines import Engine
+from service.faces.routes import faces
+from service.jobs.executors import Executor, Threads
+from service.media import Limits
+from service.storage import DiskStorage
+from service.web.routes import web
+
+MAX_JSON_BYTES = 1_000_000
+
+
+def create_app(settings: Settings) -> Flask:
+    """Make the application. It starts no thread and opens no connection: a fork may follow."""
+    app = Flask("service", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = MAX_JSON_BYTES
+    app.url_map.strict_slashes = True
+    database = Database(settings.database_url)
+    storage = DiskStorage(Path(settings.storage_url))
+    engine = make_engine(settings)
+    executor = Threads(
+        database, [FaceDetection(storage, engine)], workers=workers_of(settings), lease=settings.lease_seconds
+    )
+    app.extensions["settings"] = settings
+    app.extensions["executor"] = executor
+    app.extensions["engine"] = engine
+    app.extensions["faces"] = operations.Services(
+        database=database,
+        storage=storage,
+        executor=executor,
+        pool=ThreadPoolExecutor(max(2, os.cpu_count() or 1), thread_name_prefix="upload"),
+        limits=Limits(bytes=settings.max_image_bytes, pixels=settings.max_image_pixels),
+        images_per_task=settings.max_images_per_task,
+    )
+    app.extensions["database"] = database
+    app.extensions["storage"] = storage
+    app.extensions["readiness"] = _readiness(database, storage, executor)
+    errors.install(app)
+    app.register_blueprint(faces)
+    app.register_blueprint(web)
+    app.after_request(_harden)
+    add_commands(app)
+    return app
+
+
+def _harden(response: Response) -> Response:
+    """Let no browser guess a type other than the one that was sent."""
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    return response
+
+
+def make_engine(settings: Settings) -> Engine:
+    """Make the face engine that the settings name. It connects, or loads its networks, with the first image."""
+    if settings.engine == "facecloud":
+        from service.faces.facecloud import FaceCloud
+
+        return FaceCloud(
+            settings.facecloud_url,
+            settings.facecloud_email,
+            settings.facecloud_password,
+            timeout=settings.facecloud_timeout,
+            concurrency=workers_of(settings),
+            max_pixels=settings.facecloud_max_pixels,
+        )
+    from service.faces.local import LocalEngine
+
+    return LocalEngine()
+
+
+def workers_of(settings: Settings) -> int:
+    """Return how many files one server process works on at a time.
+
+    FaceCloud's threads wait for the network; the embedded engine's compute, so together they get the cores once.
+    """
+    if settings.workers:
+        return settings.workers
+    cores = len(os.sched_getaffinity(0))
+    return 8 if settings.engine == "facecloud" else max(1, math.ceil(cores / settings.web_concurrency))
+
+
+def _readiness(database: Database, storage: DiskStorage, executor: Executor) -> dict[str, Callable[[], None]]:
+    def check_database() -> None:
+        with database.read() as session:
+            session.execute(sa.text("SELECT 1 FROM task LIMIT 1"))
+
+    def check_dispatcher() -> None:
+        if not executor.working():
+            raise RuntimeError("the dispatcher does not run")
+
+    return {"database": check_database, "storage": storage.check, "dispatcher": check_dispatcher}

@@ -1,0 +1,142 @@
+"""The settings: one frozen dataclass, read from the environment by `from_env`."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+
+class BadSettings(Exception):
+    """The environment cannot be used; the message lists every fault, one a line."""
+
+
+def setting(text: str, default: Any = MISSING, *, secret: bool = False, least: float = 0) -> Any:
+    """Declare one setting: its sentence of help, and the least value that a number may have."""
+    metadata = {"help": text, "least": least}
+    if default is MISSING:
+        return field(repr=not secret, metadata=metadata)
+    return field(default=default, repr=not secret, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything that can be set. A setting's environment variable is its name in capitals."""
+
+    api_password: str = setting("The password of HTTP Basic. There is no default.", secret=True)
+    api_username: str = setting("The user name of HTTP Basic.", "admin")
+    database_url: str = setting("Where the rows are, as SQLAlchemy writes it.", "sqlite:///storage/service.db")
+    storage_url: str = setting("The folder where the files are.", "storage/files")
+    workers: int = setting(
+        "Files worked on at a time in one server process; 0: eight with FaceCloud, "
+        "a share of the cores with the embedded engine.",
+        0,
+    )
+    lease_seconds: float = setting("After so long a silence a run counts as dead, and its job runs again.", 30, least=1)
+    face_engine: str = setting("`facecloud` or `local`; empty: `facecloud` where an account is set, else `local`.", "")
+    facecloud_url: str = setting("FaceCloud's address.", "https://backend.facecloud.tevian.ru")
+    facecloud_email: str = setting("The e-mail of the FaceCloud account.", "")
+    facecloud_password: str = setting("The password of the FaceCloud account.", "", secret=True)
+    facecloud_timeout: float = setting("Seconds that FaceCloud may take for one answer.", 30, least=0.1)
+    facecloud_max_pixels: int = setting(
+        "Photos of more pixels are scaled down on the way to FaceCloud.", 12_000_000, least=10_000
+    )
+    max_image_bytes: int = setting("The largest image accepted, in bytes.", 20_000_000, least=1)
+    max_image_pixels: int = setting("The largest image accepted, in pixels.", 50_000_000, least=1)
+    max_images_per_task: int = setting("How many images a task may have.", 10_000, least=1)
+    host: str = setting("The address that the server listens on.", "127.0.0.1")
+    port: int = setting("The port that the server listens on.", 8000)
+    web_concurrency: int = setting("Server processes.", 2, least=1)
+    log_level: str = setting("`DEBUG`, `INFO`, `WARNING` or `ERROR`.", "INFO")
+
+    @property
+    def engine(self) -> str:
+        """The name of the face engine in use."""
+        return self.face_engine or ("facecloud" if self.facecloud_email else "local")
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str]) -> Self:
+        """Read the settings; raise `BadSettings` with all faults at once. An empty value means the default."""
+        values: dict[str, Any] = {}
+        faults: list[str] = []
+        for item in fields(cls):
+            name = item.name.upper()
+            text = environment.get(name, "").strip()
+            if not text:
+                if item.default is MISSING:
+                    faults.append(f"{name} is not set. {item.metadata['help']} Set it in .env or in the environment.")
+                continue
+            try:
+                values[item.name] = _read(item.type, text, item.metadata["least"])
+            except ValueError as error:
+                faults.append(f"{name} {error}.")
+        faults += [fault for check in _CHECKS if (fault := check(values))]
+        if faults:
+            raise BadSettings("\n".join(faults))
+        return cls(**values)
+
+
+def _read(kind: Any, text: str, least: float) -> Any:
+    if kind is str:
+        return text
+    try:
+        number = kind(text.replace("_", ""))
+    except ValueError:
+        raise ValueError(f"is {text!r}, but must be a {'whole ' if kind is int else ''}number") from None
+    if not least <= number < float("inf"):
+        raise ValueError(f"is {text}, but must be at least {least:g}")
+    return number
+
+
+def _engine(values: Mapping[str, Any]) -> str | None:
+    if values.get("face_engine", "") not in ("", "facecloud", "local"):
+        return "FACE_ENGINE must be facecloud, local or empty."
+    if values.get("face_engine") == "facecloud" and not values.get("facecloud_email"):
+        return "FACE_ENGINE is facecloud, so FACECLOUD_EMAIL and FACECLOUD_PASSWORD must be set."
+    return None
+
+
+def _account(values: Mapping[str, Any]) -> str | None:
+    if bool(values.get("facecloud_email")) != bool(values.get("facecloud_password")):
+        return "FACECLOUD_EMAIL and FACECLOUD_PASSWORD must be set together."
+    return None
+
+
+def _facecloud_address(values: Mapping[str, Any]) -> str | None:
+    parts = urlsplit(values.get("facecloud_url", "https://host"))
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return "FACECLOUD_URL must be an address such as https://backend.facecloud.tevian.ru."
+    return None
+
+
+def _database(values: Mapping[str, Any]) -> str | None:
+    address = values.get("database_url", "sqlite:///storage/service.db")
+    if not address.startswith("sqlite:///") or ":memory:" in address or address == "sqlite:///":
+        return "DATABASE_URL must name an SQLite file, such as sqlite:///storage/service.db."
+    return None
+
+
+def _storage(values: Mapping[str, Any]) -> str | None:
+    if "://" in values.get("storage_url", ""):
+        return "STORAGE_URL must be a folder."
+    return None
+
+
+def _port(values: Mapping[str, Any]) -> str | None:
+    return None if 0 <= values.get("port", 8000) <= 65535 else "PORT must be from 0 to 65535."
+
+
+def _log_level(values: Mapping[str, Any]) -> str | None:
+    if values.get("log_level", "INFO") not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+        return "LOG_LEVEL must be DEBUG, INFO, WARNING or ERROR."
+    return None
+
+
+_CHECKS: tuple[Callable[[Mapping[str, Any]], str | None], ...] = (
+    _engine,
+    _account,
+    _facecloud_address,
+    _database,
+    _storage,
+    _port,
+    _log_level,
+)

@@ -1,0 +1,136 @@
+"""The kinds of problem, and the one place that renders them (RFC 9457)."""
+
+import logging
+import uuid
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from flask import Flask, Response
+from sqlalchemy.exc import OperationalError
+from werkzeug.exceptions import HTTPException
+
+log = logging.getLogger(__name__)
+
+
+class Problem(Exception):
+    """Something the client is told: one subclass a kind, `detail` a sentence that helps.
+
+    Problem
+     ├── Malformed 400 · Unauthorized 401 · NotFound 404 · Conflict 409
+     ├── TooLarge 413 · UnsupportedType 415 · Invalid 422
+     └── Unavailable 503 · NoRoom 507
+    """
+
+    status = 500
+    title: str | None = None
+
+    def __init__(self, detail: str, *, headers: dict[str, str] | None = None, **members: Any) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.headers = headers or {}
+        self.members = members
+
+
+class Malformed(Problem):
+    """The request cannot be read at all."""
+
+    status = 400
+
+
+class Unauthorized(Problem):
+    """No credentials, or wrong ones."""
+
+    status = 401
+
+
+class NotFound(Problem):
+    """There is no such thing, or not for this client."""
+
+    status = 404
+
+
+class Conflict(Problem):
+    """Not in this state."""
+
+    status = 409
+
+
+class TooLarge(Problem):
+    """Over a limit, which the detail names."""
+
+    status = 413
+    title = "Content Too Large"
+
+
+class UnsupportedType(Problem):
+    """Not one of the accepted types, which the detail names."""
+
+    status = 415
+
+
+class Invalid(Problem):
+    """Well-formed but wrong."""
+
+    status = 422
+    title = "Unprocessable Content"
+
+    def __init__(self, detail: str, errors: Sequence[dict[str, str]] = (), **members: Any) -> None:
+        super().__init__(detail, **members)
+        if errors:
+            self.members["errors"] = list(errors)
+
+
+class Unavailable(Problem):
+    """Not now; `Retry-After` says when."""
+
+    status = 503
+
+    def __init__(self, detail: str, retry_after: int = 1) -> None:
+        super().__init__(detail, headers={"Retry-After": str(retry_after)})
+
+
+class NoRoom(Problem):
+    """The store is full."""
+
+    status = 507
+
+
+def render(status: int, detail: str, *, title: str | None = None, headers: Any = None, **members: Any) -> Response:
+    """Return an answer of type application/problem+json."""
+    body = {"type": "about:blank", "title": title or HTTPStatus(status).phrase, "status": status, "detail": detail}
+    response = Response(orjson.dumps(body | members), status, content_type="application/problem+json")
+    for name, value in dict(headers or {}).items():
+        response.headers[name] = value
+    return response
+
+
+def install(app: Flask) -> None:
+    """Make every answer that is not 2xx or 3xx a problem document."""
+
+    @app.errorhandler(Problem)
+    def problem(error: Problem) -> Response:
+        return render(error.status, error.detail, title=error.title, headers=error.headers, **error.members)
+
+    @app.errorhandler(HTTPException)
+    def http(error: HTTPException) -> Response:
+        kept = {name: value for name, value in error.get_headers() if name not in ("Content-Type", "Content-Length")}
+        status = error.code or 500
+        if status < 400:
+            return Response(status=status, headers=kept)
+        return render(status, error.description or HTTPStatus(status).phrase, headers=kept)
+
+    @app.errorhandler(OperationalError)
+    def database(error: OperationalError) -> Response:
+        if "locked" in str(error.orig) or "busy" in str(error.orig):
+            return problem(Unavailable("The database is busy. Try again in a second."))
+        if "disk is full" in str(error.orig):
+            return problem(NoRoom("The disk is full: nothing was stored. Make room, then try again."))
+        return unexpected(error)
+
+    @app.errorhandler(Exception)
+    def unexpected(error: Exception) -> Response:
+        reference = uuid.uuid4().hex[:12]
+        log.error("request failed reference=%s", reference, exc_info=error)
+        return render(500, f"Something went wrong here. It was logged under {reference}.")

@@ -1,0 +1,1 @@
+"""Face tasks: photos in; faces with box, gender and age, and the task's statistics, out."""

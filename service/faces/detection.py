@@ -1,0 +1,137 @@
+"""The operation of face tasks: one image through the engine."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from service.db import now
+from service.faces.engines import Detection, Engine
+from service.faces.models import MICRO, Face, Image, Task, image_key
+from service.jobs.operation import Failure, Run
+from service.storage import Storage
+
+KIND = "face"
+
+_IMAGE_DONE = (
+    sa.update(Image)
+    .where(Image.id == sa.bindparam("image"))
+    .values(status="done", attempts=sa.bindparam("attempt"), error_code=None, error_detail=None)
+)
+_IMAGE_ERROR = (
+    sa.update(Image)
+    .where(Image.id == sa.bindparam("image"))
+    .values(
+        status=sa.bindparam("new_status"),
+        attempts=sa.bindparam("attempt"),
+        error_code=sa.bindparam("code"),
+        error_detail=sa.bindparam("text"),
+    )
+)
+
+
+class FaceDetection:
+    """load → work → save for the images of face tasks."""
+
+    kind = KIND
+
+    def __init__(self, storage: Storage, engine: Engine) -> None:
+        self.storage = storage
+        self.engine = engine
+
+    def limit(self) -> int | None:
+        """Return what the engine takes now."""
+        return self.engine.limit()
+
+    def load(self, session: Session, runs: Sequence[Run]) -> list[str]:
+        """Return the images' keys, which follow from the ids: no query."""
+        return [image_key(run.task, run.subject) for run in runs]
+
+    def work(self, key: str, cancelled: Callable[[], bool]) -> list[Detection]:
+        """Read the original and ask the engine."""
+        try:
+            image = self.storage.read(key)
+        except FileNotFoundError as error:
+            raise Failure("engine_failed", "The image's file is not in the store any more.") from error
+        return self.engine.detect(image, cancelled)
+
+    def save(self, session: Session, results: Sequence[tuple[Run, list[Detection]]]) -> None:
+        """Write the faces, the images, and the counters of their tasks."""
+        faces = [
+            _row(run.subject, position, face) for run, detections in results for position, face in enumerate(detections)
+        ]
+        if faces:
+            session.connection().execute(sa.insert(Face), faces)
+        images = [{"image": run.subject, "attempt": run.attempt} for run, _ in results]
+        session.connection().execute(_IMAGE_DONE, images)
+        for task, detections in _by_task(results).items():
+            _count(session, task, done=len(detections), **_sums(face for found in detections for face in found))
+
+    def postpone(self, session: Session, failures: Sequence[tuple[Run, Failure]]) -> None:
+        """Show at the image what went wrong; it stays pending."""
+        _write_errors(session, failures, "pending")
+        for task in _by_task(failures):
+            _count(session, task)
+
+    def fail(self, session: Session, failures: Sequence[tuple[Run, Failure]]) -> None:
+        """Mark the images as failed, with the reason."""
+        _write_errors(session, failures, "failed")
+        for task, failed in _by_task(failures).items():
+            _count(session, task, failed=len(failed))
+
+
+def _row(image: str, position: int, face: Detection) -> dict[str, Any]:
+    box = {"x": face.x, "y": face.y, "width": face.width, "height": face.height}
+    return {"image_id": image, "position": position, "gender": face.gender, "age": face.age, "score": face.score} | box
+
+
+def _by_task(pairs: Iterable[tuple[Run, Any]]) -> dict[str, list[Any]]:
+    """Group by task, in one order everywhere, so that two workers never wait for each other's rows."""
+    grouped: dict[str, list[Any]] = {}
+    for run, value in sorted(pairs, key=lambda pair: pair[0].task):
+        grouped.setdefault(run.task, []).append(value)
+    return grouped
+
+
+def _sums(faces: Iterable[Detection]) -> Counter[str]:
+    sums: Counter[str] = Counter()
+    for face in faces:
+        sums["faces"] += 1
+        people = {"male": "men", "female": "women"}.get(face.gender)
+        if people:
+            sums[people] += 1
+            if face.age is not None:
+                sums[f"{people}_with_age"] += 1
+                sums[f"{people}_age_sum"] += round(face.age * MICRO)
+    return sums
+
+
+def _write_errors(session: Session, failures: Sequence[tuple[Run, Failure]], status: str) -> None:
+    rows = [
+        {
+            "image": run.subject,
+            "new_status": status,
+            "attempt": run.attempt,
+            "code": failure.code,
+            "text": failure.detail[:500],
+        }
+        for run, failure in failures
+    ]
+    session.connection().execute(_IMAGE_ERROR, rows)
+
+
+def _count(session: Session, task: str, **more: int) -> None:
+    """Add to a task's counters, and end it with its last image.
+
+    The update locks the task's row, so of two workers with the last two images the second sees the first's count.
+    """
+    connection = session.connection()
+    values: dict[str, Any] = {name: getattr(Task, name) + number for name, number in more.items()}
+    connection.execute(sa.update(Task).where(Task.id == task).values(version=Task.version + 1, **values))
+    connection.execute(
+        sa.update(Task)
+        .where(Task.id == task, Task.status == "processing", Task.done + Task.failed == Task.total)
+        .values(status=sa.case((Task.failed > 0, "error"), else_="completed"), finished_at=now())
+    )

@@ -1,0 +1,323 @@
+"""What a client can do with face tasks: plain values and streams in, plain values out."""
+
+import uuid
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from service import media
+from service.db import Database, now
+from service.errors import Conflict, Invalid, NotFound, TooLarge
+from service.faces.detection import KIND
+from service.faces.models import MICRO, Face, Image, Task, image_key
+from service.jobs import queue
+from service.jobs.executors import Executor
+from service.storage import Storage
+
+STATUSES = ("forming", "processing", "completed", "error")
+NAME_LENGTH = 255
+
+
+@dataclass(frozen=True)
+class Services:
+    """What the operations of face tasks stand on."""
+
+    database: Database
+    storage: Storage
+    executor: Executor
+    pool: ThreadPoolExecutor
+    limits: media.Limits
+    images_per_task: int
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file as it came: the client's name for it, and its bytes."""
+
+    name: str
+    stream: BinaryIO
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """An image's original bytes, as a stream that the caller closes."""
+
+    id: str
+    media_type: str
+    size: int
+    stream: BinaryIO
+
+
+def create_task(here: Services, name: str | None) -> dict[str, Any]:
+    """Create an empty task, to be filled with images."""
+    task = Task(id=str(uuid.uuid4()), name=name, created_at=now())
+    with here.database.write() as session:
+        session.add(task)
+        session.flush()
+    return _task(task) | {"images": []}
+
+
+def list_tasks(
+    here: Services, status: str | None, limit: int, before: tuple[str, str] | None
+) -> tuple[list[dict[str, Any]], tuple[str, str] | None]:
+    """Return a page of tasks, newest first, and the place where the next page begins."""
+    place = sa.tuple_(Task.created_at, Task.id)
+    query = sa.select(Task).order_by(Task.created_at.desc(), Task.id.desc()).limit(limit + 1)
+    if status:
+        query = query.where(Task.status == status)
+    if before:
+        query = query.where(place < sa.tuple_(*map(sa.literal, before)))
+    with here.database.read() as session:
+        tasks = session.scalars(query).all()
+    last = tasks[limit - 1] if len(tasks) > limit else None
+    return [_task(task) for task in tasks[:limit]], (last.created_at, last.id) if last else None
+
+
+def task_version(here: Services, task_id: str) -> int:
+    """Return a number that is another one after each change of the task."""
+    with here.database.read() as session:
+        return _find(session, task_id).version
+
+
+def get_task(here: Services, task_id: str) -> tuple[dict[str, Any], int]:
+    """Return the task with its images and faces, and its version: three queries, whatever its size."""
+    with here.database.read() as session:
+        task = _find(session, task_id)
+        images = session.execute(_IMAGES.where(Image.task_id == task_id).order_by(Image.position)).all()
+        rows = session.execute(_FACES.join(Image).where(Image.task_id == task_id).order_by(Face.position))
+        faces = _faces(rows)
+    return _task(task) | {"images": [_image(row, faces) for row in images]}, task.version
+
+
+def delete_task(here: Services, task_id: str) -> None:
+    """Delete the task whatever it is doing: the rows first, then what runs, then the files."""
+    with here.database.write() as session:
+        if not session.execute(sa.delete(Task).where(Task.id == task_id).returning(Task.id)).first():
+            raise _unknown_task()
+        queue.remove(session, task_id)
+    here.executor.cancel(task_id)
+    here.storage.delete_prefix(f"tasks/{task_id}/")
+
+
+def start(here: Services, task_id: str) -> dict[str, Any]:
+    """Start a task: all its images, or after an error those that failed. One transaction with the jobs."""
+    with queue.dispatching(here.database, here.executor) as session:
+        task = _find(session, task_id)
+        if task.status not in ("forming", "error"):
+            raise Conflict(f"This task is {task.status}: only one that is forming, or ended in error, can be started.")
+        if not task.total:
+            raise Conflict("This task has no images. Upload some, then start it.")
+        waiting = Image.status == ("pending" if task.status == "forming" else "failed")
+        chosen = (Image.task_id == task_id, waiting)
+        queue.remove(session, task_id, failed_only=True)
+        queue.enqueue(session, KIND, sa.select(Image.id, Image.task_id, Image.position).where(*chosen))
+        session.execute(
+            sa.update(Image).where(*chosen).values(status="pending", attempts=0, error_code=None, error_detail=None),
+            execution_options={"synchronize_session": False},
+        )
+        task.status, task.started_at, task.finished_at = "processing", now(), None
+        task.failed, task.version = 0, task.version + 1
+        session.flush()
+        return _task(task)
+
+
+def add_images(here: Services, task_id: str, uploads: Sequence[Upload]) -> list[dict[str, Any]]:
+    """Check and store the files, then add their rows: all of them or none."""
+    with here.database.read() as session:
+        _check_room(here, _find(session, task_id), len(uploads))
+    ids = [str(uuid.uuid4()) for _ in uploads]
+    with _kept_only_if_it_succeeds(here, task_id, ids):
+        pictures = _store(here, task_id, ids, uploads)
+        with here.database.write() as session:
+            task = _find(session, task_id)
+            _check_room(here, task, len(uploads))
+            rows = [
+                {
+                    "id": image_id,
+                    "task_id": task_id,
+                    "position": task.next_position + number,
+                    "name": upload.name,
+                    "status": "pending",
+                    "media_type": picture.media_type,
+                    "size": picture.size,
+                    "width": picture.width,
+                    "height": picture.height,
+                    "attempts": 0,
+                }
+                for number, (image_id, upload, picture) in enumerate(zip(ids, uploads, pictures, strict=True))
+            ]
+            session.execute(sa.insert(Image), rows)
+            task.total += len(rows)
+            task.next_position += len(rows)
+            task.version += 1
+        fresh: dict[str, Any] = {"error": None, "faces": []}
+        return [{name: row[name] for name in _IMAGE_MEMBERS} | fresh for row in rows]
+
+
+def get_image(here: Services, task_id: str, image_id: str) -> dict[str, Any]:
+    """Return one image with its faces."""
+    with here.database.read() as session:
+        row = session.execute(_IMAGES.where(Image.task_id == task_id, Image.id == image_id)).first()
+        faces = _faces(session.execute(_FACES.where(Face.image_id == image_id).order_by(Face.position)))
+    if not row:
+        raise _unknown_image()
+    return _image(row, faces)
+
+
+def delete_image(here: Services, task_id: str, image_id: str) -> None:
+    """Take an image out of a task that is still forming: the row, then the file."""
+    with here.database.write() as session:
+        task = _find(session, task_id)
+        image = session.get(Image, image_id)
+        if not image or image.task_id != task_id:
+            raise _unknown_image()
+        if task.status != "forming":
+            raise _not_forming(task)
+        session.delete(image)
+        task.total -= 1
+        task.version += 1
+    here.storage.delete(image_key(task_id, image_id))
+
+
+def open_content(here: Services, task_id: str, image_id: str) -> Content:
+    """Return an image's original bytes."""
+    with here.database.read() as session:
+        image = session.get(Image, image_id)
+    if not image or image.task_id != task_id:
+        raise _unknown_image()
+    try:
+        stream = here.storage.open(image_key(task_id, image_id))
+    except FileNotFoundError as error:  # deleted between the two
+        raise _unknown_image() from error
+    return Content(image_id, image.media_type, image.size, stream)
+
+
+def known_keys(session: Session) -> set[str]:
+    """Return the storage keys that some row knows."""
+    return {image_key(task, image) for task, image in session.execute(sa.select(Image.task_id, Image.id))}
+
+
+def _store(here: Services, task_id: str, ids: Sequence[str], uploads: Sequence[Upload]) -> list[media.Picture]:
+    def check_and_save(image_id: str, upload: Upload) -> media.Picture:
+        picture = media.check(upload.stream, upload.name, here.limits)
+        upload.stream.seek(0)
+        here.storage.save(image_key(task_id, image_id), upload.stream)
+        return picture
+
+    if len(uploads) == 1:
+        return [check_and_save(ids[0], uploads[0])]
+    # Decoding and syncing let other threads run, so a batch uses every core. All end before anything is judged,
+    # so that no file appears after the clean-up.
+    futures = [here.pool.submit(check_and_save, *pair) for pair in zip(ids, uploads, strict=True)]
+    errors = [future.exception() for future in futures]
+    for error in errors:
+        if error:
+            raise error
+    return [future.result() for future in futures]
+
+
+@contextmanager
+def _kept_only_if_it_succeeds(here: Services, task_id: str, ids: Sequence[str]) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        for image_id in ids:
+            here.storage.delete(image_key(task_id, image_id))
+        raise
+
+
+def _find(session: Session, task_id: str) -> Task:
+    task = session.get(Task, task_id)
+    if not task:
+        raise _unknown_task()
+    return task
+
+
+def _check_room(here: Services, task: Task, number: int) -> None:
+    if task.status != "forming":
+        raise _not_forming(task)
+    if not number:
+        raise Invalid("There is no image in this request: send one or more parts named `image`.")
+    if task.total + number > here.images_per_task:
+        raise TooLarge(
+            f"A task takes at most {here.images_per_task} images: this one has {task.total}, and {number} more came."
+        )
+
+
+def _unknown_task() -> NotFound:
+    return NotFound("There is no such task. It may have been deleted.")
+
+
+def _unknown_image() -> NotFound:
+    return NotFound("There is no such image in this task. It may have been deleted.")
+
+
+def _not_forming(task: Task) -> Conflict:
+    return Conflict(f"This task is {task.status}: images can be added and removed only before it is started.")
+
+
+_IMAGE_MEMBERS = ("id", "name", "status", "media_type", "size", "width", "height", "attempts")
+_IMAGES = sa.select(*(getattr(Image, name) for name in _IMAGE_MEMBERS), Image.error_code, Image.error_detail)
+_FACES = sa.select(Face.image_id, Face.x, Face.y, Face.width, Face.height, Face.gender, Face.age, Face.score)
+
+
+def _faces(rows: Any) -> dict[str, list[dict[str, Any]]]:
+    faces: dict[str, list[dict[str, Any]]] = {}
+    for image_id, x, y, width, height, gender, age, score in rows:
+        face = {
+            "bbox": {"x": x, "y": y, "width": width, "height": height},
+            "gender": gender,
+            "age": age,
+            "score": score,
+        }
+        faces.setdefault(image_id, []).append(face)
+    return faces
+
+
+def _image(row: Any, faces: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    image_id, name, status, media_type, size, width, height, attempts, code, detail = row
+    return {
+        "id": image_id,
+        "name": name,
+        "status": status,
+        "media_type": media_type,
+        "size": size,
+        "width": width,
+        "height": height,
+        "attempts": attempts,
+        "error": {"code": code, "detail": detail} if code else None,
+        "faces": faces.get(image_id, []),
+    }
+
+
+def _task(task: Task) -> dict[str, Any]:
+    return {
+        "id": task.id,
+        "name": task.name,
+        "status": task.status,
+        "created_at": task.created_at,
+        "started_at": task.started_at,
+        "finished_at": task.finished_at,
+        "progress": {
+            "total": task.total,
+            "pending": task.total - task.done - task.failed,
+            "done": task.done,
+            "failed": task.failed,
+        },
+        "statistics": {
+            "faces": task.faces,
+            "men": task.men,
+            "women": task.women,
+            "men_average_age": _average(task.men_age_sum, task.men_with_age),
+            "women_average_age": _average(task.women_age_sum, task.women_with_age),
+        },
+    }
+
+
+def _average(age_sum: int, people: int) -> float | None:
+    return age_sum / (MICRO * people) if people else None

@@ -1,0 +1,128 @@
+"""The server's settings, and what its processes do when they begin and end."""
+
+import logging
+import signal
+import sys
+import time
+from types import FrameType
+from typing import Any
+
+import sqlalchemy as sa
+from flask import Flask
+
+from service.config import Settings
+from service.db import Database
+from service.faces.operations import known_keys
+from service.jobs import models
+from service.jobs.executors import Executor, owner_name
+from service.storage import DiskStorage
+
+GRACE = 20
+"""Seconds that what runs may take to end after SIGTERM."""
+ORPHAN_AGE = 3600
+"""Seconds after which a file without a row is nobody's upload any more, while other processes are at work."""
+
+log = logging.getLogger(__name__)
+
+
+def server_settings(app: Flask, settings: Settings) -> dict[str, Any]:
+    """Return gunicorn's settings and hooks for this application."""
+    hooks = Hooks(app, settings)
+    return {
+        "wsgi_app": "wsgi:app",
+        "bind": f"{settings.host}:{settings.port}",
+        "workers": settings.web_concurrency,
+        "worker_class": "gthread",
+        "threads": 16,
+        "keepalive": 30,
+        # gunicorn kills what is left after this; the dispatcher has ended by then.
+        "graceful_timeout": GRACE + 2,
+        # A worker's main thread beats also while its other threads are busy, so this finds only hung processes.
+        "timeout": 60,
+        "loglevel": settings.log_level.lower(),
+        "control_socket_disable": True,
+        "logconfig_dict": _logging(settings.log_level),
+        "on_starting": hooks.on_starting,
+        "post_worker_init": hooks.post_worker_init,
+        "worker_exit": hooks.worker_exit,
+        "child_exit": hooks.child_exit,
+    }
+
+
+class Hooks:
+    """What the server's processes do beside serving."""
+
+    def __init__(self, app: Flask, settings: Settings) -> None:
+        self.settings = settings
+        self.executor: Executor = app.extensions["executor"]
+        self.storage: DiskStorage = app.extensions["storage"]
+        self.stopping_since: float | None = None
+
+    def on_starting(self, server: Any) -> None:
+        """Clean up after a crash, before the first process works."""
+        database = Database(self.settings.database_url)
+        try:
+            with self.storage.alone() as alone:
+                clean_up(database, self.storage, alone=alone)
+        except sa.exc.OperationalError as error:
+            if "no such table" not in str(error):
+                raise
+            sys.exit("The database has no tables yet. Run `make migrate`, then start again.")
+        finally:
+            database.close()
+
+    def post_worker_init(self, worker: Any) -> None:
+        """Begin to work: this is after the fork."""
+        worker.held_folder = self.storage.hold()
+        self.executor.start()
+        serve = signal.getsignal(signal.SIGTERM)
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            self.stopping_since = time.monotonic()
+            self.executor.begin_stop()
+            if callable(serve):
+                serve(number, frame)
+
+        signal.signal(signal.SIGTERM, stop)
+
+    def worker_exit(self, server: Any, worker: Any) -> None:
+        """End the work; the time since SIGTERM counts."""
+        gone = time.monotonic() - (self.stopping_since or time.monotonic())
+        self.executor.stop(max(0.0, GRACE - gone))
+
+    def child_exit(self, server: Any, worker: Any) -> None:
+        """In the parent: the jobs of a process that died may run again at once."""
+        database = Database(self.settings.database_url)
+        try:
+            with database.write() as session:
+                models.bury(session, owner_name(worker.pid))
+        except sa.exc.OperationalError:
+            log.warning("pid=%d died; its jobs run again when their leases run out", worker.pid)
+        finally:
+            database.close()
+
+
+def clean_up(database: Database, storage: DiskStorage, *, alone: bool) -> None:
+    """Remove files that no row knows. Where no other process is at work, free every claimed job too."""
+    candidates = set(storage.keys(0 if alone else ORPHAN_AGE))
+    with database.write() as session:
+        if alone:
+            models.bury(session, None)
+        orphans = candidates - known_keys(session)
+    for key in orphans:
+        storage.delete(key)
+    if orphans:
+        log.warning("removed files=%d that no row knew", len(orphans))
+
+
+def _logging(level: str) -> dict[str, Any]:
+    plain = {"format": "%(asctime)s %(levelname)s pid=%(process)d %(name)s %(message)s"}
+    handler = {"class": "logging.StreamHandler", "formatter": "plain", "stream": "ext://sys.stderr"}
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"plain": plain},
+        "handlers": {"console": handler},
+        "root": {"level": level, "handlers": ["console"]},
+        "loggers": {"gunicorn.error": {"level": level, "handlers": [], "propagate": True}},
+    }

@@ -1,0 +1,350 @@
+"""Where jobs run: the seam, and the threads of a server process behind it."""
+
+import logging
+import os
+import random
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from service.db import Database
+from service.jobs import models
+from service.jobs.operation import Cancelled, Failure, Operation, Postponed, Run
+
+log = logging.getLogger(__name__)
+
+POLL = 0.01
+"""Seconds between two looks at the database's version: how soon other processes join in."""
+CANCEL_POLL = 0.2
+"""Seconds within which a deletion in another process is noticed."""
+SLOW = 1.0
+"""Work of more seconds than this is not claimed ahead, so that no other process idles meanwhile."""
+AHEAD = 0.05
+"""Seconds of quick work that are claimed ahead, so that the threads never wait for the database."""
+LOSSES = 3
+"""So many dead runs fail a job: it may be what kills the worker."""
+
+
+class Executor(Protocol):
+    """Runs the jobs that the rows describe."""
+
+    def start(self) -> None:
+        """Begin to work; call it after the fork."""
+
+    def wake(self) -> None:
+        """Say that jobs were added; call it after the commit."""
+
+    def cancel(self, task: str) -> None:
+        """Stop a task's runs in this process: none begins, and none makes another call."""
+
+    def begin_stop(self) -> None:
+        """Claim nothing more; return at once."""
+
+    def stop(self, grace: float) -> None:
+        """Let what runs end within `grace` seconds, and give back the rest."""
+
+    def working(self) -> bool:
+        """Tell whether jobs are being taken."""
+
+
+def owner_name(pid: int) -> str:
+    """Name a process of this machine in the rows that it has claimed."""
+    return f"{socket.gethostname()}:{pid}"
+
+
+def back_off(attempt: int) -> float:
+    """Return the seconds to wait after the n-th run: 0.5, 1, 2, 4 … at most 60, less up to half by chance."""
+    longest: float = min(60.0, 0.5 * 2 ** (attempt - 1))
+    return longest * random.uniform(0.5, 1.0)  # noqa: S311 - it spreads load and keeps no secret
+
+
+@dataclass(eq=False, slots=True)
+class Held:
+    """A run that this process has claimed and not yet written back."""
+
+    run: Run
+    loaded: Any
+    lease_expires_at: float
+    future: Future[None] | None = None
+    outcome: Any = None
+    cancelled: bool = False
+
+
+class Threads:
+    """One dispatcher thread owns the database; a pool of threads does the work and touches none."""
+
+    def __init__(
+        self, database: Database, operations: Sequence[Operation], *, workers: int, lease: float = 30.0
+    ) -> None:
+        self._database = database
+        self._operations: Mapping[str, Operation] = {operation.kind: operation for operation in operations}
+        self._workers = workers
+        self._lease = lease
+        self._owner = ""
+        self._held: dict[int, Held] = {}
+        self._finished: list[Held] = []
+        self._begun = 0
+        self._seconds = AHEAD
+        self._lock = threading.Lock()
+        self._news = threading.Event()
+        self._look = True
+        self._next_due = 0.0
+        self._renewed = self._recovered = self._asked = 0.0
+        self._troubles = 0
+        self._stopping = False
+        self._give_up_at = float("inf")
+        self._thread: threading.Thread | None = None
+
+    # What other threads call.
+
+    def start(self) -> None:
+        """Start the dispatcher's thread and the pool."""
+        self._owner = owner_name(os.getpid())
+        self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="worker")
+        self._thread = threading.Thread(target=self._dispatch, name="dispatcher", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Look for jobs at once."""
+        self._look = True
+        self._news.set()
+
+    def cancel(self, task: str) -> None:
+        """Flag every run of the task that is here."""
+        with self._lock:
+            for held in self._held.values():
+                if held.run.task == task:
+                    held.cancelled = True
+
+    def begin_stop(self) -> None:
+        """Claim nothing more; the dispatcher gives back what has not begun."""
+        self._stopping = True
+        self._news.set()
+
+    def stop(self, grace: float) -> None:
+        """Wait for what runs, but no longer than `grace` seconds."""
+        self._give_up_at = time.monotonic() + grace
+        self.begin_stop()
+        if self._thread:
+            self._thread.join(grace + 5)
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def working(self) -> bool:
+        """Tell whether the dispatcher lives."""
+        return self._thread is not None and self._thread.is_alive() and not self._stopping
+
+    # The pool's threads.
+
+    def _work(self, held: Held) -> None:
+        begin = time.perf_counter()
+        operation = self._operations[held.run.kind]
+        with self._lock:
+            self._begun += 1
+        try:
+            # A process that was stopped for longer than its lease must not begin what others have taken over.
+            if held.cancelled or time.time() >= held.lease_expires_at:
+                raise Cancelled
+            held.outcome = operation.work(held.loaded, lambda: held.cancelled)
+        except (Failure, Postponed, Cancelled) as outcome:
+            held.outcome = outcome
+        except Exception:
+            log.exception("job=%d kind=%s attempt=%d broke", held.run.id, held.run.kind, held.run.attempt)
+            held.outcome = Failure("engine_failed", "The processing of this file broke down here.", attempts=2)
+        self._hand_in(held, time.perf_counter() - begin)
+
+    def _hand_in(self, held: Held, seconds: float) -> None:
+        with self._lock:
+            self._begun -= 1
+            self._finished.append(held)
+            self._seconds += 0.1 * (seconds - self._seconds)
+            waiting = len(self._held) - self._begun - len(self._finished)
+            # While enough is claimed ahead, results gather for the next look; one transaction writes them all.
+            if waiting <= self._ahead() // 2:
+                self._news.set()
+
+    def _ahead(self) -> int:
+        if self._seconds > SLOW:
+            return 0
+        return min(16 * self._workers, max(self._workers, int(self._workers * AHEAD / max(self._seconds, 1e-4))))
+
+    # The dispatcher's thread.
+
+    def _dispatch(self) -> None:
+        changed: Callable[[], bool] | None = None
+        while not (self._stopping and not self._held):
+            self._news.wait(POLL)
+            self._news.clear()
+            try:
+                changed = changed or self._database.watch()
+                self._look |= changed()
+                self._turn()
+                if self._stopping:
+                    self._wind_up()
+                self._troubles = 0
+            except Exception as error:
+                # Nothing is forgotten: what has finished stays in `_finished`, and rows change by whole transactions.
+                log.exception("the dispatcher failed; it tries again")
+                self._isolate(error)
+                time.sleep(0.5)
+
+    def _isolate(self, error: Exception) -> None:
+        """Keep one result that cannot be saved from blocking all others: save singly, and fail the one."""
+        if isinstance(error, OperationalError):
+            return  # the database is away, which is no result's fault
+        self._troubles += 1
+        if self._troubles > 2 and self._finished:
+            self._finished[0].outcome = Failure("engine_failed", "The result of this file could not be stored.")
+
+    def _turn(self) -> None:
+        """Write what has finished, renew, notice what was cancelled, recover, claim: one transaction for all."""
+        now, monotonic = time.time(), time.monotonic()
+        finished = self._finished[: 1 if self._troubles else None]
+        wanted = self._wanted(now)
+        renewing = bool(self._held) and monotonic - self._renewed >= self._lease / 3
+        recovering = monotonic - self._recovered >= min(2.0, self._lease / 10)
+        if recovering:
+            self._recovered = monotonic
+            with self._database.read() as session:
+                recovering = models.dead(session, now=now)
+        if not (finished or renewing or recovering) and wanted:
+            wanted = self._due(wanted, now)
+        claimed: list[Held] = []
+        if finished or renewing or recovering or wanted:
+            with self._database.write() as session:
+                self._save(session, finished, now)
+                if renewing:
+                    self._renew(session, now)
+                    self._renewed = monotonic
+                if recovering:
+                    self._recover(session, now)
+                claimed = self._claim(session, wanted, now)
+        elif self._held and monotonic - self._asked >= CANCEL_POLL:
+            self._asked = monotonic
+            with self._database.read() as session:
+                self._flag_all_but(models.alive(session, [held.run for held in self._held.values()]))
+        self._take(finished, claimed)
+
+    def _wanted(self, now: float) -> dict[str, tuple[int, bool]]:
+        """Return how many jobs of each kind could be claimed, and whether as a probe."""
+        if self._stopping or not (self._look or now >= self._next_due):
+            return {}
+        free = self._workers + self._ahead() - (len(self._held) - len(self._finished))
+        if free <= (self._ahead() // 2 if self._held else 0):
+            return {}
+        wanted = {}
+        for kind, operation in self._operations.items():
+            limit = operation.limit()
+            count = free
+            if limit is not None:
+                count = min(free, limit - sum(held.run.kind == kind for held in self._held.values()))
+            if count > 0:
+                wanted[kind] = (count, limit is not None)
+        return wanted
+
+    def _due(self, wanted: dict[str, tuple[int, bool]], now: float) -> dict[str, tuple[int, bool]]:
+        """Keep the kinds of which a job is due; remember when the next one will be."""
+        with self._database.read() as session:
+            due = {kind: models.next_due(session, kind, now=now) for kind in wanted}
+        kept = {kind: wanted[kind] for kind, moment in due.items() if moment is not None and moment <= now}
+        if not kept:
+            # An engine that takes nothing now is asked again at every turn, which costs no query.
+            self._look = any(operation.limit() is not None for operation in self._operations.values())
+            self._next_due = min((moment for moment in due.values() if moment is not None), default=float("inf"))
+        return kept
+
+    def _claim(self, session: Session, wanted: dict[str, tuple[int, bool]], now: float) -> list[Held]:
+        claimed: list[Held] = []
+        for kind, (count, probe) in wanted.items():
+            runs = models.claim(session, kind, count, owner=self._owner, now=now, lease=self._lease, probe=probe)
+            loaded = self._operations[kind].load(session, runs) if runs else []
+            claimed += [Held(run, data, now + self._lease) for run, data in zip(runs, loaded, strict=True)]
+        return claimed
+
+    def _take(self, finished: list[Held], claimed: list[Held]) -> None:
+        """After the commit: forget what is written, and begin what is ours."""
+        with self._lock:
+            for held in finished:
+                self._held.pop(held.run.id, None)
+            del self._finished[: len(finished)]
+            self._held.update({held.run.id: held for held in claimed})
+        for held in claimed:
+            held.future = self._pool.submit(self._work, held)
+
+    def _save(self, session: Session, finished: Sequence[Held], now: float) -> None:
+        for kind, operation in self._operations.items():
+            ended = [held for held in finished if held.run.kind == kind]
+            done = [held for held in ended if not isinstance(held.outcome, Exception)]
+            ours = models.finish(session, [held.run for held in done])
+            if ours:
+                operation.save(session, [(held.run, held.outcome) for held in done if held.run.id in ours])
+            failures = [(held.run, held.outcome) for held in ended if isinstance(held.outcome, Failure)]
+            self._save_failures(session, operation, failures, now)
+        postponed = [held for held in finished if isinstance(held.outcome, Postponed)]
+        for held in postponed:
+            models.give_back(session, [held.run], not_before=now + held.outcome.wait)
+            self._next_due = min(self._next_due, now + held.outcome.wait)
+
+    def _save_failures(
+        self, session: Session, operation: Operation, failures: Sequence[tuple[Run, Failure]], now: float
+    ) -> None:
+        again, final = [], []
+        for run, failure in failures:
+            if run.attempt < failure.attempts:
+                due = now + (back_off(run.attempt) if failure.wait is None else failure.wait)
+                if models.requeue(session, run, not_before=due, code=failure.code):
+                    again.append((run, failure))
+                    self._next_due = min(self._next_due, due)
+            elif models.fail(session, run, failure.code):
+                final.append((run, failure))
+        if again:
+            operation.postpone(session, again)
+        if final:
+            operation.fail(session, final)
+
+    def _renew(self, session: Session, now: float) -> None:
+        with self._lock:
+            ending = {held.run.id for held in self._finished}
+            running = [held for held in self._held.values() if held.run.id not in ending]
+        ours = models.renew(session, [held.run for held in running], now=now, lease=self._lease)
+        for held in running:
+            held.cancelled |= held.run.id not in ours
+            held.lease_expires_at = now + self._lease
+
+    def _flag_all_but(self, ours: set[int]) -> None:
+        with self._lock:
+            for held in self._held.values():
+                held.cancelled |= held.run.id not in ours
+
+    def _recover(self, session: Session, now: float) -> None:
+        again, lost = models.recover(session, now=now, losses=LOSSES)
+        log.warning("recovered jobs=%d failed=%d: their runs had died", again, len(lost))
+        self._look = True
+        text = f"The server process died {LOSSES} times while it worked on this file."
+        for kind, operation in self._operations.items():
+            failures = [(run, Failure("worker_lost", text)) for run in lost if run.kind == kind]
+            if failures:
+                operation.fail(session, failures)
+
+    def _wind_up(self) -> None:
+        """While stopping: give back what has not begun; past the time, also what still runs."""
+        with self._lock:
+            waiting = [held for held in self._held.values() if held.future and held.future.cancel()]
+            late = [held for held in self._held.values() if held not in waiting and held not in self._finished]
+        if time.monotonic() < self._give_up_at:
+            late = []
+        if waiting or late:
+            for held in late:
+                held.cancelled = True
+            with self._database.write() as session:
+                models.give_back(session, [held.run for held in waiting])
+                models.interrupt(session, [held.run for held in late])
+            with self._lock:
+                for held in waiting + late:
+                    self._held.pop(held.run.id, None)

@@ -1,0 +1,179 @@
+"""The table of jobs and its guarded transitions.
+
+    queued ──claim──▶ running ──finish──▶ succeeded | failed
+       ▲                 │
+       └─ requeue, recover, give_back
+
+Every arrow is one UPDATE that names the status and the attempt it starts from; what it returns
+says who won. `attempt` is the fence: a run that outslept its lease changes nothing.
+"""
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from service.db import Model
+from service.jobs.operation import Run
+
+
+class Job(Model):
+    """One file through one operation. Times are seconds since 1970."""
+
+    __tablename__ = "job"
+    __table_args__ = (
+        # Holds all that a claim looks at, so that ten thousand waiting jobs cost a walk over the index alone.
+        sa.Index(None, "kind", "status", "position", "id", "not_before"),
+        sa.Index(None, "status", "lease_expires_at"),
+        sa.Index(None, "task"),
+        # An id is never given twice, or a late run could be taken for a younger job's.
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(sa.String(32))
+    subject: Mapped[str] = mapped_column(sa.String(64))
+    task: Mapped[str] = mapped_column(sa.String(64))
+    position: Mapped[int]
+    status: Mapped[str] = mapped_column(sa.String(16), default="queued")
+    attempt: Mapped[int] = mapped_column(default=0)
+    losses: Mapped[int] = mapped_column(default=0)
+    not_before: Mapped[float] = mapped_column(default=0.0)
+    lease_expires_at: Mapped[float] = mapped_column(default=0.0)
+    owner: Mapped[str | None] = mapped_column(sa.String(128))
+    error: Mapped[str | None] = mapped_column(sa.String(32))
+
+
+_RUN = (Job.id, Job.kind, Job.subject, Job.task, Job.position, Job.attempt)
+
+
+def _still(runs: Collection[Run]) -> sa.ColumnElement[bool]:
+    """Select the rows of runs that nobody has taken over. The plain list of ids is there for the index."""
+    return sa.and_(
+        Job.id.in_([run.id for run in runs]),
+        sa.tuple_(Job.id, Job.attempt).in_([(run.id, run.attempt) for run in runs]),
+        Job.status == "running",
+    )
+
+
+def claim(session: Session, kind: str, count: int, *, owner: str, now: float, lease: float, probe: bool) -> list[Run]:
+    """queued → running: take up to `count` due jobs, the first of every task before the second of any.
+
+    A probe takes the jobs that were tried the least, so that an outage spreads over all of them.
+    """
+    order = (Job.attempt, Job.position, Job.id) if probe else (Job.position, Job.id)
+    due = (
+        sa.select(Job.id)
+        .where(Job.kind == kind, Job.status == "queued", Job.not_before <= now)
+        .order_by(*order)
+        .limit(count)
+        .with_for_update(skip_locked=True)
+    )
+    rows = session.execute(
+        sa.update(Job)
+        .where(Job.id.in_(due), Job.status == "queued")
+        .values(status="running", attempt=Job.attempt + 1, owner=owner, lease_expires_at=now + lease)
+        .returning(*_RUN),
+        execution_options={"synchronize_session": False},
+    )
+    return sorted((Run(*row) for row in rows), key=lambda run: (run.position, run.id))
+
+
+def _leave(session: Session, runs: Collection[Run], **values: Any) -> set[int]:
+    if not runs:
+        return set()
+    rows = session.scalars(
+        sa.update(Job).where(_still(runs)).values(owner=None, **values).returning(Job.id),
+        execution_options={"synchronize_session": False},
+    )
+    return set(rows)
+
+
+def finish(session: Session, runs: Collection[Run]) -> set[int]:
+    """running → succeeded: return the ids of those that were still ours."""
+    return _leave(session, runs, status="succeeded", error=None)
+
+
+def fail(session: Session, run: Run, code: str) -> bool:
+    """running → failed."""
+    return bool(_leave(session, [run], status="failed", error=code))
+
+
+def requeue(session: Session, run: Run, *, not_before: float, code: str) -> bool:
+    """running → queued, to be tried again."""
+    return bool(_leave(session, [run], status="queued", not_before=not_before, error=code))
+
+
+def give_back(session: Session, runs: Collection[Run], *, not_before: float = 0.0) -> set[int]:
+    """running → queued, as if it had never been claimed: nothing was done."""
+    return _leave(session, runs, status="queued", attempt=Job.attempt - 1, not_before=not_before)
+
+
+def interrupt(session: Session, runs: Collection[Run]) -> set[int]:
+    """running → queued, for runs that a shutdown cuts off; the attempt counts, for its call was made."""
+    return _leave(session, runs, status="queued", not_before=0.0)
+
+
+def renew(session: Session, runs: Collection[Run], *, now: float, lease: float) -> set[int]:
+    """Extend the leases; return the ids of the runs that are still ours."""
+    if not runs:
+        return set()
+    rows = session.scalars(
+        sa.update(Job).where(_still(runs)).values(lease_expires_at=now + lease).returning(Job.id),
+        execution_options={"synchronize_session": False},
+    )
+    return set(rows)
+
+
+def alive(session: Session, runs: Collection[Run]) -> set[int]:
+    """Return the ids of the runs that were neither cancelled nor taken over."""
+    return set(session.scalars(sa.select(Job.id).where(_still(runs)))) if runs else set()
+
+
+def next_due(session: Session, kind: str, *, now: float) -> float | None:
+    """Return when the next queued job may run: at most `now` if one may already, None if there is none."""
+    queued = (Job.kind == kind, Job.status == "queued")
+    due = session.scalar(sa.select(Job.not_before).where(*queued, Job.not_before <= now).limit(1))
+    return due if due is not None else session.scalar(sa.select(sa.func.min(Job.not_before)).where(*queued))
+
+
+def dead(session: Session, *, now: float) -> bool:
+    """Tell whether any lease has run out."""
+    return session.scalar(sa.select(Job.id).where(*_silent(now)).limit(1)) is not None
+
+
+def _silent(now: float) -> Sequence[sa.ColumnElement[bool]]:
+    return Job.status == "running", Job.lease_expires_at < now
+
+
+def recover(session: Session, *, now: float, losses: int) -> tuple[int, list[Run]]:
+    """running → queued for runs whose lease ran out; → failed for jobs that lost so many.
+
+    Return how many run again, and the runs that failed.
+    """
+    options: Any = {"synchronize_session": False}
+    lost = session.execute(
+        sa.update(Job)
+        .where(*_silent(now), Job.losses >= losses - 1)
+        .values(status="failed", losses=Job.losses + 1, owner=None, error="worker_lost")
+        .returning(*_RUN),
+        execution_options=options,
+    ).all()
+    again = session.execute(
+        sa.update(Job)
+        .where(*_silent(now))
+        .values(status="queued", losses=Job.losses + 1, owner=None, not_before=0.0)
+        .returning(Job.id),
+        execution_options=options,
+    ).all()
+    return len(again), [Run(*row) for row in lost]
+
+
+def bury(session: Session, owner: str | None) -> None:
+    """Let the leases of a process that is known to be dead run out now; None means all processes."""
+    whose = [Job.owner == owner] if owner else []
+    session.execute(
+        sa.update(Job).where(Job.status == "running", *whose).values(lease_expires_at=0.0),
+        execution_options={"synchronize_session": False},
+    )

@@ -1,0 +1,37 @@
+"""What slices call: put jobs into the queue and take them out again."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from service.db import Database
+from service.jobs.executors import Executor
+from service.jobs.models import Job
+
+
+@contextmanager
+def dispatching(database: Database, executor: Executor) -> Iterator[Session]:
+    """Give a writing transaction, and wake the executor after its commit, never before."""
+    with database.write() as session:
+        yield session
+    executor.wake()
+
+
+def enqueue(session: Session, kind: str, rows: sa.Select[str, str, int]) -> None:
+    """Add a job for each row (subject, task, position) of the query, in one statement."""
+    subject, task, position = rows.selected_columns
+    fixed = (sa.literal(value) for value in (kind, "queued", 0, 0, 0.0, 0.0))
+    columns = ["kind", "status", "attempt", "losses", "not_before", "lease_expires_at", "subject", "task", "position"]
+    session.execute(
+        sa.insert(Job).from_select(columns, rows.with_only_columns(*fixed, subject, task, position)),
+    )
+
+
+def remove(session: Session, task: str, *, failed_only: bool = False) -> None:
+    """Take a task's jobs out. A run that is under way finds no row and saves nothing."""
+    condition = [Job.status == "failed"] if failed_only else []
+    session.execute(
+        sa.delete(Job).where(Job.task == task, *condition), execution_options={"synchronize_session": False}
+    )

@@ -1,0 +1,16 @@
+"""Reads .env and the environment, and makes the application. The environment is read nowhere else."""
+
+import os
+import sys
+
+from dotenv import dotenv_values
+
+from service.app import create_app
+from service.config import BadSettings, Settings
+
+try:
+    settings = Settings.from_env({**{k: v or "" for k, v in dotenv_values(".env").items()}, **os.environ})
+except BadSettings as error:
+    sys.exit(f"The service cannot start:\n{error}")
+
+app = create_app(settings)
