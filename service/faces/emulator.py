@@ -127,7 +127,9 @@ class Emulator:
     def counters(self) -> dict[str, Any]:
         """Return the counters as they are now."""
         with self._lock:
-            return asdict(self._counters)
+            seen = self._counters
+            shown = {name: getattr(seen, name) for name in ("logins", "in_flight", "max_in_flight")}
+            return shown | {"calls": dict(seen.calls), "images": dict(seen.images), "begins": list(seen.begins)}
 
     def forget(self) -> None:
         """Count from zero; calls that are under way stay counted as such."""
@@ -435,20 +437,20 @@ def _float(text: str | None) -> float:
 
 def _inner(mood: Mood) -> Response:
     body = orjson.dumps({"message": mood.message or "Told to say so", "status_code": mood.status})
-    return Response(body, 200, _retry_after(mood), content_type="application/json")
+    return Response(body, 200, _headers(mood), content_type="application/json")
 
 
-def _retry_after(mood: Mood) -> dict[str, str]:
-    if mood.retry_after is None:
-        return {}
-    if mood.date:
-        return {"Retry-After": formatdate(time.time() + mood.retry_after, usegmt=True)}
-    return {"Retry-After": f"{mood.retry_after:g}"}
+def _headers(mood: Mood) -> dict[str, str]:
+    headers = {"Location": mood.location} if mood.location else {}
+    if mood.retry_after is not None:
+        at = formatdate(time.time() + mood.retry_after, usegmt=True)
+        headers["Retry-After"] = at if mood.date else f"{mood.retry_after:.0f}"
+    return headers
 
 
 _SAID: dict[str, Callable[[Mood], Response]] = {
-    "status": lambda mood: error(mood.status, mood.message or "Told to say so", _retry_after(mood)),
-    "html": lambda mood: Response(PAGE, mood.status, _retry_after(mood), content_type="text/html"),
+    "status": lambda mood: error(mood.status, mood.message or "Told to say so", _headers(mood)),
+    "html": lambda mood: Response(PAGE, mood.status, _headers(mood), content_type="text/html"),
     "inner": _inner,
     "data": lambda mood: ok(mood.data),
     "missing": lambda _: Response(b'{"status_code":200}', content_type="application/json"),

@@ -12,7 +12,7 @@ import threading
 import time
 from http import HTTPStatus
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import IO, Any, Self
 
 from service.faces.emulator import MAX_BYTES, Dropped, Emulator
 from service.faces.engines import Engine
@@ -32,8 +32,9 @@ class _Connection(socketserver.BaseRequestHandler):
     def handle(self) -> None:
         self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.server.connections.add(self.request)
+        self.server.accepted += 1
         try:
-            with self.request.makefile("rb", 65_536) as reader:
+            with self.request.makefile("rb") as reader:
                 while self._serve(reader):
                     pass
         except Dropped:
@@ -49,8 +50,9 @@ class _Connection(socketserver.BaseRequestHandler):
         environ = self._read(reader)
         if environ is None:
             return False
-        goes_on = bool(environ.get("HTTP_CONNECTION", "").lower() != "close")
-        status, headers = "", []
+        goes_on: bool = environ.get("HTTP_CONNECTION", "").lower() != "close"
+        status = ""
+        headers: list[tuple[str, str]] = []
 
         def start_response(line: str, fields: list[tuple[str, str]], _: Any = None) -> Any:
             nonlocal status, headers
@@ -78,7 +80,7 @@ class _Connection(socketserver.BaseRequestHandler):
             if self.server.app.closing.wait(dropped.pause):
                 return
 
-    def _read(self, reader: BinaryIO) -> dict[str, Any] | None:
+    def _read(self, reader: IO[bytes]) -> dict[str, Any] | None:
         """Return the next request as WSGI has it; None at the end of the connection."""
         line = reader.readline(65_537)
         if not line:
@@ -115,7 +117,7 @@ class _Connection(socketserver.BaseRequestHandler):
         self._read_body(reader, body, int(length), environ)
         return environ
 
-    def _read_body(self, reader: BinaryIO, body: io.BytesIO, length: int, environ: dict[str, Any]) -> None:
+    def _read_body(self, reader: IO[bytes], body: io.BytesIO, length: int, environ: dict[str, Any]) -> None:
         if "HTTP_TRANSFER_ENCODING" in environ or not 0 <= length <= LARGEST_BODY:
             self.request.sendall(b"HTTP/1.1 411 Length Required\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
             raise ValueError("not a request that this server reads")
@@ -138,6 +140,7 @@ class _Server(socketserver.ThreadingTCPServer):
     def __init__(self, address: tuple[str, int], app: Emulator) -> None:
         self.app = app
         self.connections: set[socket.socket] = set()
+        self.accepted = 0
         super().__init__(address, _Connection)
 
     def handle_error(self, *_: Any) -> None:
@@ -158,6 +161,11 @@ class EmulatorServer:
         self.url = f"http://{host}:{self.port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), name="emulator", daemon=True)
         self._thread.start()
+
+    @property
+    def accepted(self) -> int:
+        """The number of connections accepted so far."""
+        return self._server.accepted
 
     def close(self) -> None:
         """Stop listening, cut every connection, and wait until their threads are gone."""

@@ -13,6 +13,7 @@ import orjson
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from service.errors import Problem
 from service.faces.breaker import Breaker
@@ -335,8 +336,8 @@ def _pool(session: requests.Session, root: str, size: int) -> urllib3.HTTPConnec
     """
     adapter = HTTPAdapter(pool_connections=1, pool_maxsize=size)
     session.mount(root, adapter)
-    pool = adapter.get_connection_with_tls_context(requests.Request("POST", root).prepare(), verify=True)
-    adapter.cert_verify(pool, root, verify=True, cert=None)
+    trusted = {"cert_reqs": "CERT_REQUIRED", "ca_certs": DEFAULT_CA_BUNDLE_PATH} if root.startswith("https:") else None
+    pool: urllib3.HTTPConnectionPool = adapter.poolmanager.connection_from_url(root, trusted)
     return pool
 
 

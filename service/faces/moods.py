@@ -29,8 +29,8 @@ Name = Literal[
 class Mood:
     """One way to answer, for the calls that meet every condition given.
 
-    `seconds` pass before anything is answered. `date` sends Retry-After as an HTTP date. `path` is
-    the last part of the call's path. `nth` counts that path's calls from 1 since the script was set;
+    `seconds` pass before anything is answered. `date` sends Retry-After as an HTTP date, `location` is
+    where a 3xx points. `path` is the last part of the call's path. `nth` counts that path's calls from 1 since the script was set;
     `times` ends the mood after so many calls; `share` takes calls at random, repeatably by the
     script's seed; `sha256` and `size` are the image's.
     """
@@ -41,6 +41,7 @@ class Mood:
     seconds: float = 0.0
     retry_after: float | None = None
     date: bool = False
+    location: str = ""
     data: Any = None
     path: str = "detect"
     nth: int | None = None

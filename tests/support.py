@@ -1,0 +1,189 @@
+"""What the tests stand on: a real service in its own processes, photos, and waiting with a deadline."""
+
+import hashlib
+import io
+import os
+import random
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import requests
+from PIL import Image
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
+
+from service.faces.emulator import derived
+from service.faces.engines import Detection
+
+ROOT = Path(__file__).parent.parent
+BIN = Path(sys.executable).parent
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 20.0, what: str = "") -> Any:
+    """Return the condition's first true value; fail after the deadline."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what or condition}"
+        time.sleep(0.01)
+    return value
+
+
+def photo(number: int, size: tuple[int, int] = (64, 48), form: str = "JPEG", **options: Any) -> bytes:
+    """Return a small picture, another one for each number."""
+    picture = Image.frombytes("RGB", (8, 6), random.Random(number).randbytes(8 * 6 * 3)).resize(size)
+    file = io.BytesIO()
+    picture.save(file, form, **options)
+    return file.getvalue()
+
+
+def faces_of(image: bytes) -> list[Detection]:
+    """Return what the emulator makes up for a JPEG that is sent as it is."""
+    return derived(hashlib.sha256(image).hexdigest())
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Client(requests.Session):
+    """A client with the service's address and credentials."""
+
+    def __init__(self, url: str, password: str) -> None:
+        super().__init__()
+        self.url = url
+        self.auth = ("admin", password)
+        self.trust_env = False
+        # A server process that dies resets its connections; a client that only reads tries again.
+        self.mount("http://", HTTPAdapter(max_retries=Retry(5, backoff_factor=0.05, allowed_methods=["GET"])))
+
+    def request(self, method: str, path: str, *args: Any, **options: Any) -> requests.Response:  # type: ignore[override]
+        """Send a request to a path of the service."""
+        options.setdefault("timeout", 60)
+        return super().request(method, self.url + path if path.startswith("/") else path, *args, **options)
+
+    def task(self, *images: bytes, **members: Any) -> str:
+        """Create a task with these images and return its id."""
+        answer = self.post("/api/v1/tasks", json=members)
+        assert answer.status_code == 201, answer.text
+        task: str = answer.json()["id"]
+        for begin in range(0, len(images), 100):
+            parts = [
+                ("image", (f"{begin + number}.jpg", image)) for number, image in enumerate(images[begin : begin + 100])
+            ]
+            assert self.post(f"/api/v1/tasks/{task}/images", files=parts).status_code == 201
+        return task
+
+    def start(self, task: str) -> requests.Response:
+        """Ask for the start of a task."""
+        return self.post(f"/api/v1/tasks/{task}/start")
+
+    def show(self, task: str) -> dict[str, Any]:
+        """Return a task."""
+        answer = self.get(f"/api/v1/tasks/{task}")
+        assert answer.status_code == 200, answer.text
+        shown: dict[str, Any] = answer.json()
+        return shown
+
+    def ended(self, task: str, seconds: float = 30.0) -> dict[str, Any]:
+        """Wait until a task has ended, and return it."""
+
+        def end() -> dict[str, Any] | None:
+            shown = self.show(task)
+            return shown if shown["status"] in ("completed", "error") else None
+
+        shown: dict[str, Any] = wait_for(end, seconds, f"the end of task {task}")
+        return shown
+
+    def run(self, *images: bytes, seconds: float = 30.0) -> dict[str, Any]:
+        """Create and start a task with these images, wait for its end, and return it."""
+        task = self.task(*images)
+        assert self.start(task).status_code == 202
+        return self.ended(task, seconds)
+
+
+class Service:
+    """A service of its own: gunicorn with its processes, a folder, a free port. Made from a migrated database."""
+
+    def __init__(self, folder: Path, **settings: object) -> None:
+        self.folder = folder
+        self.files = folder / "files"
+        self.password = secrets.token_urlsafe(12)
+        self.log = folder / "log"
+        self.settings = {
+            "API_PASSWORD": self.password,
+            "DATABASE_URL": f"sqlite:///{folder}/service.db",
+            "STORAGE_URL": self.files,
+            "PORT": free_port(),
+            **settings,
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.settings['PORT']}"
+
+    def client(self) -> Client:
+        """Return a new client."""
+        return Client(self.url, str(self.settings["API_PASSWORD"]))
+
+    def start(self) -> Client:
+        """Start the server and wait until it is ready."""
+        environment = {"PATH": os.environ["PATH"], **{name: str(value) for name, value in self.settings.items()}}
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [BIN / "gunicorn"], cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True
+            )
+        client = self.client()
+
+        def ready() -> bool:
+            assert self.process
+            assert self.process.poll() is None, self.log.read_text()
+            try:
+                return client.get("/readyz").status_code == 200
+            except requests.ConnectionError:
+                return False
+
+        wait_for(ready, 30, "the start of the service")
+        return client
+
+    def workers(self) -> list[int]:
+        """Return the ids of the server's worker processes."""
+        assert self.process
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        return [int(pid) for pid in children.split()]
+
+    def kill(self) -> None:
+        """End the whole server at once, as a power cut would."""
+        if self.process and self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait(10)
+            wait_for(lambda: not self._group_alive(), 10, "the end of the workers")
+
+    def _group_alive(self) -> bool:
+        assert self.process
+        try:
+            os.killpg(self.process.pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def stop(self, seconds: float = 25) -> None:
+        """End the server in order."""
+        if self.process and self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(seconds)
+
+    def left_files(self) -> list[str]:
+        """Return the names of all stored files."""
+        return [path.name for path in self.files.rglob("*") if path.is_file() and path.name != ".lock"]

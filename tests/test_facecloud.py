@@ -1,0 +1,620 @@
+import hashlib
+import http.client
+import inspect
+import io
+import logging
+import secrets
+import socket
+import ssl
+import threading
+import time
+import traceback
+
+import pytest
+import requests
+import urllib3
+from PIL import Image
+
+from service.faces.breaker import Breaker
+from service.faces.emulator import Emulator
+from service.faces.emulator_server import EmulatorServer
+from service.faces.engines import Detection
+from service.faces.facecloud import TRANSPORT, FaceCloud, unanswered
+from service.faces.moods import Mood
+from service.jobs.operation import Cancelled, Failure, Postponed
+
+EMAIL = f"{secrets.token_hex(6)}@example.com"
+PASSWORD = secrets.token_hex(12)
+FACE = Detection(x=30, y=40, width=50, height=60, gender="female", age=28.0, score=0.999431)
+SMALL = Detection(x=-1, y=-2, width=5, height=6, gender="male", age=None, score=None)
+
+
+class Clock:
+    """The real clock, which a test can put forward."""
+
+    def __init__(self):
+        self.ahead = 0.0
+
+    def __call__(self):
+        return time.monotonic() + self.ahead
+
+
+def picture(size=(120, 90), form="JPEG", colour=(200, 120, 90), **options):
+    written = io.BytesIO()
+    Image.new("RGB", size, colour).save(written, form, **options)
+    return written.getvalue()
+
+
+@pytest.fixture
+def emulator():
+    emulator = Emulator(email=EMAIL, password=PASSWORD)
+    emulator.faces = [SMALL, FACE]
+    return emulator
+
+
+@pytest.fixture
+def server(emulator):
+    with EmulatorServer(emulator) as server:
+        yield server
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def connect(server, clock):
+    """Return a function that makes clients; they are closed at the end."""
+    made = []
+
+    def connect(**options):
+        options = {
+            "url": server.url,
+            "email": EMAIL,
+            "password": PASSWORD,
+            "breaker": Breaker(clock=clock, fraction=lambda: 0.0),
+            **options,
+        }
+        made.append(FaceCloud(**options))
+        return made[-1]
+
+    yield connect
+    for client in made:
+        client.close()
+
+
+@pytest.fixture
+def client(connect):
+    return connect()
+
+
+def failure_of(client, image=None):
+    with pytest.raises(Failure) as caught:
+        client.detect(image or picture())
+    return caught.value
+
+
+def in_threads(number, work):
+    """Run `work(index)` in that many threads that begin together; return what each returned or raised."""
+    barrier = threading.Barrier(number)
+    results = [None] * number
+
+    def run(index):
+        barrier.wait(10)
+        try:
+            results[index] = work(index)
+        except Exception as error:
+            results[index] = error
+
+    threads = [threading.Thread(target=run, args=(index,)) for index in range(number)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive()
+    return results
+
+
+# What it gives
+
+
+def test_faces_come_as_facecloud_saw_them_largest_first(client):
+    assert client.detect(picture()) == [FACE, SMALL]
+
+
+@pytest.mark.parametrize("ending", ["", "/", "/api/v1", "/api/v1/"])
+def test_the_url_may_end_in_the_version_or_a_slash(server, connect, ending):
+    assert connect(url=server.url + ending).detect(picture()) == [FACE, SMALL]
+
+
+def test_no_faces_is_a_success(client, emulator):
+    emulator.faces = []
+    assert client.detect(picture()) == []
+
+
+@pytest.mark.parametrize(
+    "mood", [Mood(name="no_faces"), Mood(name="data", data=None), Mood(name="missing")], ids=lambda mood: mood.name
+)
+def test_every_other_way_to_say_no_faces_is_a_success(client, emulator, mood):
+    emulator.script.set([mood])
+    assert client.detect(picture()) == []
+
+
+def test_unusual_values_are_taken_as_far_as_they_say_something(client, emulator):
+    emulator.script.set([Mood(name="odd")])
+    assert client.detect(picture()) == [
+        Detection(x=1, y=2, width=300, height=400, gender="unknown", age=None, score=None),
+        Detection(x=-1, y=3, width=30, height=40, gender="unknown", age=None, score=1.0),
+        Detection(x=5, y=5, width=5, height=5, gender="unknown", age=28.25, score=None),
+    ]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "faces",
+        {"0": {}},
+        [None],
+        [{"score": 1.0}],
+        [{"bbox": {"x": 1, "y": 2, "width": 3}}],
+        [{"bbox": {"x": 1, "y": 2, "width": "3", "height": 4}}],
+        [{"bbox": {"x": 1e308, "y": 2, "width": 3, "height": 4}}],
+        [{"bbox": [1, 2, 3, 4]}],
+    ],
+)
+def test_what_is_no_face_is_not_taken_for_one(client, emulator, data):
+    emulator.script.set([Mood(name="data", data=data)])
+    assert failure_of(client).code == "upstream_unavailable"
+
+
+@pytest.mark.parametrize("form", ["PNG", "WEBP"])
+def test_a_png_or_webp_is_sent_as_a_jpeg(client, form):
+    assert client.detect(picture(form=form)) == [FACE, SMALL]
+
+
+def test_a_sideways_photo_is_sent_upright_without_its_tag(server, connect, emulator):
+    class Looks:
+        def detect(self, image, cancelled=None):
+            with Image.open(io.BytesIO(image)) as seen:
+                self.size, self.exif = seen.size, dict(seen.getexif())
+            return [FACE]
+
+    emulator.faces = None
+    emulator.engine = looks = Looks()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    assert connect().detect(picture((120, 90), exif=exif)) == [FACE]
+    assert (looks.size, looks.exif) == ((90, 120), {})
+
+
+def test_a_plain_jpeg_is_sent_byte_for_byte(client, emulator):
+    image = picture()
+    client.detect(image)
+    assert emulator.counters()["images"] == {hashlib.sha256(image).hexdigest(): 1}
+
+
+def test_a_large_image_is_sent_smaller_and_its_boxes_are_scaled_back(connect, emulator):
+    emulator.faces = [FACE]
+    image = picture((400, 300))
+    (face,) = connect(max_pixels=200 * 150).detect(image)
+    assert (face.x, face.y, face.width, face.height) == (60, 80, 100, 120)
+    assert hashlib.sha256(image).hexdigest() not in emulator.counters()["images"]
+
+
+# The login
+
+
+def test_eight_threads_share_one_login(client, emulator):
+    assert in_threads(8, lambda _: client.detect(picture())) == [[FACE, SMALL]] * 8
+    assert emulator.counters()["logins"] == 1
+
+
+def test_eight_threads_share_one_login_when_the_token_is_revoked(client, emulator):
+    client.detect(picture())
+    for _ in range(5):
+        emulator.revoke()
+        emulator.forget()
+        assert in_threads(8, lambda _: client.detect(picture())) == [[FACE, SMALL]] * 8
+        assert emulator.counters()["logins"] == 1
+
+
+def test_a_token_revoked_in_the_middle_costs_one_login_and_no_image(client, emulator):
+    emulator.script.set([Mood(name="revoke", nth=40)])
+    results = in_threads(8, lambda _: [client.detect(picture()) for _ in range(20)])
+    assert results == [[[FACE, SMALL]] * 20] * 8
+    assert emulator.counters()["logins"] == 2
+
+
+def test_a_400_that_names_the_token_counts_as_401(client, emulator):
+    emulator.script.set([Mood(name="status", status=400, message="Invalid token", nth=1)])
+    assert client.detect(picture()) == [FACE, SMALL]
+    assert emulator.counters()["logins"] == 2
+
+
+def test_a_second_401_fails_and_is_not_repeated_again(client, emulator):
+    emulator.script.set([Mood(name="status", status=401)])
+    failure = failure_of(client)
+    assert (failure.code, failure.attempts) == ("upstream_unauthorized", 1)
+    assert emulator.counters()["calls"] == {"login": 2, "detect": 2}
+
+
+def test_tokens_that_are_always_refused_do_not_hammer_the_login(client, emulator):
+    emulator.script.set([Mood(name="status", status=401)])
+    for _ in range(40):
+        assert failure_of(client).code == "upstream_unauthorized"
+    assert emulator.counters()["logins"] <= 11
+
+
+@pytest.mark.parametrize("status", [400, 401, 403])
+def test_a_refused_account_fails_the_batch_with_one_login(client, emulator, status):
+    emulator.script.set([Mood(name="status", status=status, path="login")])
+    failures = in_threads(8, lambda _: failure_of(client)) + [failure_of(client)]
+    assert {(failure.code, failure.attempts) for failure in failures} == {("upstream_unauthorized", 1)}
+    assert all("FACECLOUD_EMAIL" in failure.detail for failure in failures)
+    assert emulator.counters()["calls"] == {"login": 1}
+
+
+def test_a_wrong_password_is_told_as_a_refused_account(connect):
+    assert "FACECLOUD_PASSWORD" in failure_of(connect(password=secrets.token_hex(4))).detail
+
+
+def test_a_login_that_is_not_answered_is_like_any_call(client, emulator):
+    emulator.script.set([Mood(name="reset", path="login")])
+    failures = in_threads(4, lambda _: failure_of(client))
+    assert {(failure.code, failure.attempts) for failure in failures} == {("upstream_unavailable", 5)}
+    emulator.script.set([])
+    assert client.detect(picture()) == [FACE, SMALL]
+
+
+def test_a_login_without_a_token_is_no_login(client, emulator):
+    emulator.script.set([Mood(name="data", data={"token": 1}, path="login")])
+    assert failure_of(client).code == "upstream_unavailable"
+
+
+# Failures, row by row
+
+ROWS = [
+    (Mood(name="status", status=400, message="bad"), "upstream_rejected", 1, "400: bad"),
+    (Mood(name="status", status=413), "upstream_rejected", 1, "413"),
+    (Mood(name="status", status=415), "upstream_rejected", 1, "415"),
+    (Mood(name="status", status=422), "upstream_rejected", 1, "422"),
+    (Mood(name="status", status=404), "upstream_rejected", 1, "404"),
+    (Mood(name="status", status=418), "upstream_rejected", 1, "418"),
+    (Mood(name="status", status=302), "upstream_rejected", 1, "302"),
+    (Mood(name="status", status=402), "upstream_quota", 1, "402"),
+    (Mood(name="status", status=403, message="Monthly quota exceeded"), "upstream_quota", 1, "quota"),
+    (Mood(name="status", status=403, message="Forbidden"), "upstream_unauthorized", 1, "Forbidden"),
+    (Mood(name="status", status=429), "upstream_quota", 10, "429"),
+    (Mood(name="status", status=500), "upstream_unavailable", 2, "500"),
+    (Mood(name="status", status=408), "upstream_unavailable", 5, "408"),
+    (Mood(name="status", status=425), "upstream_unavailable", 5, "425"),
+    (Mood(name="html", status=502), "upstream_unavailable", 5, "answered 502."),
+    (Mood(name="status", status=503), "upstream_unavailable", 5, "503"),
+    (Mood(name="html", status=504), "upstream_unavailable", 5, "answered 504."),
+    (Mood(name="html", status=200), "upstream_unavailable", 5, "not JSON"),
+    (Mood(name="text"), "upstream_unavailable", 5, "not JSON"),
+    (Mood(name="half"), "upstream_unavailable", 5, "not JSON"),
+    (Mood(name="cut"), "upstream_unavailable", 5, "broke off"),
+    (Mood(name="reset"), "upstream_unavailable", 5, "broke off"),
+    (Mood(name="inner", status=503), "upstream_unavailable", 5, "503"),
+    (Mood(name="inner", status=415), "upstream_rejected", 1, "415"),
+    (Mood(name="inner", status=401), "upstream_unauthorized", 1, "token"),
+]
+
+
+@pytest.mark.parametrize(
+    ("mood", "code", "attempts", "words"), ROWS, ids=[f"{row[0].name} {row[0].status} {row[1]}" for row in ROWS]
+)
+def test_a_failure_has_a_code_a_sentence_and_the_attempts_it_is_worth(client, emulator, mood, code, attempts, words):
+    emulator.script.set([mood])
+    failure = failure_of(client)
+    assert (failure.code, failure.attempts) == (code, attempts)
+    assert words in failure.detail
+    assert "<" not in failure.detail
+
+
+@pytest.mark.parametrize(
+    "mood", [Mood(name="ok", seconds=20), Mood(name="drip", seconds=0.05)], ids=lambda mood: mood.name
+)
+def test_an_answer_that_takes_too_long_is_given_up(connect, emulator, monkeypatch, mood):
+    emulator.faces = [FACE] * 50  # 7 KB, a byte at a time: six minutes
+    emulator.script.set([mood])
+    monkeypatch.setattr("service.faces.facecloud.CONNECT_TIMEOUT", 0.2)
+    client = connect(timeout=0.3)
+    begun = time.monotonic()
+    failure = failure_of(client)
+    assert time.monotonic() - begun < 5
+    assert (failure.code, failure.attempts) == ("upstream_unavailable", 5)
+    assert failure.detail == "FaceCloud did not answer within 0.3 s."
+
+
+def test_a_refused_connection_is_told_as_such(connect):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    failure = failure_of(connect(url=f"http://127.0.0.1:{port}"))
+    assert (failure.code, failure.attempts) == ("upstream_unavailable", 5)
+    assert failure.detail == "FaceCloud could not be reached."
+
+
+def test_a_host_without_an_address_is_told_as_such(connect):
+    assert failure_of(connect(url="http://facecloud.invalid")).detail == "FaceCloud could not be reached."
+
+
+def test_a_host_that_speaks_no_tls_is_told_as_such(connect, server):
+    failure = failure_of(connect(url=server.url.replace("http:", "https:")))
+    assert (failure.code, failure.detail) == (
+        "upstream_unavailable",
+        "No secure connection to FaceCloud could be made.",
+    )
+
+
+def test_an_image_that_does_not_decode_is_never_sent(client, emulator):
+    failure = failure_of(client, picture(form="PNG")[:60])
+    assert (failure.code, failure.attempts) == ("image_rejected", 1)
+    assert emulator.counters()["calls"] == {}
+
+
+def test_facecloud_is_quoted_short_on_one_line_and_without_markup(client, emulator):
+    emulator.script.set([Mood(name="status", status=422, message="<b>bad</b>\r\n\x00\x1b[31m\u202eimage " + "x" * 900)])
+    detail = failure_of(client).detail
+    assert detail.startswith("FaceCloud answered 422: bad [31m image xxx")
+    assert len(detail) < 240
+    assert detail.isprintable()
+
+
+@pytest.mark.parametrize("status", [402, 403])
+def test_a_spent_quota_stops_the_batch_without_sending_more(client, emulator, status):
+    emulator.script.set([Mood(name="status", status=status)])
+    failures = [failure_of(client) for _ in range(20)]
+    assert len({failure.detail for failure in failures}) == 1
+    assert emulator.counters()["calls"]["detect"] == 1
+
+
+# 429 and Retry-After
+
+
+@pytest.mark.parametrize("date", [False, True])
+def test_429_pauses_every_call_for_as_long_as_it_says(client, emulator, clock, date):
+    emulator.script.set([Mood(name="status", status=429, retry_after=20, date=date, times=1)])
+    failure = failure_of(client)
+    assert failure.wait == pytest.approx(20, abs=1.5)
+    assert client.limit() == 0
+    with pytest.raises(Postponed) as caught:
+        client.detect(picture())
+    assert caught.value.wait == pytest.approx(20, abs=1.5)
+    assert emulator.counters()["calls"]["detect"] == 1
+    clock.ahead += 21
+    assert client.limit() == 1
+    assert client.detect(picture()) == [FACE, SMALL]
+    assert client.limit() == 8
+
+
+def test_429_without_a_time_backs_off(client, emulator, clock):
+    emulator.script.set([Mood(name="status", status=429)])
+    assert failure_of(client).wait == pytest.approx(1, abs=0.2)
+    clock.ahead += 1
+    with pytest.raises(Postponed) as caught:
+        client.detect(picture())
+    assert caught.value.wait == pytest.approx(2, abs=0.2)
+
+
+def test_a_retry_after_of_a_year_is_not_believed(client, emulator):
+    emulator.script.set([Mood(name="status", status=429, retry_after=31_536_000)])
+    assert failure_of(client).wait == pytest.approx(3600, abs=1)
+
+
+@pytest.mark.parametrize("date", [False, True])
+def test_retry_after_of_a_503_is_told_to_the_kernel(client, emulator, date):
+    emulator.script.set([Mood(name="status", status=503, retry_after=20, date=date)])
+    assert failure_of(client).wait == pytest.approx(20, abs=1.5)
+    assert client.limit() == 8
+
+
+# Cancelling
+
+
+def asked(times):
+    """Return a `cancelled` that says yes when it is asked for the n-th time."""
+    count = 0
+
+    def cancelled():
+        nonlocal count
+        count += 1
+        return count == times
+
+    return cancelled
+
+
+@pytest.mark.parametrize(
+    ("times", "calls"), [(1, {}), (2, {"login": 1}), (3, {"login": 1, "detect": 1}), (4, {"login": 2, "detect": 1})]
+)
+def test_a_cancelled_run_makes_no_further_call(client, emulator, times, calls):
+    emulator.script.set([Mood(name="revoke", nth=1)])
+    with pytest.raises(Cancelled):
+        client.detect(picture(), asked(times))
+    assert emulator.counters()["calls"] == calls
+
+
+def test_a_run_that_waits_for_anothers_login_can_be_cancelled(client, emulator):
+    emulator.script.set([Mood(name="ok", seconds=3, path="login")])
+    logging_in = threading.Thread(target=client.detect, args=(picture(),))
+    logging_in.start()
+    while not emulator.counters()["calls"]:
+        time.sleep(0.01)
+    begun = time.monotonic()
+    with pytest.raises(Cancelled):
+        client.detect(picture(), lambda: True)
+    assert time.monotonic() - begun < 2
+    logging_in.join(10)
+
+
+# The breaker
+
+
+def test_an_outage_is_met_by_single_probes_and_work_goes_on_after_it(client, emulator, clock):
+    client.detect(picture())
+    emulator.forget()
+    emulator.script.set([Mood(name="html", status=502)])
+    for _ in range(10):
+        assert failure_of(client).attempts == 5
+    assert client.limit() == 0
+    for seconds in (1, 2, 4, 8, 10, 10):
+        calls = emulator.counters()["calls"]["detect"]
+        with pytest.raises(Postponed):
+            client.detect(picture())
+        assert emulator.counters()["calls"]["detect"] == calls
+        clock.ahead += seconds
+        assert client.limit() == 1
+        results = in_threads(8, lambda _: client.detect(picture()))
+        assert all(isinstance(result, Postponed) for result in results)
+        assert emulator.counters()["calls"]["detect"] == calls + 1
+    emulator.script.set([])
+    clock.ahead += 10
+    assert client.detect(picture()) == [FACE, SMALL]
+    assert client.limit() == 8
+
+
+def test_a_failed_probe_costs_its_image_an_attempt_only_after_a_quarter_of_an_hour(client, emulator, clock):
+    emulator.script.set([Mood(name="reset")])
+    for _ in range(10):
+        failure_of(client)
+    clock.ahead += 600
+    with pytest.raises(Postponed):
+        client.detect(picture())
+    clock.ahead += 301
+    assert failure_of(client).attempts == 5
+
+
+def test_a_server_that_is_gone_and_comes_back_is_used_again(emulator, clock):
+    first = EmulatorServer(emulator)
+    client = FaceCloud(first.url, EMAIL, PASSWORD, breaker=Breaker(clock=clock, fraction=lambda: 0.0))
+    try:
+        client.detect(picture())
+        first.close()
+        for _ in range(10):
+            assert failure_of(client).code == "upstream_unavailable"
+        with EmulatorServer(emulator, port=first.port):
+            assert client.limit() == 0
+            clock.ahead += 1
+            assert client.detect(picture()) == [FACE, SMALL]
+    finally:
+        first.close()
+        client.close()
+
+
+def test_rejected_images_show_that_facecloud_is_up(client, emulator):
+    emulator.script.set([Mood(name="status", status=503), Mood(name="status", status=415, nth=10)][::-1])
+    for _ in range(15):
+        failure_of(client)
+    assert client.limit() == 8
+
+
+def test_500s_neither_open_the_breaker_nor_close_it(client, emulator, clock):
+    emulator.script.set([Mood(name="status", status=500)])
+    for _ in range(30):
+        failure_of(client)
+    assert client.limit() == 8
+    emulator.script.set([Mood(name="status", status=503)])
+    for _ in range(10):
+        failure_of(client)
+    emulator.script.set([Mood(name="status", status=500)])
+    clock.ahead += 1
+    assert failure_of(client).attempts == 2
+    assert client.limit() == 1
+
+
+@pytest.mark.parametrize("end", ["cancelled", "rejected here"])
+def test_a_probe_that_never_reached_facecloud_frees_its_place(client, emulator, clock, end):
+    emulator.script.set([Mood(name="reset", times=10)])
+    for _ in range(10):
+        failure_of(client)
+    clock.ahead += 1
+    if end == "cancelled":
+        with pytest.raises(Cancelled):
+            client.detect(picture(), lambda: True)
+    else:
+        failure_of(client, b"no image")
+    assert client.detect(picture()) == [FACE, SMALL]
+
+
+# Connections, secrets, exceptions, figures
+
+
+def test_connections_are_kept_alive(client, server):
+    for _ in range(20):
+        client.detect(picture())
+    assert server.accepted == 1
+
+
+def test_a_redirect_is_not_followed(connect, emulator):
+    with EmulatorServer(Emulator()) as other:
+        emulator.script.set([Mood(name="status", status=307, location=other.url + "/api/v1/detect")])
+        assert "307" in failure_of(connect()).detail
+        assert other.emulator.counters()["calls"] == {}
+
+
+def test_the_proxy_of_the_environment_is_not_used(connect, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    assert connect().detect(picture()) == [FACE, SMALL]
+
+
+def test_no_secret_is_in_any_exception_or_log_line(connect, emulator, caplog):
+    caplog.set_level(logging.DEBUG)
+    client = connect()
+    client.detect(picture())
+    token = client._token.value
+    moods = [row[0] for row in ROWS]
+    moods += [Mood(name="status", status=415, message=f"for {secret}") for secret in (token, EMAIL, PASSWORD)]
+    moods += [Mood(name="status", status=401, path="login", message=f"{EMAIL} {PASSWORD}")]
+    written = []
+    for mood in moods:
+        client = connect()
+        emulator.script.set([mood])
+        try:
+            client.detect(picture())
+        except Failure as failure:
+            written += traceback.format_exception(failure)
+    everything = "".join(written) + caplog.text
+    assert written
+    for secret in (EMAIL, PASSWORD, "Bearer", "eyJ"):
+        assert secret not in everything
+
+
+def exceptions_of(module):
+    return [
+        kind
+        for _, kind in inspect.getmembers(module, inspect.isclass)
+        if issubclass(kind, Exception) and not issubclass(kind, Warning)
+    ]
+
+
+@pytest.mark.parametrize("module", [requests.exceptions, urllib3.exceptions, http.client, socket, ssl])
+def test_every_exception_of_the_transport_is_mapped(module):
+    kinds = exceptions_of(module)
+    assert kinds
+    assert [kind for kind in kinds if not issubclass(kind, TRANSPORT)] == []
+    for kind in kinds:
+        failure = unanswered(kind.__new__(kind), 30.0)
+        assert (failure.code, failure.attempts) == ("upstream_unavailable", 5)
+        assert failure.detail.endswith(".")
+
+
+def test_every_http_call_is_observed_with_its_outcome(connect, emulator):
+    seen = []
+    client = connect(observe=lambda outcome, seconds: seen.append((outcome, seconds)))
+    emulator.script.set([Mood(name="html", status=502, nth=2), Mood(name="reset", nth=3)])
+    client.detect(picture())
+    for _ in range(2):
+        failure_of(client)
+    assert [outcome for outcome, _ in seen] == ["200", "200", "502", "unanswered"]
+    assert all(0 <= seconds < 5 for _, seconds in seen)
+
+
+def test_no_more_calls_are_under_way_than_threads_ask_for(connect, emulator):
+    emulator.latency = 0.02
+    client = connect(concurrency=4)
+    assert client.limit() == 4
+    in_threads(4, lambda _: [client.detect(picture()) for _ in range(5)])
+    assert emulator.counters()["max_in_flight"] == 4

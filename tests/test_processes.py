@@ -1,0 +1,217 @@
+"""Nothing is lost when processes die, stop or end: real servers, real signals, the emulator of FaceCloud."""
+
+import hashlib
+import os
+import signal
+import time
+
+import pytest
+
+from service.faces.emulator_server import EmulatorServer
+from service.faces.moods import Mood
+from tests.conftest import MakeService, facecloud
+from tests.support import Client, Service, faces_of, photo, wait_for
+from tests.test_tasks import recount
+
+
+def done(client: Client, task: str) -> int:
+    number: int = client.show(task)["progress"]["done"]
+    return number
+
+
+def check_complete(task: dict, images: list[bytes]) -> None:
+    """Every image ended once, with its own faces once, and the statistics are those of the stored faces."""
+    assert task["status"] == "completed"
+    assert [len(image["faces"]) for image in task["images"]] == [len(faces_of(image)) for image in images]
+    assert task["statistics"] == recount(task)
+    assert task["progress"] == {"total": len(images), "pending": 0, "done": len(images), "failed": 0}
+
+
+def calls(emulator: EmulatorServer) -> dict[str, int]:
+    sent: dict[str, int] = emulator.emulator.counters()["images"]
+    return sent
+
+
+def test_a_killed_process_loses_no_work(make_service: MakeService, emulator: EmulatorServer) -> None:
+    emulator.emulator.latency = 0.05
+    service = make_service(**facecloud(emulator, WORKERS=4))
+    client = service.start()
+    images = [photo(number) for number in range(150)]
+    task = client.task(*images)
+    client.start(task)
+    for share in (20, 80):
+        wait_for(lambda share=share: done(client, task) >= share, what=f"{share} images done")
+        os.kill(service.workers()[0], signal.SIGKILL)
+    check_complete(client.ended(task, 60), images)
+    sent = calls(emulator)
+    assert set(sent) == {hashlib.sha256(image).hexdigest() for image in images}
+    # What was in flight, or finished and not yet written, in the two that were killed: a call more each.
+    assert sum(sent.values()) <= 150 + 2 * 8
+    assert "Traceback" not in service.log.read_text()
+
+
+def test_a_killed_server_goes_on_by_itself_when_it_is_started_again(
+    make_service: MakeService, emulator: EmulatorServer
+) -> None:
+    emulator.emulator.latency = 0.05
+    service = make_service(**facecloud(emulator, WORKERS=4))
+    client = service.start()
+    images = [photo(number) for number in range(100)]
+    task = client.task(*images)
+    client.start(task)
+    wait_for(lambda: done(client, task) >= 20, what="20 images done")
+    service.kill()
+    # A file that a dying upload left behind, and one that it was just writing.
+    (service.files / "tasks" / task / "orphan").write_bytes(b"x")
+    (service.files / "tasks" / task / ".new-orphan").write_bytes(b"x")
+    client = service.start()
+    check_complete(client.ended(task, 20), images)
+    assert len(service.left_files()) == 100
+
+
+def test_sigterm_ends_in_order_and_repeats_no_call(make_service: MakeService, emulator: EmulatorServer) -> None:
+    emulator.emulator.latency = 0.2
+    service = make_service(**facecloud(emulator, WORKERS=4))
+    client = service.start()
+    images = [photo(number) for number in range(60)]
+    task = client.task(*images)
+    client.start(task)
+    wait_for(lambda: done(client, task) >= 10, what="10 images done")
+    begin = time.monotonic()
+    service.stop()
+    assert time.monotonic() - begin < 5
+    sent = sum(calls(emulator).values())
+    assert sent < 60
+    client = service.start()
+    check_complete(client.ended(task, 20), images)
+    assert sum(calls(emulator).values()) == 60
+
+
+def test_a_run_that_does_not_end_in_time_is_given_up_and_runs_again(
+    make_service: MakeService, emulator: EmulatorServer
+) -> None:
+    emulator.emulator.script.set([Mood(name="ok", seconds=28, times=1)])
+    service = make_service(**facecloud(emulator, WEB_CONCURRENCY=1))
+    client = service.start()
+    image = photo(1)
+    task = client.task(image)
+    client.start(task)
+    wait_for(lambda: calls(emulator), what="the call")
+    begin = time.monotonic()
+    service.stop()
+    assert time.monotonic() - begin < 25
+    client = service.start()
+    check_complete(client.ended(task, 10), [image])
+
+
+def test_a_stopped_process_is_replaced_and_cannot_overwrite_what_came_after(
+    make_service: MakeService, emulator: EmulatorServer
+) -> None:
+    emulator.emulator.latency = 0.3
+    service = make_service(**facecloud(emulator, WEB_CONCURRENCY=1, LEASE_SECONDS=2, WORKERS=4))
+    other = make_service(**{**service.settings, "PORT": 0, "STORAGE_URL": service.settings["STORAGE_URL"]})
+    other.settings["PORT"] = int(service.settings["PORT"]) + 1
+    client = service.start()
+    images = [photo(number) for number in range(30)]
+    task = client.task(*images)
+    client.start(task)
+    wait_for(lambda: done(client, task) >= 4, what="the first images done")
+    (worker,) = service.workers()
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        second = other.start()
+        ended = second.ended(task, 30)
+        check_complete(ended, images)
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    # The woken process hands in its late results; wait until it has made its next turn, then nothing has changed.
+    wait_for(lambda: client.get("/readyz").status_code == 200, what="the woken process")
+    again = client.run(photo(1000))
+    assert again["status"] == "completed"
+    assert client.show(task) == ended
+
+
+def test_a_live_run_of_ten_leases_runs_once(make_service: MakeService, emulator: EmulatorServer) -> None:
+    emulator.emulator.script.set([Mood(name="ok", seconds=10)])
+    service = make_service(**facecloud(emulator, LEASE_SECONDS=1))
+    client = service.start()
+    image = photo(1)
+    check_complete(client.run(image, seconds=30), [image])
+    assert list(calls(emulator).values()) == [1]
+
+
+def test_a_job_that_kills_three_processes_is_failed_and_says_so(
+    make_service: MakeService, emulator: EmulatorServer
+) -> None:
+    emulator.emulator.script.set([Mood(name="ok", seconds=30)])
+    service = make_service(**facecloud(emulator, WEB_CONCURRENCY=1))
+    client = service.start()
+    task = client.task(photo(1))
+    client.start(task)
+    for number in range(1, 4):
+        wait_for(lambda number=number: sum(calls(emulator).values()) == number, what=f"call {number}")
+        os.kill(service.workers()[0], signal.SIGKILL)
+    ended = client.ended(task, 30)
+    assert ended["status"] == "error"
+    assert ended["images"][0]["error"]["code"] == "worker_lost"
+    emulator.emulator.script.set([])
+    client.start(task)
+    assert client.ended(task)["status"] == "completed"
+
+
+@pytest.fixture
+def pair(make_service: MakeService, emulator: EmulatorServer) -> tuple[Service, Service]:
+    """Give two servers on one database and one folder, so that a test can choose which process is asked."""
+    first = make_service(**facecloud(emulator, WEB_CONCURRENCY=1, WORKERS=4))
+    second = make_service(**{**first.settings, "PORT": 0})
+    second.settings["PORT"] = int(first.settings["PORT"]) + 1
+    first.start()
+    second.start()
+    return first, second
+
+
+def test_a_deletion_in_the_other_process_stops_all_calls_within_a_second(
+    pair: tuple[Service, Service], emulator: EmulatorServer
+) -> None:
+    emulator.emulator.latency = 0.1
+    first, second = (service.client() for service in pair)
+    for deleting in (first, second):
+        emulator.emulator.forget()
+        images = [photo(number) for number in range(200)]
+        task = first.task(*images)
+        first.start(task)
+        wait_for(lambda task=task: done(first, task) >= 16, what="16 images done")
+        assert deleting.delete(f"/api/v1/tasks/{task}").status_code == 204
+        deleted_at = time.time()
+        # The next task is not disturbed.
+        following = [photo(number) for number in range(300, 310)]
+        check_complete(first.run(*following), following)
+        ours = {hashlib.sha256(image).hexdigest() for image in images}
+        wait_for(lambda deleted_at=deleted_at: time.time() > deleted_at + 2, 3, "two seconds")
+        seen = emulator.emulator.counters()
+        late = [begin for begin in seen["begins"] if begin > deleted_at + 1]
+        assert len(late) <= 10  # at most the following task's own
+        assert sum(calls for image, calls in seen["images"].items() if image in ours) < 100
+        assert first.get(f"/api/v1/tasks/{task}").status_code == 404
+        assert not (pair[0].files / "tasks" / task).exists()
+
+
+def test_both_processes_share_a_task(pair: tuple[Service, Service], emulator: EmulatorServer) -> None:
+    emulator.emulator.latency = 0.1
+    client = pair[0].client()
+    images = [photo(number) for number in range(64)]
+    check_complete(client.run(*images), images)
+    assert emulator.emulator.counters()["max_in_flight"] == 8
+    assert sum(calls(emulator).values()) == 64
+
+
+def test_a_large_task_does_not_hold_up_a_single_image(pair: tuple[Service, Service], emulator: EmulatorServer) -> None:
+    emulator.emulator.latency = 0.1
+    client = pair[0].client()
+    large = client.task(*(photo(number) for number in range(600)))
+    client.start(large)
+    wait_for(lambda: done(client, large) >= 8, what="the large task under way")
+    begin = time.monotonic()
+    assert client.run(photo(1000))["status"] == "completed"
+    assert time.monotonic() - begin < 2
+    assert client.show(large)["status"] == "processing"
