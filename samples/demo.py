@@ -224,8 +224,10 @@ def demonstrate(console: Console, photos: Sequence[Path]) -> int:
 
         with running_service() as service:
             progress.update(bar, description="Uploading …", total=len(photos))
-            task = process_photos(service, photos, show)
-            progress.update(bar, description="Stopping the service …")
+            try:
+                task = process_photos(service, photos, show)
+            finally:
+                progress.update(bar, description="Stopping the service …")
         progress.update(bar, description="Done.")
 
     console.print()

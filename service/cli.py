@@ -51,9 +51,9 @@ def revision(message: str) -> None:
 
 @click.command("facecloud-emulator")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option("--port", default=8100, show_default=True, help="The port to listen on.")
+@click.option("--port", default=8001, show_default=True, help="The port to listen on.")
 def facecloud_emulator(host: str, port: int) -> None:
     """Stand in for FaceCloud, answering from the embedded engine."""
-    from service.faces import emulator
+    from service.faces import emulator_server
 
-    emulator.main(["--host", host, "--port", str(port)])
+    emulator_server.main(["--host", host, "--port", str(port)])

@@ -1,6 +1,7 @@
 """The database: transactions, naming convention, SQLite's settings."""
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -36,7 +37,7 @@ class Database:
     """Gives transactions. Safe for all threads of a process; make it after a fork."""
 
     def __init__(self, url: str) -> None:
-        self.engine = sa.create_engine(url, pool_size=20, max_overflow=20, connect_args={"timeout": BUSY_SECONDS})
+        self.engine = sa.create_engine(url, pool_size=20, max_overflow=20, connect_args={"timeout": 0})
         sa.event.listen(self.engine, "connect", _set_up_sqlite)
         sa.event.listen(self.engine, "begin", _begin)
         self._writer = self.engine.execution_options(write=True)
@@ -83,5 +84,19 @@ def _set_up_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
 
 
 def _begin(connection: sa.Connection) -> None:
-    # A transaction that reads first and writes later cannot wait for the lock in SQLite; it fails at once.
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("write") else "BEGIN")
+    if not connection.get_execution_options().get("write"):
+        connection.exec_driver_sql("BEGIN")
+        return
+    # A transaction that reads first and writes later cannot wait for the lock in SQLite; it fails at once. So those
+    # that write say so first. SQLite waits by sleeping up to 100 ms at a time, which starves busy processes; asking
+    # every millisecond triples what two of them get done.
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        except sa.exc.OperationalError as error:
+            if "locked" not in str(error.orig) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.001)
+        else:
+            return

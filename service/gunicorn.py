@@ -73,6 +73,8 @@ class Hooks:
 
     def post_worker_init(self, worker: Any) -> None:
         """Begin to work: this is after the fork."""
+        # The dispatcher must not wait 5 ms, the default, whenever a request or a worker computes.
+        sys.setswitchinterval(0.001)
         worker.held_folder = self.storage.hold()
         self.executor.start()
         serve = signal.getsignal(signal.SIGTERM)

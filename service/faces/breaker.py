@@ -47,14 +47,14 @@ class Breaker:
         self._begun = 0.0  # when the probe began
         self._since = 0.0  # when the outage began
 
-    def limit(self, bound: int) -> int:
-        """Return how many calls may be under way: `bound`, 0 while open, 1 while half-open."""
+    def limit(self) -> int | None:
+        """Return how many calls may be under way: no bound, 0 while open, 1 while half-open."""
         if not self._opened and not self._paused:
-            return bound
+            return None
         with self._lock:
             if self._left() > 0:
                 return 0
-            return 1 if self._opened else bound
+            return 1 if self._opened else None
 
     def enter(self) -> bool:
         """Admit a call and return whether it is the probe; raise `Postponed` when none may begin."""

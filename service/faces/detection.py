@@ -14,6 +14,7 @@ from service.jobs.operation import Failure, Run
 from service.storage import Storage
 
 KIND = "face"
+_AGES = ("with_age", "age_sum")
 
 _IMAGE_DONE = (
     sa.update(Image)
@@ -122,16 +123,27 @@ def _write_errors(session: Session, failures: Sequence[tuple[Run, Failure]], sta
     session.connection().execute(_IMAGE_ERROR, rows)
 
 
+_COUNTERS = ("done", "failed", "faces", "men", "women", *(f"{p}_{n}" for p in ("men", "women") for n in _AGES))
+_COUNT = (
+    sa.update(Task)
+    .where(Task.id == sa.bindparam("task"))
+    .values(
+        version=Task.version + 1,
+        **{name: getattr(Task, name) + sa.bindparam(f"more_{name}") for name in _COUNTERS},
+    )
+)
+_END = (
+    sa.update(Task)
+    .where(Task.id == sa.bindparam("task"), Task.status == "processing", Task.done + Task.failed == Task.total)
+    .values(status=sa.case((Task.failed > 0, "error"), else_="completed"), finished_at=sa.bindparam("moment"))
+)
+
+
 def _count(session: Session, task: str, **more: int) -> None:
     """Add to a task's counters, and end it with its last image.
 
     The update locks the task's row, so of two workers with the last two images the second sees the first's count.
     """
     connection = session.connection()
-    values: dict[str, Any] = {name: getattr(Task, name) + number for name, number in more.items()}
-    connection.execute(sa.update(Task).where(Task.id == task).values(version=Task.version + 1, **values))
-    connection.execute(
-        sa.update(Task)
-        .where(Task.id == task, Task.status == "processing", Task.done + Task.failed == Task.total)
-        .values(status=sa.case((Task.failed > 0, "error"), else_="completed"), finished_at=now())
-    )
+    connection.execute(_COUNT, {"task": task} | {f"more_{name}": more.get(name, 0) for name in _COUNTERS})
+    connection.execute(_END, {"task": task, "moment": now()})

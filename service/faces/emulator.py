@@ -281,7 +281,7 @@ class Emulator:
             return self._shown(name)
         try:
             self._controlled(request.method, name, request)
-        except (TypeError, ValueError, AttributeError) as fault:
+        except (TypeError, ValueError, AttributeError, KeyError) as fault:
             raise Refused(400, str(fault)) from fault
         return self._shown(name) if request.method == "PUT" else Response(status=204)
 

@@ -3,7 +3,7 @@
 import argparse
 import io
 import logging
-import os
+import signal
 import socket
 import socketserver
 import struct
@@ -190,14 +190,14 @@ class EmulatorServer:
 
 
 def serve(emulator: Emulator, host: str = "127.0.0.1", port: int = 8001) -> None:
-    """Serve until the process is interrupted; say where, in one line on standard output."""
+    """Serve until SIGINT or SIGTERM; say where, in one line on standard output."""
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.set())
     with EmulatorServer(emulator, host, port) as server:
         sys.stdout.write(f"FaceCloud emulator on {server.url}\n")
         sys.stdout.flush()
-        try:
-            threading.Event().wait()
-        except KeyboardInterrupt:
-            log.info("emulator stopped")
+        stopped.wait()
 
 
 def main(arguments: list[str] | None = None, engine: Engine | None = None) -> None:
@@ -209,7 +209,7 @@ def main(arguments: list[str] | None = None, engine: Engine | None = None) -> No
     parser.add_argument("--latency", type=float, default=0.0, help="seconds that each detect call takes at least")
     parser.add_argument("--max-bytes", type=int, default=MAX_BYTES, help="larger images are answered with 413")
     parser.add_argument("--email", default="developer@example.com")
-    parser.add_argument("--password", default=os.environ.get("EMULATOR_PASSWORD"), help="without it any will do")
+    parser.add_argument("--password", help="without it any will do")
     parser.add_argument("--decode", action="store_true", help="decode images in full though the faces are made up")
     given = parser.parse_args(arguments)
     if engine is None and given.faces == "engine":

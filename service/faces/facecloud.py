@@ -39,6 +39,7 @@ TRANSPORT = (
     OSError,
     ValueError,
 )
+_ONCE = urllib3.Retry(total=False)  # the kernel retries, not the connection
 TIMEOUTS = (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)
 _UNREACHED = (urllib3.exceptions.NewConnectionError, ConnectionRefusedError)
 _UNREACHED_IN_TIME = (requests.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError)
@@ -48,6 +49,7 @@ _BROKEN = (requests.ConnectionError, urllib3.exceptions.ProtocolError, OSError)
 _NO_FACES = re.compile(r"\bno\s+faces?\b", re.IGNORECASE)
 _TOKEN = re.compile(r"\b(token|jwt|authorization)\b", re.IGNORECASE)
 _QUOTA = re.compile(r"quota|limit|balance|billing|payment|paid|subscription|tariff|plan\b|funds", re.IGNORECASE)
+_JWT = re.compile(r"\beyJ[\w-]+\.[\w-]+")
 _MARKUP = re.compile(r"<[^>]*>?")
 
 
@@ -116,7 +118,6 @@ class FaceCloud:
         self._secrets = (email, password)
         self._seconds = timeout
         self._timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT, read=timeout)
-        self._concurrency = concurrency
         self._max_pixels = max_pixels
         self._breaker = breaker or Breaker()
         self._observe = observe
@@ -153,20 +154,18 @@ class FaceCloud:
         finally:
             self._breaker.leave(probe)
 
-    def limit(self) -> int:
-        """Return how many calls may be under way now."""
-        return self._breaker.limit(self._concurrency)
+    def limit(self) -> int | None:
+        """Return how many calls may be under way now: 0 or 1 while FaceCloud is away."""
+        return self._breaker.limit()
 
     def close(self) -> None:
         """Close the connections that are kept alive."""
         self._session.close()
 
     def _raise_refusal(self) -> None:
-        if self._refusal is not None:
-            until, refused = self._refusal
-            if time.monotonic() < until:
-                raise Failure(refused.code, refused.detail)
-            self._refusal = None
+        refusal = self._refusal
+        if refusal is not None and time.monotonic() < refusal[0]:
+            raise Failure(refusal[1].code, refusal[1].detail)
 
     def _remember(self, refused: _Refused) -> None:
         self._refusal = (time.monotonic() + REMEMBERED, refused)
@@ -241,9 +240,9 @@ class FaceCloud:
         outcome = "unanswered"
         try:
             response = self._pool.urlopen(
-                "POST", path, body, headers, False, redirect=False, timeout=self._timeout, preload_content=False
+                "POST", path, body, headers, _ONCE, redirect=False, timeout=self._timeout, preload_content=False
             )
-            content = _read(response, begun + CONNECT_TIMEOUT + self._seconds)
+            content = _read(response, self._seconds)
             outcome = str(response.status)
         except TRANSPORT as error:
             outcome = "timeout" if isinstance(error, TIMEOUTS) else outcome
@@ -309,7 +308,7 @@ class FaceCloud:
         words = " ".join("".join(letter if letter.isprintable() else " " for letter in words).split())
         token = self._token
         secrets = (*self._secrets, token.value) if token else self._secrets
-        if any(secret and secret in words for secret in secrets):
+        if _JWT.search(words) or any(secret and secret in words for secret in secrets):
             return ""
         return words if len(words) <= 200 else f"{words[:199]}…"
 
@@ -341,9 +340,10 @@ def _pool(session: requests.Session, root: str, size: int) -> urllib3.HTTPConnec
     return pool
 
 
-def _read(response: urllib3.BaseHTTPResponse, deadline: float) -> bytes:
+def _read(response: urllib3.BaseHTTPResponse, seconds: float) -> bytes:
     """Read the body as it comes: one that drips for ever, or has no end, is not waited for."""
     content = b""
+    deadline = time.monotonic() + seconds
     try:
         while part := response.read1(65_536, decode_content=True):
             content += part

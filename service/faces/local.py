@@ -1,7 +1,7 @@
 """The embedded engine: one network finds faces, three small ones guess age and gender. It needs no other machine.
 
-Limits, measured: about one age in four is off by more than 10 years, people over 60 are guessed too young, and gender is a
-two-way guess at appearance. Importing this module costs 14 MB (numpy), making the networks 70 MB more.
+Limits, measured: about one age in four is off by more than 10 years, people over 60 are guessed too young, and gender
+is a two-way guess at appearance. Importing this module costs 14 MB (numpy), making the networks 70 MB more.
 """
 
 import os
@@ -33,10 +33,11 @@ DECODED_SIDE = 1600  # pixels: more than the detector needs, so that a small fac
 STRIDES = (8, 16, 32)
 LEAST_SCORE = 0.75
 MOST_OVERLAP = 0.3
+BATCH = 16  # faces a run: a tenth faster than one by one, and the runtime keeps memory for each number that it has met
 
-# Where the five landmarks lie in a face crop of side 1: the eye on the left of the picture, the other eye, the nose, the
-# corners of the mouth. Medians over 734 faces of where they fall in the crops that the age network was trained on (dlib's
-# `get_face_chip_details`, padding 0.2): so five points do what takes dlib a landmark network of its own.
+# Where the five landmarks lie in a face crop of side 1: the eye on the left of the picture, the other eye, the nose,
+# the corners of the mouth. Medians over 734 faces of where they fall in the crops that the age network was trained on
+# (dlib's `get_face_chip_details`, padding 0.2): so five points do what takes dlib a landmark model of its own.
 TEMPLATE = np.array([[0.2943, 0.2864], [0.6933, 0.2844], [0.4884, 0.5170], [0.3183, 0.6849], [0.6778, 0.6818]])
 
 # What dlib's `input_rgb_image` does to a pixel: (RGB - mean) / 256.
@@ -142,10 +143,13 @@ class _Networks:
         if not len(candidates.scores):
             candidates = self._find(picture, CLOSE_UP)
         kept = _without_overlaps(candidates.boxes, candidates.scores)
-        return [
-            _Face(candidates.boxes[i], float(candidates.scores[i]), *self._guess(picture, candidates.landmarks[i]))
-            for i in kept
-        ]
+        faces = []
+        for batch in (kept[first : first + BATCH] for first in range(0, len(kept), BATCH)):
+            ages, males = self._guess(picture, candidates.landmarks[batch])
+            for face, age, male in zip(batch, ages, males, strict=True):
+                score = float(candidates.scores[face])
+                faces.append(_Face(candidates.boxes[face], score, float(age), float(male)))
+        return faces
 
     def _find(self, picture: Image.Image, longest: int) -> _Candidates:
         """Run the detector on the picture at no more than this side, laid into the corner of a black square."""
@@ -173,19 +177,15 @@ class _Networks:
         boxes = np.concatenate([centres - halves, centres + halves], axis=1)
         return _Candidates(boxes, scores[likely], offsets * stride + cells[:, None])
 
-    def _guess(self, picture: Image.Image, landmarks: Floats) -> tuple[float, float]:
-        """Return age in years and the chance of male, from the five landmarks of a face in pixels, shape (5, 2).
-
-        Face by face: in a batch the runtime keeps memory for every number of faces it has met, and is no faster.
-        """
-        to_template = _similarity(landmarks, TEMPLATE)
-        (classes,) = self._first_age.run(None, {"images": _as_dlib(_crop(picture, to_template, 64))})
-        (genders,) = self._first_gender.run(None, {"images": _as_dlib(_crop(picture, to_template, 32))})
-        pixels = np.asarray(_crop(picture, to_template, 112), np.float32)[None]
-        second_age, second_genders = self._second_opinion.run(["age", "gender"], {"image": pixels})
-        first_age = float(classes[0] @ YEARS)
-        age = first_age + WEIGHT_OF_SECOND_AGE * (float(second_age[0, 0].clip(0, 100)) - first_age)
-        return age, (float(genders[0, 1]) + float(second_genders[0, 0])) / 2
+    def _guess(self, picture: Image.Image, landmarks: Floats) -> tuple[Floats, Floats]:
+        """Return ages in years and the chances of male, each (n,), from n faces' landmarks in pixels, (n, 5, 2)."""
+        ways = [_similarity(points, TEMPLATE) for points in landmarks]
+        (classes,) = self._first_age.run(None, {"images": _as_dlib(_crops(picture, ways, 64))})
+        (genders,) = self._first_gender.run(None, {"images": _as_dlib(_crops(picture, ways, 32))})
+        second_ages, second_genders = self._second_opinion.run(["age", "gender"], {"image": _crops(picture, ways, 112)})
+        first_ages = classes @ YEARS
+        ages = first_ages + WEIGHT_OF_SECOND_AGE * (second_ages[:, 0].clip(0, 100) - first_ages)
+        return ages, (genders[:, 1] + second_genders[:, 0]) / 2
 
 
 def _session(path: Path) -> "InferenceSession":
@@ -274,6 +274,11 @@ def _flat(matrix: Floats) -> list[float]:
     return [float(value) for value in matrix.ravel()]
 
 
-def _as_dlib(crop: Image.Image) -> Floats:
-    """Return a crop as planes of shape (1, 3, side, side), as dlib's networks take them."""
-    return ((np.asarray(crop, np.float32) - DLIB_MEAN) / 256).transpose(2, 0, 1)[None]
+def _crops(picture: Image.Image, ways: list[Floats], side: int) -> Floats:
+    """Return the faces as RGB from 0 to 255, shape (n, side, side, 3)."""
+    return np.stack([np.asarray(_crop(picture, way, side)) for way in ways]).astype(np.float32)
+
+
+def _as_dlib(crops: Floats) -> Floats:
+    """Return crops as planes, shape (n, 3, side, side), as dlib's networks take them."""
+    return ((crops - DLIB_MEAN) / 256).transpose(0, 3, 1, 2)

@@ -29,10 +29,10 @@ Name = Literal[
 class Mood:
     """One way to answer, for the calls that meet every condition given.
 
-    `seconds` pass before anything is answered. `date` sends Retry-After as an HTTP date, `location` is
-    where a 3xx points. `path` is the last part of the call's path. `nth` counts that path's calls from 1 since the script was set;
-    `times` ends the mood after so many calls; `share` takes calls at random, repeatably by the
-    script's seed; `sha256` and `size` are the image's.
+    `seconds` pass before anything is answered. `date` sends Retry-After as an HTTP date, `location`
+    is where a 3xx points. `path` is the last part of the call's path. `nth` counts that path's calls
+    from 1 since the script was set; `times` ends the mood after so many calls; `share` takes calls
+    at random, repeatably by the script's seed; `sha256` and `size` are the image's.
     """
 
     name: Name

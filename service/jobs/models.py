@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Mapped, Session, mapped_column
+from sqlalchemy.orm import InstrumentedAttribute, Mapped, Session, mapped_column
 
 from service.db import Model
 from service.jobs.operation import Run
@@ -47,14 +47,55 @@ class Job(Model):
 
 _RUN = (Job.id, Job.kind, Job.subject, Job.task, Job.position, Job.attempt)
 
+# Statements are made once: building one costs SQLAlchemy more than SQLite needs to run it. The plain list of ids in
+# `_STILL` is there for the index; the pairs are the fence.
+_STILL = sa.and_(
+    Job.id.in_(sa.bindparam("ids", expanding=True)),
+    sa.tuple_(Job.id, Job.attempt).in_(sa.bindparam("pairs", expanding=True)),
+    Job.status == "running",
+)
 
-def _still(runs: Collection[Run]) -> sa.ColumnElement[bool]:
-    """Select the rows of runs that nobody has taken over. The plain list of ids is there for the index."""
-    return sa.and_(
-        Job.id.in_([run.id for run in runs]),
-        sa.tuple_(Job.id, Job.attempt).in_([(run.id, run.attempt) for run in runs]),
-        Job.status == "running",
+
+def _claiming(*order: sa.ColumnElement[int] | InstrumentedAttribute[int]) -> sa.Executable:
+    due = (
+        sa.select(Job.id)
+        .where(Job.kind == sa.bindparam("which"), Job.status == "queued", Job.not_before <= sa.bindparam("now"))
+        .order_by(*order)
+        .limit(sa.bindparam("count"))
+        .with_for_update(skip_locked=True)
     )
+    return (
+        sa.update(Job)
+        .where(Job.id.in_(due), Job.status == "queued")
+        .values(
+            status="running",
+            attempt=Job.attempt + 1,
+            owner=sa.bindparam("claimer"),
+            lease_expires_at=sa.bindparam("until"),
+        )
+        .returning(*_RUN)
+    )
+
+
+_CLAIM = _claiming(Job.position, Job.id)
+_PROBE = _claiming(Job.attempt, Job.position, Job.id)
+_FINISH = sa.update(Job).where(_STILL).values(status="succeeded", owner=None, error=None).returning(Job.id)
+_FAIL = sa.update(Job).where(_STILL).values(status="failed", owner=None, error=sa.bindparam("code")).returning(Job.id)
+_REQUEUE = (
+    sa.update(Job)
+    .where(_STILL)
+    .values(status="queued", owner=None, error=sa.bindparam("code"), not_before=sa.bindparam("due"))
+    .returning(Job.id)
+)
+_GIVE_BACK = (
+    sa.update(Job)
+    .where(_STILL)
+    .values(status="queued", owner=None, attempt=Job.attempt - 1, not_before=sa.bindparam("due"))
+    .returning(Job.id)
+)
+_INTERRUPT = sa.update(Job).where(_STILL).values(status="queued", owner=None, not_before=0.0).returning(Job.id)
+_RENEW = sa.update(Job).where(_STILL).values(lease_expires_at=sa.bindparam("until")).returning(Job.id)
+_ALIVE = sa.select(Job.id).where(_STILL)
 
 
 def claim(session: Session, kind: str, count: int, *, owner: str, now: float, lease: float, probe: bool) -> list[Run]:
@@ -62,73 +103,52 @@ def claim(session: Session, kind: str, count: int, *, owner: str, now: float, le
 
     A probe takes the jobs that were tried the least, so that an outage spreads over all of them.
     """
-    order = (Job.attempt, Job.position, Job.id) if probe else (Job.position, Job.id)
-    due = (
-        sa.select(Job.id)
-        .where(Job.kind == kind, Job.status == "queued", Job.not_before <= now)
-        .order_by(*order)
-        .limit(count)
-        .with_for_update(skip_locked=True)
-    )
-    rows = session.execute(
-        sa.update(Job)
-        .where(Job.id.in_(due), Job.status == "queued")
-        .values(status="running", attempt=Job.attempt + 1, owner=owner, lease_expires_at=now + lease)
-        .returning(*_RUN),
-        execution_options={"synchronize_session": False},
-    )
+    values = {"which": kind, "count": count, "now": now, "claimer": owner, "until": now + lease}
+    rows = session.connection().execute(_PROBE if probe else _CLAIM, values)
     return sorted((Run(*row) for row in rows), key=lambda run: (run.position, run.id))
 
 
-def _leave(session: Session, runs: Collection[Run], **values: Any) -> set[int]:
+def _ours(session: Session, statement: sa.Executable, runs: Collection[Run], **values: Any) -> set[int]:
+    """Execute a statement on the rows of those runs that nobody has taken over; return their ids."""
     if not runs:
         return set()
-    rows = session.scalars(
-        sa.update(Job).where(_still(runs)).values(owner=None, **values).returning(Job.id),
-        execution_options={"synchronize_session": False},
-    )
-    return set(rows)
+    values |= {"ids": [run.id for run in runs], "pairs": [(run.id, run.attempt) for run in runs]}
+    return set(session.connection().execute(statement, values).scalars())
 
 
 def finish(session: Session, runs: Collection[Run]) -> set[int]:
     """running → succeeded: return the ids of those that were still ours."""
-    return _leave(session, runs, status="succeeded", error=None)
+    return _ours(session, _FINISH, runs)
 
 
 def fail(session: Session, run: Run, code: str) -> bool:
     """running → failed."""
-    return bool(_leave(session, [run], status="failed", error=code))
+    return bool(_ours(session, _FAIL, [run], code=code))
 
 
 def requeue(session: Session, run: Run, *, not_before: float, code: str) -> bool:
     """running → queued, to be tried again."""
-    return bool(_leave(session, [run], status="queued", not_before=not_before, error=code))
+    return bool(_ours(session, _REQUEUE, [run], due=not_before, code=code))
 
 
 def give_back(session: Session, runs: Collection[Run], *, not_before: float = 0.0) -> set[int]:
     """running → queued, as if it had never been claimed: nothing was done."""
-    return _leave(session, runs, status="queued", attempt=Job.attempt - 1, not_before=not_before)
+    return _ours(session, _GIVE_BACK, runs, due=not_before)
 
 
 def interrupt(session: Session, runs: Collection[Run]) -> set[int]:
     """running → queued, for runs that a shutdown cuts off; the attempt counts, for its call was made."""
-    return _leave(session, runs, status="queued", not_before=0.0)
+    return _ours(session, _INTERRUPT, runs)
 
 
 def renew(session: Session, runs: Collection[Run], *, now: float, lease: float) -> set[int]:
     """Extend the leases; return the ids of the runs that are still ours."""
-    if not runs:
-        return set()
-    rows = session.scalars(
-        sa.update(Job).where(_still(runs)).values(lease_expires_at=now + lease).returning(Job.id),
-        execution_options={"synchronize_session": False},
-    )
-    return set(rows)
+    return _ours(session, _RENEW, runs, until=now + lease)
 
 
 def alive(session: Session, runs: Collection[Run]) -> set[int]:
     """Return the ids of the runs that were neither cancelled nor taken over."""
-    return set(session.scalars(sa.select(Job.id).where(_still(runs)))) if runs else set()
+    return _ours(session, _ALIVE, runs)
 
 
 def next_due(session: Session, kind: str, *, now: float) -> float | None:

@@ -1,0 +1,1 @@
+"""Measurements, each a ratio or a figure within one run: `make bench`."""
