@@ -23,7 +23,7 @@ def photo_of_50_kb() -> bytes:
     """Return a JPEG of about 50 KB, of the size and content of a photo."""
     file = io.BytesIO()
     with Image.open(Path(__file__).parent.parent / "samples" / "astronaut.png") as picture:
-        picture.convert("RGB").resize((560, 560)).save(file, "JPEG", quality=88)
+        picture.convert("RGB").resize((560, 560)).save(file, "JPEG", quality=80)
     return file.getvalue()
 
 

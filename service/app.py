@@ -43,7 +43,8 @@ def create_app(settings: Settings) -> Flask:
         database=database,
         storage=storage,
         executor=executor,
-        pool=ThreadPoolExecutor(max(2, os.cpu_count() or 1), thread_name_prefix="upload"),
+        # Syncing waits for the disk, so there are more of these threads than cores.
+        pool=ThreadPoolExecutor(4, thread_name_prefix="upload"),
         limits=Limits(bytes=settings.max_image_bytes, pixels=settings.max_image_pixels),
         images_per_task=settings.max_images_per_task,
     )

@@ -37,7 +37,7 @@ class Database:
     """Gives transactions. Safe for all threads of a process; make it after a fork."""
 
     def __init__(self, url: str) -> None:
-        self.engine = sa.create_engine(url, pool_size=20, max_overflow=20, connect_args={"timeout": 0})
+        self.engine = sa.create_engine(url, pool_size=20, max_overflow=20, connect_args={"timeout": BUSY_SECONDS})
         sa.event.listen(self.engine, "connect", _set_up_sqlite)
         sa.event.listen(self.engine, "begin", _begin)
         self._writer = self.engine.execution_options(write=True)
@@ -88,15 +88,22 @@ def _begin(connection: sa.Connection) -> None:
         connection.exec_driver_sql("BEGIN")
         return
     # A transaction that reads first and writes later cannot wait for the lock in SQLite; it fails at once. So those
-    # that write say so first. SQLite waits by sleeping up to 100 ms at a time, which starves busy processes; asking
-    # every millisecond triples what two of them get done.
+    # that write say so first. SQLite itself waits by sleeping up to 100 ms at a time, too long where two busy
+    # processes take turns of a few milliseconds, so the waiting is done here.
     deadline = time.monotonic() + BUSY_SECONDS
-    while True:
-        try:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-        except sa.exc.OperationalError as error:
-            if "locked" not in str(error.orig) or time.monotonic() > deadline:
-                raise
+    connection.exec_driver_sql("PRAGMA busy_timeout=0")
+    try:
+        while not _locked_for_writing(connection, deadline):
             time.sleep(0.001)
-        else:
-            return
+    finally:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
+
+
+def _locked_for_writing(connection: sa.Connection, deadline: float) -> bool:
+    try:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    except sa.exc.OperationalError as error:
+        if "locked" not in str(error.orig) or time.monotonic() > deadline:
+            raise
+        return False
+    return True

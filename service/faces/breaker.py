@@ -37,6 +37,7 @@ class Breaker:
     ) -> None:
         self._clock = clock
         self._fraction = fraction
+        self.worked = False  # whether the service has ever answered
         self._lock = threading.Lock()
         self._failures = 0  # in a row, while closed
         self._opened = 0  # times in a row that it opened; 0 is closed
@@ -81,6 +82,7 @@ class Breaker:
 
     def succeeded(self) -> None:
         """Count an answer that shows that the service is up."""
+        self.worked = True
         if self._failures or self._opened or self._pauses:
             with self._lock:
                 self._failures = self._opened = 0

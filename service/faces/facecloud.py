@@ -80,16 +80,18 @@ class FaceCloud:
     """Sends images to a FaceCloud host.
 
     `url` is the host's root, with or without `/api/v1`. `timeout` is the seconds to wait for an
-    answer; to connect it waits 5. `concurrency` is the most calls under way at once, which `limit`
-    tells the caller. Larger images than `max_pixels` are sent smaller, and their boxes scaled back.
+    answer; to connect it waits 5. `concurrency` is the number of connections kept alive: how many calls
+    are under way is the caller's to bound. Larger images than `max_pixels` are sent smaller, and their
+    boxes scaled back.
     `observe` is called with the outcome (the status, `timeout` or `unanswered`) and the seconds of
     every HTTP call. One object serves all threads.
 
     What becomes of an answer, as `code` and the number of attempts it is worth:
 
     * no answer, a time-out, 408, 425, 502, 503, 504, no JSON under 200: `upstream_unavailable`, 5.
-      Ten in a row and the breaker opens. A probe that fails is `Postponed` instead, so that an outage
-      of up to a quarter of an hour costs the waiting images nothing.
+      Ten in a row and the breaker opens. Where FaceCloud has answered before, a probe that fails is
+      `Postponed`, so that an outage of up to a quarter of an hour costs the waiting images nothing.
+      Where it never has, the address is likely wrong, and the images fail with that reason.
     * 500: `upstream_unavailable`, 2. It says neither that FaceCloud is up nor that it is down.
     * 429: `upstream_quota`, 10. All calls pause as Retry-After says, else by a back-off.
     * 402, and 403 that speaks of a quota: `upstream_quota`, permanent, and for 30 s the images after
@@ -145,7 +147,7 @@ class FaceCloud:
                 failure.wait = self._breaker.pause(failure.wait)
             else:
                 self._breaker.failed(probe, failure.wait)
-            if probe and self._breaker.outage() < PATIENCE:
+            if probe and self._breaker.worked and self._breaker.outage() < PATIENCE:
                 raise Postponed(self._breaker.wait()) from failure
             raise
         except _Refused as failure:
@@ -288,7 +290,8 @@ class FaceCloud:
     def _failure(self, answer: _Answer, message: str) -> Failure:
         """Return what an answer other than 200 means, and tell the breaker where it shows FaceCloud up."""
         status, _, retry_after = answer
-        said = f"FaceCloud answered {status}: {message}" if message else f"FaceCloud answered {status}."
+        said = f"FaceCloud answered {status}: {message}" if message else f"FaceCloud answered {status}"
+        said = said if said.endswith((".", "!", "?")) else f"{said}."
         if status in UNAVAILABLE:
             return _Unserved("upstream_unavailable", said, attempts=5, wait=retry_after)
         if status == 500:
