@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from PIL import Image
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
+from service.config import Settings
 from service.faces.emulator import derived
 from service.faces.engines import Detection
 
@@ -139,7 +141,10 @@ class Service:
 
     def start(self) -> Client:
         """Start the server and wait until it is ready."""
-        environment = {"PATH": os.environ["PATH"], **{name: str(value) for name, value in self.settings.items()}}
+        # Every setting is given, if as empty, so that a developer's own .env does not reach into the tests.
+        defaults = dict.fromkeys((item.name.upper() for item in fields(Settings)), "")
+        given = {name: str(value) for name, value in self.settings.items()}
+        environment = {"PATH": os.environ["PATH"], **defaults, **given}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [BIN / "gunicorn"], cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True

@@ -2,18 +2,21 @@
 
 from typing import Any
 
+import orjson
 from flask import Blueprint, Response, current_app, request, url_for
 from werkzeug.wsgi import FileWrapper
 
 from service.api import answer, body, describe, page_answer, place_of, query
 from service.auth import require_basic
 from service.faces import operations
+from service.faces.bodies import Bodies
 from service.faces.schemas import ImageOut, ImagesOut, Limits, TaskIn, TaskList, TaskOut, TaskQuery
 from service.faces.uploads import MAX_REQUEST_BYTES, read_uploads
 from service.media import ACCEPTED
 
 faces = Blueprint("faces", __name__, url_prefix="/api/v1")
 faces.before_request(require_basic)
+bodies = Bodies()
 
 UPLOAD: dict[str, Any] = {
     "multipart/form-data": {
@@ -73,12 +76,16 @@ def list_tasks() -> Response:
 @describe({200: TaskOut}, 404, conditional=True)
 def get_task(task_id: str) -> Response:
     """Get a task with its images, their faces, and its statistics."""
-    if request.if_none_match:
-        tag = f"{task_id}.{operations.task_version(_here(), task_id)}"
-        if request.if_none_match.contains(tag):
-            return Response(status=304, headers={"ETag": f'"{tag}"'})
-    task, version = operations.get_task(_here(), task_id)
-    return answer(task, ETag=f'"{task_id}.{version}"')
+    tag = f"{task_id}.{operations.task_version(_here(), task_id)}"
+    if request.if_none_match.contains(tag):
+        return Response(status=304, headers={"ETag": f'"{tag}"'})
+    text = bodies.get(tag)
+    if text is None:
+        task, version = operations.get_task(_here(), task_id)
+        tag, text = f"{task_id}.{version}", orjson.dumps(task)
+        if task["status"] in ("completed", "error"):
+            bodies.keep(tag, text)
+    return Response(text, headers={"ETag": f'"{tag}"'}, content_type="application/json")
 
 
 @faces.delete("/tasks/<task_id>")
