@@ -171,6 +171,7 @@ class _Header:
     coding: int = 0  # JPEG: the second byte of the SOF marker
     components: int = 0  # JPEG: 1 grey, 3 colour, 4 CMYK
     scan: int = 0  # JPEG: where the first scan begins
+    in_one_scan: bool = False  # JPEG: it has all components at full depth, so decoders take no second one
     unpacked: int = 0  # PNG: bytes of texts and profile, unpacked
     parts: list[tuple[int, int]] = field(default_factory=list)  # (from, to): the bytes that make the pixels
 
@@ -286,7 +287,9 @@ def _walk_jpeg(stream: BinaryIO) -> _Header:
             continue  # markers without a segment, of no use here
         begin = stream.tell() - 2
         if marker == 0xDA:
+            _, in_scan = struct.unpack(">HB", _exactly(stream, 3))
             header.scan = begin
+            header.in_one_scan = in_scan == header.components and header.coding not in (0xC2, 0xC6, 0xCA, 0xCE)
             header.keep(begin, stream.seek(0, io.SEEK_END))
             header.profile = b"".join(profile[number] for number in sorted(profile))
             return header
@@ -501,7 +504,7 @@ def _turn_for(pixels: int) -> AbstractContextManager[object]:
     return _one_big_picture if pixels > BIG else nullcontext()
 
 
-def _count_scans(stream: BinaryIO, header: _Header) -> int:
+def _refuse_too_many_scans(stream: BinaryIO, header: _Header) -> None:
     """Count the scans of a JPEG; inside one, a byte FF is always followed by 00 or a restart marker."""
     scans = 0
     last = b""
@@ -511,19 +514,18 @@ def _count_scans(stream: BinaryIO, header: _Header) -> int:
         last = piece[-1:] if piece.endswith(b"\xff") else b""
     if scans > MOST_SCANS:
         raise ValueError("too many scans")
-    return scans
 
 
-def _decoded_pixels(stream: BinaryIO, header: _Header, shrunk: int) -> int:
+def _pixels_held(header: _Header, shrunk: int) -> int:
     """Return how many pixels the decoder holds at once; a JPEG of one scan is shrunk on the way, others after it."""
-    if header.media_type == "image/jpeg" and _count_scans(stream, header) == 1:
-        return header.width * header.height // (shrunk * shrunk)
-    return header.width * header.height
+    return header.width * header.height // (shrunk * shrunk if header.in_one_scan else 1)
 
 
 def _decode_cheaply(stream: BinaryIO, header: _Header) -> None:
     """Decode and forget. A JPEG at an eighth of its side and in grey: every coefficient is still read."""
-    with _turn_for(_decoded_pixels(stream, header, 8)):
+    if header.scan and not header.in_one_scan:
+        _refuse_too_many_scans(stream, header)
+    with _turn_for(_pixels_held(header, 8)):
         image = _open(stream, header)
         image.draft("L", (1, 1))
         image.load()
@@ -533,7 +535,7 @@ def _decode(stream: BinaryIO, header: _Header, max_side: int | None) -> Image.Im
     """Decode for use, a JPEG shrunk by a power of two as far as `max_side` allows."""
     longest = max(header.width, header.height)
     shrunk = next(by for by in (8, 4, 2, 1) if by == 1 or longest >= by * (max_side or longest))
-    with _turn_for(_decoded_pixels(stream, header, shrunk)):
+    with _turn_for(_pixels_held(header, shrunk)):
         image = _open(stream, header)
         if shrunk > 1:
             image.draft(None, (max(1, header.width // shrunk), max(1, header.height // shrunk)))

@@ -143,6 +143,7 @@ class Service:
         """Start the server and wait until it is ready."""
         # Every setting is given, if as empty, so that a developer's own .env does not reach into the tests.
         defaults = dict.fromkeys((item.name.upper() for item in fields(Settings)), "")
+        defaults["WEB_CONCURRENCY"] = "2"  # gunicorn reads it too, and wants a number
         given = {name: str(value) for name, value in self.settings.items()}
         environment = {"PATH": os.environ["PATH"], **defaults, **given}
         with self.log.open("ab") as log:

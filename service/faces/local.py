@@ -4,6 +4,7 @@ Limits, measured: about one age in four is off by more than 10 years, people ove
 is a two-way guess at appearance. Importing this module costs 14 MB (numpy), making the networks 70 MB more.
 """
 
+import math
 import os
 import threading
 from collections.abc import Callable
@@ -39,6 +40,7 @@ BATCH = 16  # faces a run: a tenth faster than one by one, and the runtime keeps
 # the corners of the mouth. Medians over 734 faces of where they fall in the crops that the age network was trained on
 # (dlib's `get_face_chip_details`, padding 0.2): so five points do what takes dlib a landmark model of its own.
 TEMPLATE = np.array([[0.2943, 0.2864], [0.6933, 0.2844], [0.4884, 0.5170], [0.3183, 0.6849], [0.6778, 0.6818]])
+TEMPLATE_CENTRE = TEMPLATE.mean(axis=0)
 
 # What dlib's `input_rgb_image` does to a pixel: (RGB - mean) / 256.
 DLIB_MEAN = np.array([122.781998, 117.000999, 104.297997], np.float32)
@@ -126,6 +128,9 @@ class _Candidates(NamedTuple):
     landmarks: Floats  # (n, 5, 2): x and y, in the order of TEMPLATE
 
 
+_NOTHING = _Candidates(np.empty((0, 4)), np.empty(0), np.empty((0, 5, 2)))
+
+
 class _Networks:
     """The four networks. `InferenceSession.run` may be called by many threads at once and lets go of the GIL."""
 
@@ -156,30 +161,34 @@ class _Networks:
         canvas, scale = _on_canvas(picture, longest)
         results = self._detector.run(self._outputs, {"input": canvas})
         output = {name: values[0] for name, values in zip(self._outputs, results, strict=True)}
-        seen = [self._decode(output, stride) for stride in STRIDES]
+        seen = [part for stride in STRIDES if (part := self._decode(output, stride))]
+        if not seen:
+            return _NOTHING
         boxes, scores, landmarks = (np.concatenate(parts) for parts in zip(*seen, strict=True))
         return _Candidates(boxes / scale, scores, landmarks / scale)
 
-    def _decode(self, output: dict[str, Floats], stride: int) -> _Candidates:
-        """Turn one grid of YuNet's answers into boxes and landmarks, in pixels of the canvas.
+    def _decode(self, output: dict[str, Floats], stride: int) -> _Candidates | None:
+        """Turn one grid of YuNet's answers into boxes and landmarks, in pixels of the canvas; None where it is empty.
 
         A cell's score is √(class · objectness); its box is centre + offset · stride, eˢⁱᶻᵉ · stride; its landmarks are
         cell + offset · stride: OpenCV's `FaceDetectorYN`, modules/objdetect/src/face_detect.cpp, `postProcess`.
         """
-        chance = output[f"cls_{stride}"][:, 0].clip(0, 1) * output[f"obj_{stride}"][:, 0].clip(0, 1)
-        scores = np.sqrt(chance)
-        likely = scores >= LEAST_SCORE
+        chances = output[f"cls_{stride}"][:, 0] * output[f"obj_{stride}"][:, 0]
+        likely = np.flatnonzero(chances >= LEAST_SCORE**2)
+        if not likely.size:
+            return None
         cells = self._anchors[stride][likely]
         shapes = output[f"bbox_{stride}"][likely]
         centres = cells + shapes[:, :2] * stride
         halves = np.exp(shapes[:, 2:]) * stride / 2
         offsets = output[f"kps_{stride}"][likely].reshape(-1, 5, 2)
         boxes = np.concatenate([centres - halves, centres + halves], axis=1)
-        return _Candidates(boxes, scores[likely], offsets * stride + cells[:, None])
+        scores = np.sqrt(chances[likely].clip(0, 1))
+        return _Candidates(boxes, scores, offsets * stride + cells[:, None])
 
     def _guess(self, picture: Image.Image, landmarks: Floats) -> tuple[Floats, Floats]:
         """Return ages in years and the chances of male, each (n,), from n faces' landmarks in pixels, (n, 5, 2)."""
-        ways = [_similarity(points, TEMPLATE) for points in landmarks]
+        ways = [_way(points) for points in landmarks]
         (classes,) = self._first_age.run(None, {"images": _as_dlib(_crops(picture, ways, 64))})
         (genders,) = self._first_gender.run(None, {"images": _as_dlib(_crops(picture, ways, 32))})
         second_ages, second_genders = self._second_opinion.run(["age", "gender"], {"image": _crops(picture, ways, 112)})
@@ -213,7 +222,8 @@ def _on_canvas(picture: Image.Image, longest: int) -> tuple[Floats, float]:
     if (width, height) != picture.size:
         picture = picture.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
     canvas = np.zeros((1, 3, CANVAS, CANVAS), np.float32)
-    canvas[0, :, :height, :width] = np.asarray(picture).transpose(2, 0, 1)[::-1]
+    for plane, colour in enumerate(reversed(picture.split())):  # faster than to transpose the pixels
+        canvas[0, plane, :height, :width] = np.asarray(colour)
     return canvas, scale
 
 
@@ -232,49 +242,54 @@ def _without_overlaps(boxes: Floats, scores: Floats) -> list[int]:
     return kept
 
 
-def _similarity(points: Floats, targets: Floats) -> Floats:
-    """Return the turn, scale and shift that brings points closest to targets, both (n, 2), as a (2, 3) matrix.
+class _Way(NamedTuple):
+    """From the template's square of side 1 into the picture: (u, v) ↦ (a·u - b·v + x, b·u + a·v + y), in pixels.
 
-    Least squares in the plane: with both sets about their means, a = Σ p·q / Σ p², b = Σ p×q / Σ p², and the matrix is
-    [[a, -b], [b, a]] (Umeyama 1991, in two dimensions and without reflection).
+    Plain numbers: numpy takes ten times as long for matrices of this size, and there are three crops a face.
     """
-    centre, target = points.mean(axis=0), targets.mean(axis=0)
-    p, q = points - centre, targets - target
-    spread = (p * p).sum()
-    a = (p * q).sum() / spread
-    b = (p[:, 0] * q[:, 1] - p[:, 1] * q[:, 0]).sum() / spread
-    turn = np.array([[a, -b], [b, a]])
-    return np.column_stack([turn, target - turn @ centre])
+
+    a: float
+    b: float
+    x: float
+    y: float
 
 
-def _crop(picture: Image.Image, to_template: Floats, side: int) -> Image.Image:
+def _way(landmarks: Floats) -> _Way:
+    """Return the way from the template to a face whose landmarks are at these pixels, shape (5, 2).
+
+    It is the inverse of the turn, scale and shift that brings the landmarks closest to the template. Least squares in
+    the plane: with both sets about their means, a = Σ p·q / Σ p² and b = Σ p×q / Σ p² for the matrix [[a, -b], [b, a]]
+    (Umeyama 1991, in two dimensions and without reflection).
+    """
+    centre = landmarks.mean(axis=0)
+    p, q = landmarks - centre, TEMPLATE - TEMPLATE_CENTRE
+    spread = float((p * p).sum())
+    there_a = float((p * q).sum()) / spread
+    there_b = float(p[:, 0] @ q[:, 1] - p[:, 1] @ q[:, 0]) / spread
+    size = there_a * there_a + there_b * there_b
+    a, b = there_a / size, -there_b / size
+    u, v = (float(value) for value in TEMPLATE_CENTRE)
+    return _Way(a, b, float(centre[0]) - a * u + b * v, float(centre[1]) - b * u - a * v)
+
+
+def _crop(picture: Image.Image, way: _Way, side: int) -> Image.Image:
     """Return the upright face in a square of so many pixels.
 
     A face more than twice that size is reduced first, or the warp, which looks at four pixels a point, would alias.
     """
-    back = _inverse(to_template * side)
-    shrink = max(1, int(np.hypot(back[0, 0], back[1, 0])))
+    a, b, x, y = way
+    shrink = max(1, int(math.hypot(a, b) / side))
     if shrink > 1:
-        corners = back @ np.array([[0, side, 0, side], [0, 0, side, side], [1, 1, 1, 1]])
-        left, top = (int(edge) - 2 for edge in np.floor(corners.min(axis=1)))
-        right, bottom = (int(edge) + 2 for edge in np.ceil(corners.max(axis=1)))
+        across, down = (0.0, a, -b, a - b), (0.0, b, a, a + b)
+        left, top = math.floor(x + min(across)) - 2, math.floor(y + min(down)) - 2
+        right, bottom = math.ceil(x + max(across)) + 2, math.ceil(y + max(down)) + 2
         picture = picture.crop((left, top, right, bottom)).reduce(shrink)
-        back[:, 2] -= left, top
-        back /= shrink
-    return picture.transform((side, side), Image.Transform.AFFINE, _flat(back), Image.Resampling.BILINEAR)
+        a, b, x, y = (value / shrink for value in (a, b, x - left, y - top))
+    affine = (a / side, -b / side, x, b / side, a / side, y)
+    return picture.transform((side, side), Image.Transform.AFFINE, affine, Image.Resampling.BILINEAR)
 
 
-def _inverse(matrix: Floats) -> Floats:
-    """Return the (2, 3) matrix of the way back."""
-    turn = np.linalg.inv(matrix[:, :2])
-    return np.column_stack([turn, -turn @ matrix[:, 2]])
-
-
-def _flat(matrix: Floats) -> list[float]:
-    return [float(value) for value in matrix.ravel()]
-
-
-def _crops(picture: Image.Image, ways: list[Floats], side: int) -> Floats:
+def _crops(picture: Image.Image, ways: list[_Way], side: int) -> Floats:
     """Return the faces as RGB from 0 to 255, shape (n, side, side, 3)."""
     return np.stack([np.asarray(_crop(picture, way, side)) for way in ways]).astype(np.float32)
 
