@@ -490,20 +490,6 @@ class _Excerpt(io.RawIOBase):
         return len(data)
 
 
-def _open(stream: BinaryIO, header: _Header) -> Image.Image:
-    """Hand Pillow the pixels, and one decoder to choose from."""
-    excerpt = io.BufferedReader(_Excerpt(stream, header.parts), _PIECE)
-    image = Image.open(excerpt, formats=[_FORMATS[header.media_type]])
-    if image.size != (header.width, header.height):
-        raise ValueError("two sizes")
-    return image
-
-
-def _turn_for(pixels: int) -> AbstractContextManager[object]:
-    """Wait for the other big picture of this process, if this is a big one."""
-    return _one_big_picture if pixels > BIG else nullcontext()
-
-
 def _refuse_too_many_scans(stream: BinaryIO, header: _Header) -> None:
     """Count the scans of a JPEG; inside one, a byte FF is always followed by 00 or a restart marker."""
     scans = 0
@@ -516,6 +502,22 @@ def _refuse_too_many_scans(stream: BinaryIO, header: _Header) -> None:
         raise ValueError("too many scans")
 
 
+def _open(stream: BinaryIO, header: _Header) -> Image.Image:
+    """Hand Pillow the pixels, and one decoder to choose from."""
+    if header.scan and not header.in_one_scan:
+        _refuse_too_many_scans(stream, header)
+    excerpt = io.BufferedReader(_Excerpt(stream, header.parts), _PIECE)
+    image = Image.open(excerpt, formats=[_FORMATS[header.media_type]])
+    if image.size != (header.width, header.height):
+        raise ValueError("two sizes")
+    return image
+
+
+def _turn_for(pixels: int) -> AbstractContextManager[object]:
+    """Wait for the other big picture of this process, if this is a big one."""
+    return _one_big_picture if pixels > BIG else nullcontext()
+
+
 def _pixels_held(header: _Header, shrunk: int) -> int:
     """Return how many pixels the decoder holds at once; a JPEG of one scan is shrunk on the way, others after it."""
     return header.width * header.height // (shrunk * shrunk if header.in_one_scan else 1)
@@ -523,8 +525,6 @@ def _pixels_held(header: _Header, shrunk: int) -> int:
 
 def _decode_cheaply(stream: BinaryIO, header: _Header) -> None:
     """Decode and forget. A JPEG at an eighth of its side and in grey: every coefficient is still read."""
-    if header.scan and not header.in_one_scan:
-        _refuse_too_many_scans(stream, header)
     with _turn_for(_pixels_held(header, 8)):
         image = _open(stream, header)
         image.draft("L", (1, 1))

@@ -1,0 +1,509 @@
+import contextlib
+import io
+import random
+import struct
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from service import media
+from service.errors import Invalid, Problem, TooLarge, UnsupportedType
+from service.media import Limits, Picture, check, to_jpeg, upright
+
+SAMPLES = Path(__file__).parents[1] / "samples"
+LIMITS = Limits(bytes=20_000_000, pixels=50_000_000)
+ORIENTATION = 0x0112
+
+
+def corners(width: int = 64, height: int = 48) -> Image.Image:
+    """Draw a different colour in each corner, so that every turn and flip shows."""
+    picture = Image.new("RGB", (width, height), "white")
+    for colour, left, top in (("red", 0, 0), ("lime", 1, 0), ("blue", 0, 1), ("black", 1, 1)):
+        box = (left * width // 2, top * height // 2, (left + 1) * width // 2, (top + 1) * height // 2)
+        picture.paste(colour, box)
+    return picture
+
+
+def encoded(picture: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
+    target = io.BytesIO()
+    picture.save(target, kind, **options)
+    return target.getvalue()
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(*extra: bytes, width: int = 8, height: int = 8, pixels: bytes | None = None) -> bytes:
+    """Write a PNG by hand, grey and of 8 bits, with extra chunks behind its header."""
+    pixels = zlib.compress(b"\0" * (height * (width + 1))) if pixels is None else pixels
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + b"".join(extra) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+def animated_webp(frames: int) -> bytes:
+    """Write an animation by hand: one small frame, over and over."""
+    still = encoded(Image.new("RGB", (16, 16), "red"), "WEBP", lossless=True)[12:]
+    frame = struct.pack("<3s3s3s3s3sB", *([b"\0\0\0"] * 2 + [b"\x0f\0\0"] * 2 + [b"\x0a\0\0"]), 0) + still
+    chunks = b"VP8X" + struct.pack("<IB3s3s3s", 10, 2, b"\0\0\0", b"\x0f\0\0", b"\x0f\0\0")
+    chunks += b"ANIM" + struct.pack("<IIH", 6, 0, 0)
+    chunks += (b"ANMF" + struct.pack("<I", len(frame)) + frame) * frames
+    return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WEBP" + chunks
+
+
+def look(data: bytes, name: str = "photo", limits: Limits = LIMITS) -> Picture:
+    return check(io.BytesIO(data), name, limits)
+
+
+# --- what is accepted --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kind", "media_type"), [("JPEG", "image/jpeg"), ("PNG", "image/png"), ("WEBP", "image/webp")])
+def test_an_accepted_type_is_told_by_the_bytes_and_not_by_the_name(kind: str, media_type: str) -> None:
+    data = encoded(corners(), kind)
+    assert look(data, "wrong.txt") == Picture(media_type, 64, 48, len(data))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"progressive": True}, {"optimize": True}, {"restart_marker_blocks": 2}, {"quality": 100, "subsampling": 0}],
+)
+def test_every_usual_jpeg_is_accepted(options: dict[str, object]) -> None:
+    assert look(encoded(corners(), **options)).width == 64
+
+
+def test_a_lossless_webp_and_one_with_alpha_are_accepted() -> None:
+    assert look(encoded(corners(), "WEBP", lossless=True)).height == 48
+    assert look(encoded(corners().convert("RGBA"), "WEBP", exif=b"Exif\0\0junk")).height == 48
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_a_short_animation_is_accepted_as_its_first_frame(kind: str) -> None:
+    frames = [Image.new("RGB", (20, 10), colour) for colour in ("red", "lime", "blue")]
+    data = encoded(frames[0], kind, save_all=True, append_images=frames[1:], duration=50)
+    assert (look(data).width, look(data).height) == (20, 10)
+    assert upright(data)[0].getpixel((5, 5))[0] > 240
+
+
+def test_the_stream_is_left_at_its_beginning_whatever_comes_out() -> None:
+    for data in (encoded(corners()), encoded(corners())[:-20], b"no picture"):
+        stream = io.BytesIO(data)
+        stream.seek(3)
+        with contextlib.suppress(Problem):
+            check(stream, "photo", LIMITS)
+        assert stream.tell() == 0 and stream.read() == data
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_width_and_height_are_those_of_the_upright_picture(kind: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    picture = look(encoded(corners(), kind, exif=exif))
+    assert (picture.width, picture.height) == ((48, 64) if orientation >= 5 else (64, 48))
+
+
+# --- what is refused ---------------------------------------------------------------------------------------------
+
+
+def test_an_empty_file_is_refused_by_name() -> None:
+    with pytest.raises(Invalid, match=r"^team\.jpg is empty\.$"):
+        look(b"", "team.jpg")
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (encoded(corners(), "GIF"), "a GIF"),
+        (encoded(corners(), "TIFF"), "a TIFF"),
+        (encoded(corners(), "BMP"), "a BMP"),
+        (encoded(corners(), "PDF"), "a PDF"),
+        (encoded(corners(), "EPS"), "an EPS file"),
+        (b"<?xml version='1.0'?>\n<svg xmlns='http://www.w3.org/2000/svg'/>", "an SVG"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "a HEIC"),
+        (b"\0\0\0\x18ftypavif\0\0\0\0mif1avif", "an AVIF"),
+        (b"plain text", "not a picture of a known type"),
+        (b"\xff\xd8", "not a picture of a known type"),
+        (b"RIFF\x04\0\0\0WAVE", "not a picture of a known type"),
+    ],
+)
+def test_another_type_is_refused_by_name_with_the_accepted_ones(data: bytes, kind: str) -> None:
+    with pytest.raises(UnsupportedType) as refusal:
+        look(data, "photo.jpg")
+    assert refusal.value.detail == f"photo.jpg is {kind}; accepted are image/jpeg, image/png, image/webp."
+
+
+def test_too_many_bytes_are_refused_with_the_limit() -> None:
+    data = encoded(corners())
+    with pytest.raises(TooLarge, match=r"at most 1,000 are accepted"):
+        look(data + bytes(1000), limits=Limits(bytes=1000, pixels=10**6))
+
+
+def test_the_limit_of_bytes_itself_is_accepted() -> None:
+    data = encoded(corners())
+    assert look(data, limits=Limits(bytes=len(data), pixels=64 * 48))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_too_many_pixels_are_refused_with_the_limit(kind: str) -> None:
+    with pytest.raises(TooLarge, match=r"64 × 48 pixels; at most 3,071 pixels are accepted"):
+        look(encoded(corners(), kind), limits=Limits(bytes=10**6, pixels=64 * 48 - 1))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_the_pixels_of_an_animation_are_those_of_all_frames(kind: str) -> None:
+    frames = [Image.new("RGB", (20, 10), colour) for colour in ("red", "lime", "blue")]
+    data = encoded(frames[0], kind, save_all=True, append_images=frames[1:], duration=50)
+    with pytest.raises(TooLarge, match=r"3 frames of 20 × 10 pixels; at most 599 pixels"):
+        look(data, limits=Limits(bytes=10**6, pixels=599))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("kept", [0.02, 0.3, 0.6, 0.9, 0.99])
+def test_a_file_that_was_cut_off_is_refused(kind: str, kept: float) -> None:
+    data = (SAMPLES / "group.jpg").read_bytes()
+    data = encoded(Image.open(io.BytesIO(data)).resize((310, 112)), kind)
+    with pytest.raises(Invalid, match=r"photo begins as \w+ but does not decode: it is damaged or cut off\."):
+        look(data[: int(len(data) * kept)])
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_a_file_without_its_last_two_bytes_is_refused(kind: str) -> None:
+    with pytest.raises(Invalid):
+        look(encoded(corners(), kind)[:-2])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        png()[:-12],
+        png(pixels=zlib.compress(b"\0" * 40)),
+        png(pixels=b"not deflated"),
+        png().replace(b"IDAT", b"JDAT"),
+        png()[:-20] + b"\1\2\3\4" + png()[-16:],
+        png(width=0),
+        png(chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 8, 0, 0, 0, 0))),
+        b"\x89PNG\r\n\x1a\n" + png()[33:],
+    ],
+    ids=["no end", "too few rows", "not deflated", "no pixels", "checksum", "no width", "two headers", "no header"],
+)
+def test_a_damaged_png_is_refused(data: bytes) -> None:
+    with pytest.raises(Invalid):
+        look(data)
+
+
+def test_a_jpeg_of_two_frames_or_without_a_scan_is_refused() -> None:
+    data = encoded(corners())
+    frame = data.index(b"\xff\xc0")
+    (length,) = struct.unpack_from(">H", data, frame + 2)
+    segment = data[frame : frame + 2 + length]
+    for broken in (data[:frame] + segment + data[frame:], data[:frame] + b"\xff\xd9", data[:frame] + data[-2:]):
+        with pytest.raises(Invalid):
+            look(broken)
+
+
+def test_a_file_name_is_shown_on_one_line_and_capped() -> None:
+    assert media.shown("a\r\nb\0\x1b[31m\u202egpj.exe") == "ab[31mgpj.exe"
+    assert media.shown("\ud800\n") == "The file"
+    assert len(media.shown("x" * 1000)) == 80
+    with pytest.raises(Invalid) as refusal:
+        look(b"", "evil\nname" * 100)
+    assert "\n" not in refusal.value.detail and len(refusal.value.detail) < 100
+
+
+# --- bombs -------------------------------------------------------------------------------------------------------
+
+
+def flat_png(width: int, height: int) -> bytes:
+    """Write a PNG of zeros piece by piece, since the pixels themselves would not fit."""
+    packer = zlib.compressobj(1)
+    pixels = b"".join(packer.compress(bytes(width + 1)) for _ in range(height)) + packer.flush()
+    return png(width=width, height=height, pixels=pixels)
+
+
+def png_with_bomb(kind: bytes, head: bytes) -> bytes:
+    packer = zlib.compressobj(9)
+    packed = b"".join(packer.compress(bytes(1 << 20)) for _ in range(200)) + packer.flush()
+    return png(chunk(kind, head + packed))
+
+
+BOMBS: dict[str, Callable[[], bytes]] = {
+    "png of 900 megapixels": lambda: flat_png(30_000, 30_000),
+    "webp of 10,000 frames": lambda: animated_webp(10_000),
+    "png of 10,000 frames": lambda: png(chunk(b"acTL", struct.pack(">II", 10_000, 0))),
+    "png that hides its frames": lambda: png(*[chunk(b"fcTL", bytes(26)) for _ in range(10_000)]),
+    "png with a profile of 200 MB": lambda: png_with_bomb(b"iCCP", b"profile\0\0"),
+    "png with a text of 200 MB": lambda: png_with_bomb(b"zTXt", b"Comment\0\0"),
+    "png with an international text of 200 MB": lambda: png_with_bomb(b"iTXt", b"Comment\0\1\0\0\0"),
+    "png with many texts": lambda: png(*[chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(900_000))) for _ in range(200)]),
+    "png of a million empty chunks": lambda: png(chunk(b"abCd", b"") * 1_000_000),
+    "webp of a million empty chunks": lambda: animated_webp(1)[:-8] + b"ABCD\0\0\0\0" * 1_000_000,
+    "jpeg of a million empty segments": lambda: b"\xff\xd8" + b"\xff\xfe\0\2" * 1_000_000,
+    "jpeg of nothing but fill bytes": lambda: b"\xff\xd8" + b"\xff" * 5_000_000,
+    "jpeg of 4 gigapixels": lambda: encoded(corners()).replace(
+        struct.pack(">HH", 48, 64), struct.pack(">HH", 65_500, 65_500), 1
+    ),
+    "jpeg of ten thousand scans": lambda: many_scans(10_000),
+    "webp that says it is 268 megapixels": lambda: animated_webp(1).replace(b"\x0f\0\0\x0f\0\0", b"\xff\x3f\0" * 2, 1),
+}
+
+
+def many_scans(count: int) -> bytes:
+    """Repeat the last scan of a progressive JPEG, which costs a decoder a pass over all its coefficients each."""
+    data = encoded(corners(2000, 2000), progressive=True)
+    scan = data.rindex(b"\xff\xda")
+    return data[:scan] + data[scan:-2] * count + b"\xff\xd9"
+
+
+MEASURE = """
+import io, resource, sys, time, warnings
+warnings.simplefilter("error")
+from service.errors import Problem
+from service.media import Limits, check
+limits = Limits(20_000_000, 50_000_000)
+data = open(sys.argv[1], "rb").read()
+small = open(sys.argv[2], "rb").read()
+check(io.BytesIO(small), "warm", limits)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+best = 9.0
+for _ in range(3):
+    begin = time.perf_counter()
+    try:
+        check(io.BytesIO(data), "bomb", limits)
+        status = 200
+    except Problem as problem:
+        status = problem.status
+    best = min(best, time.perf_counter() - begin)
+print(status, best * 1e3, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_bomb_is_refused_within_100_ms_and_50_mb(bomb: str, tmp_path: Path) -> None:
+    (tmp_path / "bomb").write_bytes(BOMBS[bomb]())
+    (tmp_path / "small").write_bytes(png())
+    command = [sys.executable, "-c", MEASURE, tmp_path / "bomb", tmp_path / "small"]
+    root = Path(__file__).parents[1]
+    measured = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout
+    status, milliseconds, megabytes = (float(word) for word in measured.split())
+    assert status in (413, 422)
+    assert milliseconds < 100
+    assert megabytes < 50
+
+
+@pytest.mark.parametrize(
+    "exif",
+    [
+        b"Exif\0\0",
+        b"Exif\0\0II*\0\xff\xff\xff\xff",
+        b"Exif\0\0MM\0*\0\0\0\x08\xff\xff",
+        b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x63\0\0\0",
+        b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0",
+        b"Exif\0\0" + b"\xa5" * 60_000,
+    ],
+)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_corrupt_exif_is_no_orientation_and_no_error(exif: bytes, kind: str) -> None:
+    data = encoded(corners(), kind, exif=exif)
+    assert (look(data).width, look(data).height) == (64, 48)
+    assert upright(data)[0].size == (64, 48)
+    assert to_jpeg(data, 10**6)[1] == 1.0
+
+
+def mutated(data: bytes, dice: random.Random) -> bytes:
+    """Flip, cut, repeat or overwrite a few bytes, most of them near the beginning."""
+    changed = bytearray(data)
+    for _ in range(dice.randint(1, 6)):
+        at = int(len(changed) * dice.random() ** 3)
+        what = dice.randrange(4)
+        if what == 0:
+            changed[at : at + 1] = bytes([dice.randrange(256)])
+        elif what == 1:
+            del changed[at : at + dice.randint(1, 40)]
+        elif what == 2:
+            changed[at:at] = changed[at : at + dice.randint(1, 40)]
+        else:
+            changed[at : at + 4] = dice.choice([b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\xff\xda\0\2"])
+    return bytes(changed)
+
+
+def test_of_mutated_files_each_is_a_picture_or_a_refusal() -> None:
+    dice = random.Random(20)
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    frames = [Image.new("RGBA", (20, 10), colour) for colour in ("red", "lime")]
+    seeds = [
+        encoded(corners(), exif=exif, icc_profile=profile),
+        encoded(corners(), progressive=True),
+        encoded(corners(), "PNG", exif=exif, icc_profile=profile),
+        encoded(corners().quantize(8), "PNG"),
+        encoded(frames[0], "PNG", save_all=True, append_images=frames),
+        encoded(corners(), "WEBP", exif=exif, icc_profile=profile),
+        encoded(corners(), "WEBP", lossless=True),
+        encoded(frames[0], "WEBP", save_all=True, append_images=frames),
+    ]
+    outcomes = {200: 0, 413: 0, 415: 0, 422: 0}
+    for number in range(800):
+        data = mutated(seeds[number % len(seeds)], dice)
+        try:
+            picture = look(data)
+            assert upright(data)[0].size == (picture.width, picture.height)
+            assert look(to_jpeg(data, 10**6)[0]).media_type == "image/jpeg"
+            outcomes[200] += 1
+        except Problem as problem:
+            outcomes[problem.status] += 1
+    assert sum(outcomes.values()) == 800
+    assert outcomes[200] > 50 and outcomes[422] > 300
+
+
+# --- upright pixels ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_pixels_of_every_orientation_are_upright(kind: str, orientation: int) -> None:
+    undo = {5: 5, 6: 8, 7: 7, 8: 6}.get(orientation, orientation)  # 6 and 8 undo each other, the others themselves
+    stored = corners() if undo == 1 else corners().transpose(media._TURNS[undo])
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    options = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}.get(kind, {})
+    picture, scale = upright(encoded(stored, kind, exif=exif, **options))
+    assert scale == 1.0 and picture.info == {} and not picture.getexif()
+    assert picture.size == (64, 48)
+    difference = np.asarray(picture, int) - np.asarray(corners(), int)
+    assert np.abs(difference).mean() < 3
+
+
+def test_the_orientation_is_read_in_both_byte_orders_and_as_a_long() -> None:
+    for order, head in (("<", b"II*\0"), (">", b"MM\0*")):
+        for kind, form in ((3, "HHIHH"), (4, "HHII")):
+            values = (ORIENTATION, kind, 1, 6) + ((0,) if kind == 3 else ())
+            exif = head + struct.pack(f"{order}IH", 8, 1) + struct.pack(order + form, *values)
+            assert look(encoded(corners(), exif=b"Exif\0\0" + exif)).width == 48
+
+
+def test_sixteen_bits_are_scaled_to_eight() -> None:
+    values = np.array([[0, 257 * 10, 257 * 128, 65535]], np.uint16)
+    picture, _ = upright(encoded(Image.fromarray(values), "PNG"))
+    assert picture.mode == "RGB"
+    assert [picture.getpixel((x, 0))[0] for x in range(4)] == [0, 10, 128, 255]
+
+
+def test_transparency_is_laid_on_white() -> None:
+    clear = Image.new("RGBA", (2, 1), (255, 0, 0, 0))
+    clear.putpixel((1, 0), (255, 0, 0, 128))
+    for kind, options in (("PNG", {}), ("WEBP", {"lossless": True, "exact": True})):
+        picture, _ = upright(encoded(clear, kind, **options))
+        assert picture.getpixel((0, 0)) == (255, 255, 255)
+        assert picture.getpixel((1, 0)) == pytest.approx((255, 127, 127), abs=1)
+
+
+def test_palette_and_grey_with_transparency_come_out_right() -> None:
+    indexed = Image.new("P", (2, 1))
+    indexed.putpalette([255, 0, 0, 0, 0, 255])
+    indexed.putpixel((1, 0), 1)
+    picture, _ = upright(encoded(indexed, "PNG", transparency=0))
+    assert [picture.getpixel((x, 0)) for x in range(2)] == [(255, 255, 255), (0, 0, 255)]
+    picture, _ = upright(encoded(indexed, "PNG"))
+    assert picture.getpixel((0, 0)) == (255, 0, 0)
+    grey, _ = upright(encoded(Image.new("LA", (1, 1), (0, 0)), "PNG"))
+    assert grey.getpixel((0, 0)) == (255, 255, 255)
+    dark, _ = upright(encoded(Image.new("1", (1, 1), 0), "PNG"))
+    assert dark.getpixel((0, 0)) == (0, 0, 0)
+    keyed, _ = upright(encoded(Image.new("L", (1, 1), 7), "PNG", transparency=7))
+    assert keyed.getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_cmyk_is_converted() -> None:
+    picture, _ = upright(encoded(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), quality=95))
+    red, green, blue = picture.getpixel((8, 8))
+    assert picture.mode == "RGB" and red > 220 and green < 60 and blue < 60
+
+
+def swapped_profile() -> bytes:
+    """Return sRGB with red and blue exchanged, so that nobody can fail to see whether it was applied."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    (count,) = struct.unpack_from(">I", profile, 128)
+    tags = {bytes(profile[at : at + 4]): at for at in range(132, 132 + 12 * count, 12)}
+    profile[tags[b"rXYZ"] : tags[b"rXYZ"] + 4], profile[tags[b"bXYZ"] : tags[b"bXYZ"] + 4] = b"bXYZ", b"rXYZ"
+    return bytes(profile).replace("sRGB".encode("utf-16-be"), "test".encode("utf-16-be"))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_an_embedded_profile_is_applied(kind: str, mode: str) -> None:
+    if (kind, mode) == ("JPEG", "RGBA"):
+        mode = "RGB"
+    data = encoded(Image.new(mode, (16, 16), "red"), kind, icc_profile=swapped_profile())
+    red, _, blue = upright(data)[0].getpixel((8, 8))
+    assert blue > 200 and red < 60
+
+
+def test_a_profile_that_is_broken_or_does_not_fit_is_ignored() -> None:
+    swapped = swapped_profile()
+    for profile in (b"junk", bytes(500), swapped[:16] + b"CMYK" + swapped[20:], swapped[:200]):
+        red, _, blue = upright(encoded(Image.new("RGB", (16, 16), "red"), icc_profile=profile))[0].getpixel((8, 8))
+        assert red > 200 and blue < 60
+
+
+def test_a_jpeg_is_shrunk_while_it_is_decoded() -> None:
+    data = encoded(corners(1600, 1200))
+    sizes = {side: upright(data, max_side=side)[0].size for side in (1600, 801, 800, 300, 10)}
+    assert sizes == {1600: (1600, 1200), 801: (1600, 1200), 800: (800, 600), 300: (400, 300), 10: (200, 150)}
+    assert upright(data, max_side=300)[1] == 0.25
+    assert upright(encoded(corners(), "PNG"), max_side=10)[1] == 1.0
+
+
+def test_upright_refuses_what_does_not_decode() -> None:
+    for data in (b"", b"text", encoded(corners())[:-100], encoded(corners(), "PNG")[:-30]):
+        with pytest.raises(Problem) as refusal:
+            upright(data)
+        assert refusal.value.status in (415, 422)
+
+
+# --- a JPEG to send ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"exif": b"Exif\0\0junk"}])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_plain_jpeg_is_sent_as_it_came(options: dict[str, object], mode: str) -> None:
+    data = encoded(corners().convert(mode), **options)
+    assert to_jpeg(data, 64 * 48) == (data, 1.0)
+
+
+def test_everything_else_is_made_an_upright_jpeg_without_metadata() -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    exif[0x010E] = "a secret"
+    for data in (
+        encoded(corners(), exif=exif),
+        encoded(corners(), "PNG", exif=exif),
+        encoded(corners(), "WEBP", exif=exif),
+        encoded(corners().convert("CMYK"), exif=exif),
+    ):
+        made, scale = to_jpeg(data, 10**6)
+        picture = Image.open(io.BytesIO(made))
+        assert (picture.format, picture.mode, picture.size, scale) == ("JPEG", "RGB", (48, 64), 1.0)
+        assert not picture.getexif() and b"secret" not in made
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_a_picture_of_too_many_pixels_is_scaled_down(kind: str) -> None:
+    made, scale = to_jpeg(encoded(corners(1600, 1200), kind), 100_000)
+    width, height = Image.open(io.BytesIO(made)).size
+    assert 95_000 < width * height <= 100_000
+    assert scale == width / 1600
+    assert width / height == pytest.approx(4 / 3, rel=0.01)
+
+
+def test_a_picture_longer_than_a_jpeg_can_be_is_scaled_down() -> None:
+    made, scale = to_jpeg(encoded(Image.new("L", (80_000, 2)), "PNG"), 10**6)
+    assert Image.open(io.BytesIO(made)).size == (65_000, 1)
+    assert scale == 65_000 / 80_000
