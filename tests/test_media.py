@@ -317,10 +317,10 @@ def test_corrupt_exif_is_no_orientation_and_no_error(exif: bytes, kind: str) -> 
 
 
 def mutated(data: bytes, dice: random.Random) -> bytes:
-    """Flip, cut, repeat or overwrite a few bytes, most of them near the beginning."""
+    """Flip, cut, repeat or overwrite a few bytes behind the signature, most of them near the beginning."""
     changed = bytearray(data)
     for _ in range(dice.randint(1, 6)):
-        at = int(len(changed) * dice.random() ** 3)
+        at = 12 + int((len(changed) - 12) * dice.random() ** 2)
         what = dice.randrange(4)
         if what == 0:
             changed[at : at + 1] = bytes([dice.randrange(256)])
@@ -360,7 +360,7 @@ def test_of_mutated_files_each_is_a_picture_or_a_refusal() -> None:
         except Problem as problem:
             outcomes[problem.status] += 1
     assert sum(outcomes.values()) == 800
-    assert outcomes[200] > 50 and outcomes[422] > 300
+    assert outcomes[200] > 50 and outcomes[422] > 300  # or the test would say little
 
 
 # --- upright pixels ----------------------------------------------------------------------------------------------

@@ -225,9 +225,12 @@ def _store(here: Services, task_id: str, ids: Sequence[str], uploads: Sequence[U
 def _kept_only_if_it_succeeds(here: Services, task_id: str, ids: Sequence[str]) -> Iterator[None]:
     try:
         yield
-    except BaseException:
+    except BaseException as error:
         for image_id in ids:
             here.storage.delete(image_key(task_id, image_id))
+        if isinstance(error, FileNotFoundError):  # a deletion took the folder away while it was written to
+            with here.database.read() as session:
+                _find(session, task_id)
         raise
 
 
