@@ -216,6 +216,6 @@ def test_portraits_of_people_of_known_age(engine: LocalEngine, capsys: pytest.Ca
             errors.append(abs(faces[0].age - float(row["age"])))
     mean = sum(errors) / len(errors)
     with capsys.disabled():
-        print(f"\n{len(people)} portraits: gender right for {right}, age off by {mean:.1f} years on average")
+        sys.stdout.write(f"\n{len(people)} portraits: {right} genders right, ages {mean:.1f} years off on average\n")
     assert right >= 0.9 * len(people)
     assert mean <= 12
