@@ -1,7 +1,8 @@
 """GET of a finished task of 1,000 images: the bar is 5 ms, and 30 ms for 95 of 100 while the workers are busy.
 
-The second figure is taken with 100,000 images in the database and a large task being processed. Beside
-them, in the same run: /healthz, which is what HTTP alone costs here.
+A first read makes the JSON, which each process keeps while it has room; both are printed. The figure of 95 of
+100 is taken with 100,000 images in the database and a large task being processed. Beside them, in the same
+run: /healthz, which is what HTTP alone costs here.
 """
 
 import argparse
@@ -39,6 +40,8 @@ def main() -> None:
     with emulator(0.05) as url, emulator(0.0) as fast, service(**facecloud(fast)) as stage:
         client = stage.client()
         path = f"/api/v1/tasks/{finished(client, 1_000)}"
+        stage.stop()
+        client = stage.start()  # so that no process has kept the answer
         (first,) = times(client, path, 1)
         alone, http = times(client, path, 200), times(client, "/healthz", 200)
         size = len(client.get(path).content)
