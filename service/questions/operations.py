@@ -108,7 +108,8 @@ def _save(here: Services, candidates: Sequence[Found], number: int, *, whole: bo
     if not candidates:
         return None
     with here.database.write() as session:
-        session.execute(sa.select(QuestionSource.name).where(QuestionSource.name == ORDER).with_for_update())
+        # Read to its end: SQLite keeps a statement's view of the database while it waits, beyond the commit.
+        session.scalars(sa.select(QuestionSource.name).where(QuestionSource.name == ORDER).with_for_update()).all()
         fresh = list(islice(_fresh(session, here.source.name, candidates), number))
         if not fresh or (whole and len(fresh) < number):
             return None
