@@ -46,9 +46,9 @@ NO_CODE = codes("AQ AX BQ BV CW EH GG GS HM IM JE PN SH SJ TA TF UM VA XK")
 NOT_ISO = codes("AC TA XK")
 UNITS_OF_ACCOUNT = codes("BOV CHE CHW CLF USN UYI")
 WITH_ARTICLE = re.compile(
-    r"(Bahamas|British|Cayman|Central African|Cocos|Comoros|Cook|Czech|Democratic|Dominican|Falkland|Faroe|French S"
+    r"(Bahamas|British|Cayman|Central African|Cocos|Comoros|Cook|Democratic|Dominican|Falkland|Faroe|French S"
     r"|Gambia|Isle|Maldives|Marshall|Netherlands|Northern|Philippines|Pitcairn|Republic|Seychelles|Solomon|Turks"
-    r"|U\.S\.|United|Vatican)"
+    r"|U\.S\.|United)"
 )
 # The tables' slips of the pen, and what reads oddly as a quiz question.
 STRANGE = {"operating companies", "rubbish", "brats", "rhinoceroses", "mules", "firemen", "{H|h}uns"}

@@ -119,7 +119,12 @@ class OpenTrivia:
         calls = math.ceil(count / LARGEST_CALL)
         if time.monotonic() + self._wait() + calls * (INTERVAL + 2 * MARGIN) + ONE_CALL > deadline:
             return None
-        token = self._call("/api_token.php", {"command": "request"}, deadline).get("token")
+        try:
+            token = self._call("/api_token.php", {"command": "request"}, deadline).get("token")
+        except SourceFailed as error:
+            if error.status is None:
+                raise
+            return None  # it is up and gives no token: repeats are sorted out here too
         if not isinstance(token, str) or not 0 < len(token) <= 128:
             return None
         with self._database.write() as session:
