@@ -19,6 +19,9 @@ from service.faces.engines import Engine
 from service.faces.routes import faces
 from service.jobs.executors import Executor, Threads
 from service.media import Limits
+from service.questions import operations as question_operations
+from service.questions.routes import clues, questions
+from service.questions.sources import Source
 from service.storage import DiskStorage
 from service.web.routes import web
 
@@ -48,11 +51,16 @@ def create_app(settings: Settings) -> Flask:
         limits=Limits(bytes=settings.max_image_bytes, pixels=settings.max_image_pixels),
         images_per_task=settings.max_images_per_task,
     )
+    app.extensions["questions"] = question_operations.Services(
+        database=database, source=make_question_source(settings, database)
+    )
     app.extensions["database"] = database
     app.extensions["storage"] = storage
     app.extensions["readiness"] = _readiness(database, storage, executor)
     errors.install(app)
     app.register_blueprint(faces)
+    app.register_blueprint(questions)
+    app.register_blueprint(clues)
     app.register_blueprint(web)
     app.after_request(_harden)
     add_commands(app)
@@ -81,6 +89,21 @@ def make_engine(settings: Settings) -> Engine:
     from service.faces.local import LocalEngine
 
     return LocalEngine()
+
+
+def make_question_source(settings: Settings, database: Database) -> Source:
+    """Make the source of quiz questions that the settings name. It connects with the first request."""
+    if settings.quiz_source == "builtin":
+        from service.questions.builtin import Builtin
+
+        return Builtin()
+    if settings.quiz_source == "opentdb":
+        from service.questions.opentdb import OpenTrivia
+
+        return OpenTrivia(settings.opentdb_url, database)
+    from service.questions.jservice import JService
+
+    return JService(settings.quiz_source)
 
 
 def workers_of(settings: Settings) -> int:

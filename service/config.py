@@ -43,6 +43,11 @@ class Settings:
     max_image_bytes: int = setting("The largest image accepted, in bytes.", 20_000_000, least=1)
     max_image_pixels: int = setting("The largest image accepted, in pixels.", 50_000_000, least=1)
     max_images_per_task: int = setting("How many images a task may have.", 10_000, least=1)
+    quiz_source: str = setting(
+        "Where quiz questions come from: `builtin`, `opentdb`, or the address of a jservice-compatible server.",
+        "builtin",
+    )
+    opentdb_url: str = setting("The address of the Open Trivia Database.", "https://opentdb.com")
     host: str = setting("The address that the server listens on.", "127.0.0.1")
     port: int = setting("The port that the server listens on.", 8000)
     web_concurrency: int = setting("Server processes.", 2, least=1)
@@ -102,10 +107,31 @@ def _account(values: Mapping[str, Any]) -> str | None:
 
 
 def _facecloud_address(values: Mapping[str, Any]) -> str | None:
-    parts = urlsplit(values.get("facecloud_url", "https://host"))
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if not _is_address(values.get("facecloud_url", "https://host")):
         return "FACECLOUD_URL must be an address such as https://backend.facecloud.tevian.ru."
     return None
+
+
+def _quiz_source(values: Mapping[str, Any]) -> str | None:
+    source = values.get("quiz_source", "builtin")
+    if source not in ("builtin", "opentdb") and not _is_address(source):
+        return "QUIZ_SOURCE must be builtin, opentdb, or an address such as http://localhost:3000."
+    return None
+
+
+def _opentdb_address(values: Mapping[str, Any]) -> str | None:
+    if not _is_address(values.get("opentdb_url", "https://host")):
+        return "OPENTDB_URL must be an address such as https://opentdb.com."
+    return None
+
+
+def _is_address(text: str) -> bool:
+    """Tell whether a text is an http or https address."""
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port or an IPv6 address that is none
+        return False
 
 
 def _database(values: Mapping[str, Any]) -> str | None:
@@ -135,6 +161,8 @@ _CHECKS: tuple[Callable[[Mapping[str, Any]], str | None], ...] = (
     _engine,
     _account,
     _facecloud_address,
+    _quiz_source,
+    _opentdb_address,
     _database,
     _storage,
     _port,

@@ -87,8 +87,8 @@ class Unavailable(Problem):
 
     status = 503
 
-    def __init__(self, detail: str, retry_after: int = 1) -> None:
-        super().__init__(detail, headers={"Retry-After": str(retry_after)})
+    def __init__(self, detail: str, retry_after: int = 1, **members: Any) -> None:
+        super().__init__(detail, headers={"Retry-After": str(retry_after)}, **members)
 
 
 class NoRoom(Problem):

@@ -1,0 +1,1 @@
+"""Quiz questions: fetched from a source, each stored once for ever."""

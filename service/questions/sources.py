@@ -1,0 +1,93 @@
+"""The seam: where questions come from, what one is, and when two are the same."""
+
+import hashlib
+import html
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol
+
+SourceName = Literal["jservice", "opentdb", "builtin"]
+
+QUESTION_LENGTH = 2_000
+ANSWER_LENGTH = 1_000
+CATEGORY_LENGTH = 200
+EXTERNAL_ID_LENGTH = 64
+
+_TAG = re.compile(r"</?[A-Za-z][^<>]*>|<!--.*?-->", re.DOTALL)
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+class Found(NamedTuple):
+    """A question as a source gave it, decoded; `external_id` is its id there."""
+
+    external_id: str
+    fingerprint: str
+    question: str
+    answer: str
+    category: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one call of a source gave; `last` where further calls would give nothing else."""
+
+    questions: Sequence[Found]
+    last: bool = False
+
+
+class SourceFailed(Exception):
+    """The source gave nothing: a sentence for the client, and the seconds after which to try again."""
+
+    def __init__(self, detail: str, retry_after: int = 5, status: int | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.retry_after = retry_after
+        self.status = status
+
+
+class Source(Protocol):
+    """Gives questions. Safe for all threads, and for processes beside each other."""
+
+    name: SourceName
+
+    def fetch(self, count: int, deadline: float) -> Batch:
+        """Return about `count` questions, known ones among them; it may be fewer or more.
+
+        `deadline` is a time of `time.monotonic()`, which it keeps. Raises SourceFailed.
+        """
+
+
+def found(external_id: object, question: object, answer: object, category: object) -> Found | None:
+    """Return a question of these members; None where the text or the answer is missing, empty or without measure.
+
+    A source without ids, or with unusable ones, has its questions told apart by their text.
+    """
+    if not isinstance(question, str) or not isinstance(answer, str):
+        return None
+    digest = fingerprint(question)
+    question, answer = tidy(question), tidy(answer)
+    if digest == _EMPTY or not answer or len(question) > QUESTION_LENGTH or len(answer) > ANSWER_LENGTH:
+        return None
+    usable = isinstance(external_id, str | int) and not isinstance(external_id, bool)
+    name = tidy(str(external_id)) if usable else ""
+    title = tidy(category)[:CATEGORY_LENGTH] if isinstance(category, str) else ""
+    return Found(name if 0 < len(name) <= EXTERNAL_ID_LENGTH else digest, digest, question, answer, title or None)
+
+
+def tidy(text: str) -> str:
+    """Return a text on one line without control characters."""
+    return " ".join(_UNPRINTABLE.sub(" ", text).split())
+
+
+def decoded(markup: str) -> str:
+    """Return the text of a bit of HTML: without its tags, with its entities decoded."""
+    return html.unescape(_TAG.sub("", markup))
+
+
+def fingerprint(text: str) -> str:
+    """Return what questions of one text share: SHA-256 after entities, tags, case and spaces are taken out of play."""
+    return hashlib.sha256(tidy(_TAG.sub("", html.unescape(text))).casefold().encode()).hexdigest()
+
+
+_EMPTY = fingerprint("")
