@@ -9,8 +9,7 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
-import service.faces.models  # the import fills the metadata
-import service.jobs.models  # noqa: F401 - so does this one
+import service.app  # noqa: F401 - it imports every slice, whose models fill the metadata
 from service.db import Database, Model
 from tests.support import BIN, ROOT
 

@@ -351,7 +351,7 @@ def test_every_documented_call_wants_credentials_and_the_open_ones_do_not(client
                 wanted += 1
             else:
                 assert answer.status_code == 200
-    assert wanted == 10
+    assert wanted >= 10
     client.auth = ("admin", "wrong")
     problem(client.get("/api/v1/limits"), 401)
     client.auth = ("ádmin".encode(), "wröng".encode())  # type: ignore[assignment]
