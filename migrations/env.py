@@ -4,7 +4,8 @@ import sqlalchemy as sa
 from alembic import context
 
 import service.faces.models
-import service.jobs.models  # noqa: F401 - the import fills the metadata
+import service.jobs.models
+import service.recordings.models  # noqa: F401 - the imports fill the metadata
 from service.db import Model
 
 engine = sa.create_engine(context.config.get_main_option("sqlalchemy.url", ""))
