@@ -186,7 +186,8 @@ def _three_bytes(block: bytes) -> Samples:
 def _floats(kind: str) -> Callable[[bytes], Samples]:
     def read(block: bytes) -> Samples:
         numbers = np.nan_to_num(np.frombuffer(block, kind), nan=0.0)
-        return np.clip(numbers, -1, 1).astype(np.float32)
+        values: Samples = np.clip(numbers, -1, 1).astype(np.float32)
+        return values
 
     return read
 
