@@ -48,15 +48,14 @@ def seconds_of(work: Callable[[], object]) -> float:
     return time.perf_counter() - begin
 
 
-def encode(source: Path, target: Path, limits: audio.Limits) -> None:
+def encode(source: Path, target: Path, bitrate: int, quality: int | None) -> None:
     """Encode as the service does, without HTTP."""
     with source.open("rb") as stream, target.open("wb") as file:
-        audio.convert(stream, audio.read_header(stream, limits), file, limits)
+        audio.convert(stream, audio.read_header(stream, 10**5), file, bitrate, quality)
 
 
 def compare(source: Path, target: Path, bitrate: int, quality: int | None) -> None:
     """Print the ratio of the program's time to that of the encoder here, and of an upload."""
-    limits = audio.Limits(10**9, 10**5, bitrate, quality)
     option = ["-b", str(bitrate)] if quality is None else ["-V", str(quality)]
     setting = {"MP3_BITRATE": bitrate} if quality is None else {"MP3_QUALITY": quality}
     command = ["lame", "--quiet", *option, str(source), str(target)]
@@ -68,7 +67,7 @@ def compare(source: Path, target: Path, bitrate: int, quality: int | None) -> No
         session = stage.client()
         for _ in range(ROUNDS):
             program = seconds_of(lambda: subprocess.run(command, check=True))
-            here = seconds_of(lambda: encode(source, target, limits))
+            here = seconds_of(lambda: encode(source, target, bitrate, quality))
             upload = seconds_of(lambda: session.send(request).raise_for_status())
             rounds.append((program / here, program / upload, program, here, upload))
     ratio, over_http, program, here, upload = (statistics.median(column) for column in zip(*rounds, strict=True))

@@ -20,7 +20,6 @@ from service.faces.engines import Engine
 from service.faces.routes import faces
 from service.jobs.executors import Executor, Threads
 from service.media import Limits
-from service.recordings import audio
 from service.recordings import operations as recording_operations
 from service.recordings.routes import recording_users, recordings
 from service.storage import DiskStorage
@@ -55,7 +54,7 @@ def create_app(settings: Settings) -> Flask:
     app.extensions["recordings"] = recording_operations.Services(
         database=database,
         storage=storage,
-        limits=audio.Limits(
+        limits=recording_operations.Limits(
             bytes=settings.max_audio_bytes,
             seconds=settings.max_audio_seconds,
             bitrate=settings.mp3_bitrate,

@@ -1,6 +1,5 @@
 """From WAV to MP3: mixed down, resampled where MP3 needs it, a block at a time."""
 
-from dataclasses import dataclass
 from typing import BinaryIO
 
 import numpy as np
@@ -21,31 +20,21 @@ _USUAL_MASKS = {3: 0x7, 4: 0x33, 5: 0x37, 6: 0x3F, 7: 0x70F, 8: 0x63F}
 """What so many channels mean where the header does not say: 3.0, quadraphonic, 5.0, 5.1, 6.1, 7.1."""
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What a recording may be, and how it is encoded: `quality` 0 to 9, or None for the `bitrate` in kbit/s."""
-
-    bytes: int
-    seconds: float
-    bitrate: int
-    quality: int | None
-
-
-def read_header(stream: BinaryIO, limits: Limits) -> wav.Wave:
+def read_header(stream: BinaryIO, most_seconds: float) -> wav.Wave:
     """Return what the WAV's header says; raises UnsupportedType, Invalid and TooLarge."""
     wave = wav.read_header(stream)
-    if wave.seconds > limits.seconds:
+    if wave.seconds > most_seconds:
         raise TooLarge(
-            f"The recording is too long: it has {wave.seconds:.0f} seconds, at most {limits.seconds:g} are accepted."
+            f"The recording is too long: it has {wave.seconds:.0f} seconds, at most {most_seconds:g} are accepted."
         )
     return wave
 
 
-def convert(stream: BinaryIO, wave: wav.Wave, file: BinaryIO, limits: Limits) -> None:
-    """Write the sound as MP3 to a seekable file. Only a block of it is in memory."""
+def convert(stream: BinaryIO, wave: wav.Wave, file: BinaryIO, bitrate: int, quality: int | None) -> None:
+    """Write the sound as MP3 to a seekable file; only a block of it is in memory. Bit rate and quality as `Encoder`."""
     channels = min(wave.channels, 2)
     rate = mp3.rate_for(wave.rate)
-    encoder = mp3.Encoder(file, rate, channels, limits.bitrate, limits.quality)
+    encoder = mp3.Encoder(file, rate, channels, bitrate, quality)
     if (wave.coding, wave.width) == (wav.PCM, 2) and (channels, rate) == (wave.channels, wave.rate):
         for block in wav.blocks(stream, wave):  # as it is
             encoder.write(block)

@@ -16,7 +16,6 @@ from sqlalchemy.orm import Session
 
 from service.db import Database, now
 from service.errors import NoRoom, NotFound, Unauthorized, Unavailable
-from service.recordings import audio
 from service.recordings.models import Recording, RecordingUser, recording_key
 from service.storage import Storage, is_full
 
@@ -27,12 +26,22 @@ _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True)
+class Limits:
+    """What a recording may be, and how it is encoded: `quality` 0 to 9, or None for the `bitrate` in kbit/s."""
+
+    bytes: int
+    seconds: float
+    bitrate: int
+    quality: int | None
+
+
+@dataclass(frozen=True)
 class Services:
     """What the operations of recordings stand on. `turns` counts how many may be encoded at once in this process."""
 
     database: Database
     storage: Storage
-    limits: audio.Limits
+    limits: Limits
     turns: threading.Semaphore
 
 
@@ -71,11 +80,14 @@ def check_token(here: Services, user_id: str, token: str) -> None:
 
 def add_recording(here: Services, user_id: str, stream: BinaryIO) -> str:
     """Encode a WAV, store it as MP3, and return its id. The token has been checked."""
-    wave = audio.read_header(stream, here.limits)
+    # A heavy import, and numpy starts threads with it: for those processes only that get a recording, after the fork.
+    from service.recordings import audio
+
+    wave = audio.read_header(stream, here.limits.seconds)
     recording = Recording(id=str(uuid.uuid4()), user_id=user_id, seconds=wave.seconds)
     with _temporary_file() as mp3:
         with _turn(here):
-            audio.convert(stream, wave, mp3, here.limits)
+            audio.convert(stream, wave, mp3, here.limits.bitrate, here.limits.quality)
         mp3.seek(0)
         _store(here, recording, mp3)
     return recording.id
