@@ -5,7 +5,8 @@ from alembic import context
 
 import service.faces.models
 import service.jobs.models
-import service.questions.models  # noqa: F401 - the imports fill the metadata
+import service.questions.models
+import service.recordings.models  # noqa: F401 - the imports fill the metadata
 from service.db import Model
 
 engine = sa.create_engine(context.config.get_main_option("sqlalchemy.url", ""))

@@ -2,6 +2,7 @@
 
 import math
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +14,7 @@ from service import errors
 from service.cli import add_commands
 from service.config import Settings
 from service.db import Database
-from service.faces import operations
+from service.faces import operations as face_operations
 from service.faces.detection import FaceDetection
 from service.faces.engines import Engine
 from service.faces.routes import faces
@@ -22,6 +23,8 @@ from service.media import Limits
 from service.questions import operations as question_operations
 from service.questions.routes import clues, questions
 from service.questions.sources import Source
+from service.recordings import operations as recording_operations
+from service.recordings.routes import recording_users, recordings
 from service.storage import DiskStorage
 from service.web.routes import web
 
@@ -42,7 +45,7 @@ def create_app(settings: Settings) -> Flask:
     app.extensions["settings"] = settings
     app.extensions["executor"] = executor
     app.extensions["engine"] = engine
-    app.extensions["faces"] = operations.Services(
+    app.extensions["faces"] = face_operations.Services(
         database=database,
         storage=storage,
         executor=executor,
@@ -54,6 +57,19 @@ def create_app(settings: Settings) -> Flask:
     app.extensions["questions"] = question_operations.Services(
         database=database, source=make_question_source(settings, database)
     )
+    app.extensions["recordings"] = recording_operations.Services(
+        database=database,
+        storage=storage,
+        limits=recording_operations.Limits(
+            bytes=settings.max_audio_bytes,
+            seconds=settings.max_audio_seconds,
+            bitrate=settings.mp3_bitrate,
+            quality=int(settings.mp3_quality) if settings.mp3_quality else None,
+        ),
+        turns=threading.BoundedSemaphore(share_of_cores(settings)),
+    )
+    # What the sweep of orphans spares: a slice that stores files without standing here would lose them.
+    app.extensions["known_keys"] = (face_operations.known_keys, recording_operations.known_keys)
     app.extensions["database"] = database
     app.extensions["storage"] = storage
     app.extensions["readiness"] = _readiness(database, storage, executor)
@@ -61,6 +77,8 @@ def create_app(settings: Settings) -> Flask:
     app.register_blueprint(faces)
     app.register_blueprint(questions)
     app.register_blueprint(clues)
+    app.register_blueprint(recording_users)
+    app.register_blueprint(recordings)
     app.register_blueprint(web)
     app.after_request(_harden)
     add_commands(app)
@@ -113,8 +131,12 @@ def workers_of(settings: Settings) -> int:
     """
     if settings.workers:
         return settings.workers
-    cores = len(os.sched_getaffinity(0))
-    return 8 if settings.engine == "facecloud" else max(1, math.ceil(cores / settings.web_concurrency))
+    return 8 if settings.engine == "facecloud" else share_of_cores(settings)
+
+
+def share_of_cores(settings: Settings) -> int:
+    """Return how many cores one server process may keep busy, so that all together keep each of them busy once."""
+    return max(1, math.ceil(len(os.sched_getaffinity(0)) / settings.web_concurrency))
 
 
 def _readiness(database: Database, storage: DiskStorage, executor: Executor) -> dict[str, Callable[[], None]]:

@@ -5,6 +5,9 @@ from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+_BITRATES = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 192, 224, 256, 320)
+"""Those that MP3 knows, in kbit/s."""
+
 
 class BadSettings(Exception):
     """The environment cannot be used; the message lists every fault, one a line."""
@@ -48,6 +51,13 @@ class Settings:
         "builtin",
     )
     opentdb_url: str = setting("The address of the Open Trivia Database.", "https://opentdb.com")
+    max_audio_bytes: int = setting("The largest recording accepted, in bytes.", 500_000_000, least=1)
+    max_audio_seconds: float = setting("The longest recording accepted, in seconds.", 7200, least=0.001)
+    mp3_bitrate: int = setting("The constant bit rate of MP3 files, in kbit/s.", 192)
+    mp3_quality: str = setting(
+        "Makes the bit rate variable: from 0, the best, to 9, the smallest; empty: it is constant.", ""
+    )
+    public_url: str = setting("The address that links begin with; empty: that of the request.", "")
     host: str = setting("The address that the server listens on.", "127.0.0.1")
     port: int = setting("The port that the server listens on.", 8000)
     web_concurrency: int = setting("Server processes.", 2, least=1)
@@ -147,6 +157,25 @@ def _storage(values: Mapping[str, Any]) -> str | None:
     return None
 
 
+def _mp3(values: Mapping[str, Any]) -> str | None:
+    if values.get("mp3_quality") and values.get("mp3_bitrate"):
+        return "MP3_BITRATE and MP3_QUALITY must not both be set: the bit rate is constant or variable."
+    if values.get("mp3_quality", "0") not in tuple("0123456789"):
+        return "MP3_QUALITY must be a whole number from 0 (best) to 9 (smallest)."
+    if values.get("mp3_bitrate", 192) not in _BITRATES:
+        return f"MP3_BITRATE must be one of {', '.join(map(str, _BITRATES))}."
+    return None
+
+
+def _public_address(values: Mapping[str, Any]) -> str | None:
+    if not (address := values.get("public_url")):
+        return None
+    parts = urlsplit(address)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        return "PUBLIC_URL must be an address such as https://media.example.com."
+    return None
+
+
 def _port(values: Mapping[str, Any]) -> str | None:
     return None if 0 <= values.get("port", 8000) <= 65535 else "PORT must be from 0 to 65535."
 
@@ -165,6 +194,8 @@ _CHECKS: tuple[Callable[[Mapping[str, Any]], str | None], ...] = (
     _opentdb_address,
     _database,
     _storage,
+    _mp3,
+    _public_address,
     _port,
     _log_level,
 )

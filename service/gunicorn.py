@@ -4,15 +4,16 @@ import logging
 import signal
 import sys
 import time
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any
 
 import sqlalchemy as sa
 from flask import Flask
+from sqlalchemy.orm import Session
 
 from service.config import Settings
 from service.db import Database
-from service.faces.operations import known_keys
 from service.jobs import models
 from service.jobs.executors import Executor, owner_name
 from service.storage import DiskStorage
@@ -21,6 +22,9 @@ GRACE = 20
 """Seconds that what runs may take to end after SIGTERM."""
 ORPHAN_AGE = 3600
 """Seconds after which a file without a row is nobody's upload any more, while other processes are at work."""
+
+KnownKeys = Sequence[Callable[[Session], set[str]]]
+"""One function a slice: the storage keys that its rows know."""
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +60,7 @@ class Hooks:
         self.settings = settings
         self.executor: Executor = app.extensions["executor"]
         self.storage: DiskStorage = app.extensions["storage"]
+        self.known_keys: KnownKeys = app.extensions["known_keys"]
         self.stopping_since: float | None = None
 
     def on_starting(self, server: Any) -> None:
@@ -63,7 +68,7 @@ class Hooks:
         database = Database(self.settings.database_url)
         try:
             with self.storage.alone() as alone:
-                clean_up(database, self.storage, alone=alone)
+                clean_up(database, self.storage, self.known_keys, alone=alone)
         except sa.exc.OperationalError as error:
             if "no such table" not in str(error):
                 raise
@@ -104,13 +109,13 @@ class Hooks:
             database.close()
 
 
-def clean_up(database: Database, storage: DiskStorage, *, alone: bool) -> None:
+def clean_up(database: Database, storage: DiskStorage, known_keys: KnownKeys, *, alone: bool) -> None:
     """Remove files that no row knows. Where no other process is at work, free every claimed job too."""
     candidates = set(storage.keys(0 if alone else ORPHAN_AGE))
     with database.write() as session:
         if alone:
             models.bury(session, None)
-        orphans = candidates - known_keys(session)
+        orphans = candidates.difference(*(known(session) for known in known_keys))
     for key in orphans:
         storage.delete(key)
     if orphans:

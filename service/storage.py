@@ -41,6 +41,11 @@ class Storage(Protocol):
         """Raise OSError when nothing can be stored."""
 
 
+def is_full(error: OSError) -> bool:
+    """Tell whether this is what a disk without room says."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
 class DiskStorage:
     """A folder. A file appears under its key only when it is whole and synced."""
 
@@ -71,7 +76,7 @@ class DiskStorage:
             if temporary:
                 Path(temporary).unlink(missing_ok=True)
                 self._remove_empty(path.parent)
-            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            if isinstance(error, OSError) and is_full(error):
                 raise NoRoom("The store has no room: nothing was stored. Make room, then try again.") from error
             raise
         return size

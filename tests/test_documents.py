@@ -27,7 +27,7 @@ def section(title: str) -> str:
 
 def settings_rows() -> dict[str, tuple[str, str]]:
     """Return default and text of each row of the README's table of settings, as they are written."""
-    rows = re.findall(r"^\| `([A-Z_]+)` \| (.*?) \| (.*?) \|$", section("Settings"), re.MULTILINE)
+    rows = re.findall(r"^\| `([A-Z0-9_]+)` \| (.*?) \| (.*?) \|$", section("Settings"), re.MULTILINE)
     return {name: (default, text) for name, default, text in rows}
 
 
@@ -48,14 +48,14 @@ def app(tmp_path: Path) -> Iterator[Flask]:
 
 def test_the_example_names_exactly_the_settings() -> None:
     text = (ROOT / ".env.example").read_text("utf-8")
-    assert sorted(re.findall(r"^([A-Z_]+)=", text, re.MULTILINE)) == sorted(
+    assert sorted(re.findall(r"^([A-Z0-9_]+)=", text, re.MULTILINE)) == sorted(
         setting.name.upper() for setting in fields(Settings)
     )
 
 
 def test_the_example_is_valid_once_it_has_a_password() -> None:
     text = (ROOT / ".env.example").read_text("utf-8")
-    environment = dict(re.findall(r"^([A-Z_]+)=(.*)$", text, re.MULTILINE))
+    environment = dict(re.findall(r"^([A-Z0-9_]+)=(.*)$", text, re.MULTILINE))
     assert Settings.from_env(environment | {"API_PASSWORD": "secret"}) == Settings(api_password="secret")
 
 

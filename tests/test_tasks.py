@@ -350,8 +350,8 @@ def test_every_documented_call_wants_credentials_and_the_open_ones_do_not(client
                 assert answer.headers["WWW-Authenticate"].startswith("Basic")
                 wanted += 1
             else:
-                assert answer.status_code == 200
-    assert wanted >= 10
+                assert str(answer.status_code) in set(operation["responses"]) - {"401"}
+    assert wanted >= 11
     client.auth = ("admin", "wrong")
     problem(client.get("/api/v1/limits"), 401)
     client.auth = ("ádmin".encode(), "wröng".encode())  # type: ignore[assignment]

@@ -20,7 +20,6 @@ from service.jobs.executors import Executor
 from service.storage import Storage
 
 STATUSES = ("forming", "processing", "completed", "error")
-NAME_LENGTH = 255
 
 
 @dataclass(frozen=True)

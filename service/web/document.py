@@ -35,6 +35,7 @@ TEXTS = {
     201: "Created.",
     202: "Accepted; it goes on in the background.",
     204: "Gone.",
+    206: "The part that `Range` asks for.",
     304: "Not changed.",
     400: "The request cannot be read.",
     401: "No credentials, or wrong ones.",
@@ -43,6 +44,7 @@ TEXTS = {
     409: "Not in this state.",
     413: "Too large; the answer names the limit.",
     415: "Not an accepted type; the answer names them.",
+    416: "There is no such range.",
     422: "Well-formed but wrong; `errors` names each fault.",
     500: "A fault of the service; the answer has the id under which it was logged.",
     503: "Not now; `Retry-After` says when.",
@@ -116,7 +118,7 @@ def _parameters(rule: Rule, found: Described) -> list[dict[str, Any]]:
             text = value.pop("description", "")
             required = name in schema.get("required", ())
             parameters.append({"name": name, "in": "query", "required": required, "description": text, "schema": value})
-    if found.content:
+    if set(found.content) - {"multipart/form-data"}:
         text = "The name of a bare image."
         parameters.append({"name": "name", "in": "query", "description": text, "schema": {"type": "string"}})
     if found.conditional:

@@ -1,0 +1,1 @@
+"""Recordings: users with a token; WAV in, MP3 out, a link to download it."""

@@ -1,0 +1,113 @@
+"""The HTTP interface of recordings."""
+
+from typing import Any, cast
+from urllib.parse import urlencode
+
+from flask import Blueprint, Response, current_app, request
+from werkzeug.wsgi import FileWrapper
+
+from service.api import answer, body, describe
+from service.auth import require_basic
+from service.errors import Invalid, TooLarge, UnsupportedType
+from service.recordings import operations
+from service.recordings.schemas import RecordingOut, RecordingQuery, RecordingUserIn, RecordingUserOut
+from service.uploads import FORM_TYPES, Form, read_form
+
+recording_users = Blueprint("recording_users", __name__)
+recording_users.before_request(require_basic)
+recordings = Blueprint("recordings", __name__)
+
+FORM_BYTES = 1_000_000
+"""What a form may have beside the recording."""
+FIELDS = ("user", "token", "audio")
+UPLOAD: dict[str, Any] = {
+    "multipart/form-data": {
+        "schema": {
+            "type": "object",
+            "required": list(FIELDS),
+            "properties": {
+                "user": {"type": "string", "format": "uuid"},
+                "token": {"type": "string", "format": "uuid"},
+                "audio": {"type": "string", "contentMediaType": "audio/wav"},
+            },
+        },
+    },
+}
+
+
+def _here() -> operations.Services:
+    here: operations.Services = current_app.extensions["recordings"]
+    return here
+
+
+@recording_users.post("/users")
+@describe({201: RecordingUserOut}, 400, 413, 422, body=RecordingUserIn)
+def add_recording_user() -> Response:
+    """Add a user who may send recordings. The token is shown this once and not kept."""
+    return answer(operations.add_user(_here(), body(RecordingUserIn).name), 201)
+
+
+@recordings.post("/records")
+@describe(
+    {201: RecordingOut},
+    *(400, 401, 413, 415, 422, 503, 507),
+    content=UPLOAD,
+    headers={201: ("Location",)},
+    open=True,
+)
+def add_recording() -> Response:
+    """Send a WAV with the user's id and token; the answer has the link to the MP3, which is made by then.
+
+    RIFF or RF64, PCM of 8 to 32 bits or float, A-law or µ-law, 1 to 64 channels, 8 to 192 kHz. More than two channels
+    are mixed down to stereo. The WAV is not kept.
+    """
+    limit = _here().limits.bytes
+    if request.mimetype not in ("", *FORM_TYPES):
+        raise UnsupportedType(
+            "Send multipart/form-data with `user`, `token` and `audio`.", accepted_types=[FORM_TYPES[0]]
+        )
+    if (request.content_length or 0) > limit + FORM_BYTES:
+        raise TooLarge(f"The recording is too large: at most {limit} bytes are accepted.")
+    with read_form(request, FIELDS, limit, "recording", limit + FORM_BYTES) as form:
+        _check(form)
+        user = form.texts["user"]
+        operations.check_token(_here(), user, form.texts["token"])
+        recording = operations.add_recording(_here(), user, cast(Any, form.files["audio"].stream))
+    url = f"{_public_url()}/record?{urlencode({'id': recording, 'user': user})}"
+    return answer({"id": recording, "url": url}, 201, Location=url)
+
+
+@recordings.get("/record")
+@describe(
+    {200: "audio/mpeg", 206: "audio/mpeg"},
+    *(404, 416),
+    query=RecordingQuery,
+    headers={200: ("Content-Disposition",), 206: ("Content-Range",)},
+    conditional=True,
+    open=True,
+)
+def get_recording() -> Response:
+    """Download a recording's MP3, whole or by `Range`. No credentials: who has the link may."""
+    content = operations.open_recording(_here(), request.args.get("user", ""), request.args.get("id", ""))
+    response = Response(FileWrapper(content.stream, 64 * 1024), content_type="audio/mpeg", direct_passthrough=True)
+    response.content_length = content.size
+    response.set_etag(content.id)
+    response.headers["Cache-Control"] = "private, max-age=31536000, immutable"
+    response.headers["Content-Disposition"] = f'attachment; filename="{content.id}.mp3"'
+    response.make_conditional(request.environ, accept_ranges=True, complete_length=content.size)
+    return response
+
+
+def _check(form: Form) -> None:
+    missing = [name for name in FIELDS if not (form.files if name == "audio" else form.texts).get(name)]
+    if missing:
+        faults = [{"detail": "must be sent", "pointer": f"#/{name}"} for name in missing]
+        named = " and ".join(f"`{name}`" for name in missing)
+        raise Invalid(f"The form lacks {named}: `user` and `token` are texts, `audio` is a file with a name.", faults)
+    if len([*form.texts.items(multi=True), *form.files.items(multi=True)]) > len(FIELDS):
+        raise Invalid("The form has a part more than once: send `user`, `token` and `audio` once each.")
+
+
+def _public_url() -> str:
+    configured: str = current_app.extensions["settings"].public_url
+    return (configured or request.host_url).rstrip("/")

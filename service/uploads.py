@@ -1,0 +1,109 @@
+"""Forms out of a request: within limits, their files spooled to disk when large."""
+
+import re
+import tempfile
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import IO, Any, cast
+
+from flask import Request
+from werkzeug.datastructures import FileStorage, MultiDict
+from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.formparser import FormDataParser
+
+from service.errors import Invalid, Malformed, NoRoom, TooLarge
+from service.storage import is_full
+
+FORM_TYPES = ("multipart/form-data", "application/x-www-form-urlencoded")
+MAX_PARTS = 2_000
+MAX_TEXT = 1_000_000
+IN_MEMORY = 512 * 1024
+NAME_LENGTH = 255
+
+
+class Spool(tempfile.SpooledTemporaryFile[bytes]):
+    """A part of the request: in memory while small, in a nameless file beyond; refuses what exceeds the limit.
+
+    `kind` is what the client is told that it is, such as `image`.
+    """
+
+    def __init__(self, name: str, limit: int, kind: str) -> None:
+        super().__init__(max_size=IN_MEMORY)
+        self.client_name = name
+        self.limit = limit
+        self.kind = kind
+
+    def write(self, data: Any) -> int:
+        """Write, or raise TooLarge as soon as the part is over the limit."""
+        if self.tell() + len(data) > self.limit:
+            raise TooLarge(f"{self.client_name} is too large: {self.kind}s may have at most {self.limit} bytes.")
+        try:
+            return super().write(data)
+        except OSError as error:
+            if is_full(error):
+                raise NoRoom("There is no room for the upload: nothing was stored. Try again later.") from error
+            raise
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A form's fields; the files stand at their beginning."""
+
+    texts: MultiDict[str, str]
+    files: MultiDict[str, FileStorage]
+
+
+@contextmanager
+def spooling(limit: int, kind: str) -> Iterator[Callable[[str], Spool]]:
+    """Give a function that makes spools by their clients' names; all are gone after the block."""
+    with ExitStack() as spools:
+        yield lambda name: spools.enter_context(Spool(display_name(name, kind), limit, kind))
+
+
+@contextmanager
+def read_form(request: Request, known: Collection[str], limit: int, kind: str, most: int) -> Iterator[Form]:
+    """Give the form with the known fields; a file has at most `limit` bytes, the request `most`.
+
+    Raises Malformed, Invalid, TooLarge, NoRoom. The files are gone after the block.
+    """
+    request.max_content_length = most
+    with spooling(limit, kind) as spool:
+        form = _parsed(request, spool)
+        unknown = {*form.texts, *form.files} - set(known)
+        if unknown:
+            names = " and ".join(f"`{name}`" for name in known)
+            raise Invalid(f"The form has a part named {display_name(min(unknown), 'part')}: known are {names}.")
+        for file in form.files.values():
+            file.stream.seek(0)
+        yield form
+
+
+def _parsed(request: Request, spool: Callable[[str], Spool]) -> Form:
+    if request.mimetype == "multipart/form-data" and not request.mimetype_params.get("boundary"):
+        raise Malformed("The multipart body has no boundary in its Content-Type.")
+
+    def factory(
+        total_content_length: int | None,
+        content_type: str | None,
+        filename: str | None,
+        content_length: int | None = None,
+    ) -> IO[bytes]:
+        return cast(IO[bytes], spool(filename or ""))
+
+    parser = FormDataParser(factory, max_form_memory_size=MAX_TEXT, max_form_parts=MAX_PARTS, silent=False)
+    try:
+        _, texts, files = parser.parse(
+            request.stream, request.mimetype, request.content_length, dict(request.mimetype_params)
+        )
+    except RequestEntityTooLarge as error:
+        raise TooLarge(f"The form is too large: at most {MAX_PARTS} parts, and texts of 1 MB in all.") from error
+    except ValueError as error:
+        raise Malformed("The form is broken or cut off.") from error
+    return Form(texts, files)
+
+
+def display_name(name: str, otherwise: str) -> str:
+    """Return a client's file name as a label: no control or direction characters, no surrogates, capped in length."""
+    clean = re.sub(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]", "", name).strip()
+    return clean[:NAME_LENGTH] or otherwise
