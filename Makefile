@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test demo install install-dev migrate lint bench facecloud clean
+.PHONY: run test chaos demo install install-dev migrate lint bench facecloud clean
 
 run: install
 	@$(BIN)/python -m service.first_run
@@ -14,6 +14,9 @@ demo: install
 
 test: install-dev
 	$(BIN)/pytest
+
+chaos: install-dev
+	CHAOS_ROUNDS=200 $(BIN)/pytest tests/test_chaos.py
 
 lint: install-dev
 	$(BIN)/ruff check .
