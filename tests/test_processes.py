@@ -10,7 +10,7 @@ import pytest
 from service.faces.emulator_server import EmulatorServer
 from service.faces.moods import Mood
 from tests.conftest import MakeService, facecloud
-from tests.support import Client, Service, faces_of, photo, wait_for
+from tests.support import Client, Service, faces_of, free_port, photo, wait_for
 from tests.test_tasks import recount
 
 
@@ -109,8 +109,7 @@ def test_a_stopped_process_is_replaced_and_cannot_overwrite_what_came_after(
 ) -> None:
     emulator.emulator.latency = 0.3
     service = make_service(**facecloud(emulator, WEB_CONCURRENCY=1, LEASE_SECONDS=2, WORKERS=4))
-    other = make_service(**{**service.settings, "PORT": 0, "STORAGE_URL": service.settings["STORAGE_URL"]})
-    other.settings["PORT"] = int(service.settings["PORT"]) + 1
+    other = make_service(**{**service.settings, "PORT": free_port()})
     client = service.start()
     images = [photo(number) for number in range(30)]
     task = client.task(*images)
@@ -163,8 +162,7 @@ def test_a_job_that_kills_three_processes_is_failed_and_says_so(
 def pair(make_service: MakeService, emulator: EmulatorServer) -> tuple[Service, Service]:
     """Give two servers on one database and one folder, so that a test can choose which process is asked."""
     first = make_service(**facecloud(emulator, WEB_CONCURRENCY=1, WORKERS=4))
-    second = make_service(**{**first.settings, "PORT": 0})
-    second.settings["PORT"] = int(first.settings["PORT"]) + 1
+    second = make_service(**{**first.settings, "PORT": free_port()})
     first.start()
     second.start()
     return first, second
