@@ -40,6 +40,7 @@ class Database:
         self.engine = sa.create_engine(url, pool_size=20, max_overflow=20, connect_args={"timeout": BUSY_SECONDS})
         sa.event.listen(self.engine, "connect", _set_up_sqlite)
         sa.event.listen(self.engine, "begin", _begin)
+        self._watching: list[sa.PoolProxiedConnection] = []
         self._writer = self.engine.execution_options(write=True)
 
     @contextmanager
@@ -58,6 +59,7 @@ class Database:
         """Return a function, for one thread, that tells whether another connection has committed since it was asked."""
         connection = self.engine.raw_connection()
         connection.detach()
+        self._watching.append(connection)
         cursor = connection.cursor()
         last: list[int] = [0]
 
@@ -69,7 +71,9 @@ class Database:
         return changed
 
     def close(self) -> None:
-        """Close the connections that nobody uses."""
+        """Close the connections that nobody uses, and the watches."""
+        for connection in self._watching:
+            connection.close()
         self.engine.dispose()
 
 
