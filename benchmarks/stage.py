@@ -1,6 +1,5 @@
 """What the benchmarks run on: a service and an emulator of FaceCloud, each in processes of its own."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -9,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support import BIN, ROOT, Service
+from tests.support import ROOT, Service, flask
 
 
 @contextmanager
@@ -31,11 +30,8 @@ def service(**settings: object) -> Iterator[Service]:
     """Run a service in a temporary folder."""
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
     stage = Service(folder, **settings)
-    environment = {"PATH": os.environ["PATH"], **{name: str(value) for name, value in stage.settings.items()}}
     try:
-        subprocess.run(
-            [BIN / "flask", "database", "upgrade"], cwd=ROOT, env=environment, check=True, capture_output=True
-        )
+        flask(stage.settings["DATABASE_URL"], "database", "upgrade")
         stage.start()
         yield stage
     finally:

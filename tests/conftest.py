@@ -1,8 +1,6 @@
 """Fixtures: a migrated database made once, services and the emulator of FaceCloud."""
 
-import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,7 +8,7 @@ import pytest
 
 from service.faces.emulator import Emulator
 from service.faces.emulator_server import EmulatorServer
-from tests.support import BIN, ROOT, Client, Service
+from tests.support import Client, Service, flask
 
 MakeService = Callable[..., Service]
 
@@ -19,8 +17,7 @@ MakeService = Callable[..., Service]
 def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a database file with all tables and no row."""
     path = tmp_path_factory.mktemp("migrated") / "service.db"
-    environment = {"PATH": os.environ["PATH"], "API_PASSWORD": "unused", "DATABASE_URL": f"sqlite:///{path}"}
-    subprocess.run([BIN / "flask", "database", "upgrade"], cwd=ROOT, env=environment, check=True, capture_output=True)
+    flask(f"sqlite:///{path}", "database", "upgrade")
     return path
 
 

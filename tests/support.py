@@ -58,6 +58,12 @@ def free_port() -> int:
         return port
 
 
+def flask(database_url: object, *arguments: str) -> None:
+    """Run a `flask …` command on a database."""
+    environment = {"PATH": os.environ["PATH"], "API_PASSWORD": "unused", "DATABASE_URL": str(database_url)}
+    subprocess.run([BIN / "flask", *arguments], cwd=ROOT, env=environment, check=True, capture_output=True)
+
+
 class Client(requests.Session):
     """A client with the service's address and credentials."""
 

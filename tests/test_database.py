@@ -1,7 +1,5 @@
 """The migrations and the models agree, and migrations go down and up again."""
 
-import os
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,12 +9,7 @@ from alembic.migration import MigrationContext
 
 import service.app  # noqa: F401 - it imports every slice, whose models fill the metadata
 from service.db import Database, Model
-from tests.support import BIN, ROOT
-
-
-def flask(database: Path, *arguments: str) -> None:
-    environment = {"PATH": os.environ["PATH"], "API_PASSWORD": "unused", "DATABASE_URL": f"sqlite:///{database}"}
-    subprocess.run([BIN / "flask", *arguments], cwd=ROOT, env=environment, check=True, capture_output=True)
+from tests.support import flask
 
 
 def tables(database: Path) -> set[str]:
@@ -35,11 +28,11 @@ def test_the_migrations_make_just_the_tables_of_the_models(migrated: Path) -> No
 
 def test_migrations_go_down_and_up_again(tmp_path: Path) -> None:
     database = tmp_path / "service.db"
-    flask(database, "database", "upgrade")
+    flask(f"sqlite:///{database}", "database", "upgrade")
     full = tables(database)
-    flask(database, "database", "downgrade", "base")
+    flask(f"sqlite:///{database}", "database", "downgrade", "base")
     assert tables(database) <= {"alembic_version", "sqlite_sequence"}
-    flask(database, "database", "upgrade")
+    flask(f"sqlite:///{database}", "database", "upgrade")
     assert tables(database) == full
 
 

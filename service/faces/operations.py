@@ -103,7 +103,7 @@ def delete_task(here: Services, task_id: str) -> None:
     here.storage.delete_prefix(f"tasks/{task_id}/")
 
 
-def start(here: Services, task_id: str) -> dict[str, Any]:
+def start(here: Services, task_id: str) -> None:
     """Start a task: all its images, or after an error those that failed. One transaction with the jobs."""
     with queue.dispatching(here.database, here.executor) as session:
         task = _find(session, task_id)
@@ -121,8 +121,6 @@ def start(here: Services, task_id: str) -> dict[str, Any]:
         )
         task.status, task.started_at, task.finished_at = "processing", now(), None
         task.failed, task.version = 0, task.version + 1
-        session.flush()
-        return _task(task)
 
 
 def add_images(here: Services, task_id: str, uploads: Sequence[Upload]) -> list[dict[str, Any]]:
@@ -204,7 +202,6 @@ def known_keys(session: Session) -> set[str]:
 def _store(here: Services, task_id: str, ids: Sequence[str], uploads: Sequence[Upload]) -> list[media.Picture]:
     def check_and_save(image_id: str, upload: Upload) -> media.Picture:
         picture = media.check(upload.stream, upload.name, here.limits)
-        upload.stream.seek(0)
         here.storage.save(image_key(task_id, image_id), upload.stream)
         return picture
 

@@ -4,9 +4,8 @@ from typing import Any
 
 import orjson
 from flask import Blueprint, Response, current_app, request, url_for
-from werkzeug.wsgi import FileWrapper
 
-from service.api import answer, body, describe, page_answer, place_of, query
+from service.api import answer, body, describe, file_answer, page_answer, place_of, query
 from service.auth import require_basic
 from service.faces import operations
 from service.faces.bodies import Bodies
@@ -136,12 +135,6 @@ def delete_image(task_id: str, image_id: str) -> Response:
 def get_content(task_id: str, image_id: str) -> Response:
     """Get the original bytes of an image, whole or by `Range`."""
     content = operations.open_content(_here(), task_id, image_id)
-    response = Response(
-        FileWrapper(content.stream, 64 * 1024), content_type=content.media_type, direct_passthrough=True
-    )
-    response.content_length = content.size
-    response.set_etag(content.id)
-    response.headers["Cache-Control"] = "private, max-age=31536000, immutable"
+    response = file_answer(content.stream, content.size, content.id, content.media_type)
     response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
-    response.make_conditional(request.environ, accept_ranges=True, complete_length=content.size)
     return response

@@ -4,9 +4,8 @@ from typing import Any, cast
 from urllib.parse import urlencode
 
 from flask import Blueprint, Response, current_app, request
-from werkzeug.wsgi import FileWrapper
 
-from service.api import answer, body, describe
+from service.api import answer, body, describe, file_answer
 from service.auth import require_basic
 from service.errors import Invalid, TooLarge, UnsupportedType
 from service.recordings import operations
@@ -89,12 +88,8 @@ def add_recording() -> Response:
 def get_recording() -> Response:
     """Download a recording's MP3, whole or by `Range`. No credentials: who has the link may."""
     content = operations.open_recording(_here(), request.args.get("user", ""), request.args.get("id", ""))
-    response = Response(FileWrapper(content.stream, 64 * 1024), content_type="audio/mpeg", direct_passthrough=True)
-    response.content_length = content.size
-    response.set_etag(content.id)
-    response.headers["Cache-Control"] = "private, max-age=31536000, immutable"
+    response = file_answer(content.stream, content.size, content.id, "audio/mpeg")
     response.headers["Content-Disposition"] = f'attachment; filename="{content.id}.mp3"'
-    response.make_conditional(request.environ, accept_ranges=True, complete_length=content.size)
     return response
 
 
