@@ -1,8 +1,11 @@
 """What the routes of every slice share: bodies and queries by pydantic, JSON answers, lists."""
 
-from collections.abc import Callable, Mapping
+import re
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, BinaryIO, TypeVar
+from urllib.parse import quote
 
 import orjson
 from flask import Response, current_app, request
@@ -113,6 +116,20 @@ def file_answer(stream: BinaryIO, size: int, tag: str, media_type: str) -> Respo
     response.headers["Cache-Control"] = "private, max-age=31536000, immutable"
     response.make_conditional(request.environ, accept_ranges=True, complete_length=size)
     return response
+
+
+def stream_answer(pieces: Iterator[bytes], media_type: str, file_name: str) -> Response:
+    """Return what is made while it is sent, as an attachment of this name; it is closed when the client goes away."""
+    response = Response(pieces, content_type=media_type)
+    response.headers["Content-Disposition"] = attachment(file_name)
+    response.headers["Cache-Control"] = "private, no-cache"
+    return response
+
+
+def attachment(file_name: str) -> str:
+    """Return a Content-Disposition after RFC 6266: the name as it is, and in ASCII for old clients."""
+    plain = re.sub(r'[^ -~]|["\\%]', "_", unicodedata.normalize("NFC", file_name))
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(file_name, safe='')}"
 
 
 def page_answer(items: list[dict[str, Any]], place: tuple[str, ...] | None) -> Response:

@@ -53,6 +53,7 @@ def create_app(settings: Settings) -> Flask:
         pool=ThreadPoolExecutor(4, thread_name_prefix="upload"),
         limits=Limits(bytes=settings.max_image_bytes, pixels=settings.max_image_pixels),
         images_per_task=settings.max_images_per_task,
+        drawings=threading.BoundedSemaphore(share_of_cores(settings)),
     )
     app.extensions["questions"] = question_operations.Services(
         database=database, source=make_question_source(settings, database)

@@ -10,7 +10,7 @@ from service.faces.engines import Detection
 from service.media import upright_within
 
 MOST_PIXELS = 16_000_000
-"""Larger photos are scaled down to this: it bounds memory, and no screen shows more."""
+"""Larger photos are scaled down to this or less: it bounds memory, and no screen shows more."""
 
 # Of Okabe and Ito's palette, whose colours differ for the colour-blind too, and light, so that black text stands out.
 _COLOURS = {"male": "#56b4e9", "female": "#e69f00", "unknown": "#e5e5e5"}
@@ -26,7 +26,7 @@ def draw_boxes(image: bytes, faces: Iterable[Detection]) -> bytes:
     the image does not decode. A JPEG of 12 megapixels
     takes 0.2 s.
     """
-    picture, scale = upright_within(image, MOST_PIXELS)
+    picture, scale = upright_within(image, MOST_PIXELS, exact=False)
     draw = ImageDraw.Draw(picture)
     boxes = [(face, box) for face in faces if (box := _inside(face, scale, picture.size))]
     for face, box in boxes:

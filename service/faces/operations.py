@@ -1,5 +1,6 @@
 """What a client can do with face tasks: plain values and streams in, plain values out."""
 
+import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +25,7 @@ STATUSES = ("forming", "processing", "completed", "error")
 
 @dataclass(frozen=True)
 class Services:
-    """What the operations of face tasks stand on."""
+    """What the operations of face tasks stand on. `drawings` counts how many photos may be drawn at once here."""
 
     database: Database
     storage: Storage
@@ -32,6 +33,7 @@ class Services:
     pool: ThreadPoolExecutor
     limits: media.Limits
     images_per_task: int
+    drawings: threading.Semaphore
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +82,13 @@ def list_tasks(
 def task_version(here: Services, task_id: str) -> int:
     """Return a number that is another one after each change of the task."""
     with here.database.read() as session:
-        return _find(session, task_id).version
+        return find_task(session, task_id).version
 
 
 def get_task(here: Services, task_id: str) -> tuple[dict[str, Any], int]:
     """Return the task with its images and faces, and its version: three queries, whatever its size."""
     with here.database.read() as session:
-        task = _find(session, task_id)
+        task = find_task(session, task_id)
         images = session.execute(_IMAGES.where(Image.task_id == task_id).order_by(Image.position)).all()
         rows = session.execute(_FACES.join(Image).where(Image.task_id == task_id).order_by(Face.position))
         faces = _faces(rows)
@@ -106,7 +108,7 @@ def delete_task(here: Services, task_id: str) -> None:
 def start(here: Services, task_id: str) -> None:
     """Start a task: all its images, or after an error those that failed. One transaction with the jobs."""
     with queue.dispatching(here.database, here.executor) as session:
-        task = _find(session, task_id)
+        task = find_task(session, task_id)
         if task.status not in ("forming", "error"):
             raise Conflict(f"This task is {task.status}: only one that is forming, or ended in error, can be started.")
         if not task.total:
@@ -126,12 +128,12 @@ def start(here: Services, task_id: str) -> None:
 def add_images(here: Services, task_id: str, uploads: Sequence[Upload]) -> list[dict[str, Any]]:
     """Check and store the files, then add their rows: all of them or none."""
     with here.database.read() as session:
-        _check_room(here, _find(session, task_id), len(uploads))
+        _check_room(here, find_task(session, task_id), len(uploads))
     ids = [str(uuid.uuid4()) for _ in uploads]
     with _kept_only_if_it_succeeds(here, task_id, ids):
         pictures = _store(here, task_id, ids, uploads)
         with here.database.write() as session:
-            task = _find(session, task_id)
+            task = find_task(session, task_id)
             _check_room(here, task, len(uploads))
             rows = [
                 {
@@ -162,17 +164,15 @@ def get_image(here: Services, task_id: str, image_id: str) -> dict[str, Any]:
         row = session.execute(_IMAGES.where(Image.task_id == task_id, Image.id == image_id)).first()
         faces = _faces(session.execute(_FACES.where(Face.image_id == image_id).order_by(Face.position)))
     if not row:
-        raise _unknown_image()
+        raise unknown_image()
     return _image(row, faces)
 
 
 def delete_image(here: Services, task_id: str, image_id: str) -> None:
     """Take an image out of a task that is still forming: the row, then the file."""
     with here.database.write() as session:
-        task = _find(session, task_id)
-        image = session.get(Image, image_id)
-        if not image or image.task_id != task_id:
-            raise _unknown_image()
+        task = find_task(session, task_id)
+        image = find_image(session, task_id, image_id)
         if task.status != "forming":
             raise _not_forming(task)
         session.delete(image)
@@ -184,13 +184,11 @@ def delete_image(here: Services, task_id: str, image_id: str) -> None:
 def open_content(here: Services, task_id: str, image_id: str) -> Content:
     """Return an image's original bytes."""
     with here.database.read() as session:
-        image = session.get(Image, image_id)
-    if not image or image.task_id != task_id:
-        raise _unknown_image()
+        image = find_image(session, task_id, image_id)
     try:
         stream = here.storage.open(image_key(task_id, image_id))
     except FileNotFoundError as error:  # deleted between the two
-        raise _unknown_image() from error
+        raise unknown_image() from error
     return Content(image_id, image.media_type, image.size, stream)
 
 
@@ -226,15 +224,24 @@ def _kept_only_if_it_succeeds(here: Services, task_id: str, ids: Sequence[str]) 
             here.storage.delete(image_key(task_id, image_id))
         if isinstance(error, FileNotFoundError):  # a deletion took the folder away while it was written to
             with here.database.read() as session:
-                _find(session, task_id)
+                find_task(session, task_id)
         raise
 
 
-def _find(session: Session, task_id: str) -> Task:
+def find_task(session: Session, task_id: str) -> Task:
+    """Return a task's row; raises NotFound."""
     task = session.get(Task, task_id)
     if not task:
         raise _unknown_task()
     return task
+
+
+def find_image(session: Session, task_id: str, image_id: str) -> Image:
+    """Return an image's row; raises NotFound, also for an image of another task."""
+    image = session.get(Image, image_id)
+    if not image or image.task_id != task_id:
+        raise unknown_image()
+    return image
 
 
 def _check_room(here: Services, task: Task, number: int) -> None:
@@ -252,7 +259,8 @@ def _unknown_task() -> NotFound:
     return NotFound("There is no such task. It may have been deleted.")
 
 
-def _unknown_image() -> NotFound:
+def unknown_image() -> NotFound:
+    """Return the problem of an image that is not there."""
     return NotFound("There is no such image in this task. It may have been deleted.")
 
 

@@ -22,6 +22,15 @@ class TaskQuery(Page):
     status: Annotated[TaskStatus | None, Field(description="Only tasks of this status.")] = None
 
 
+class ContentQuery(Shape):
+    """The query of an image's content."""
+
+    faces: Annotated[
+        Literal["boxed"] | None,
+        Field(description="`boxed`: a JPEG of the upright photo with box, gender and age drawn at each face."),
+    ] = None
+
+
 class Box(Shape):
     """A box in pixels of the upright image, its origin top left. It may leave the image."""
 
