@@ -11,6 +11,7 @@ import orjson
 from flask import Response, current_app, request
 from itsdangerous import BadSignature, URLSafeSerializer
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.wsgi import FileWrapper
 
@@ -76,6 +77,14 @@ def query(model: type[M]) -> M:
     if repeated:
         raise Invalid(f"The query has `{repeated[0]}` more than once.")
     return _validated(lambda: model.model_validate(request.args.to_dict()), "query", None)
+
+
+def form_fields(model: type[M], texts: MultiDict[str, str]) -> M:
+    """Return a form's texts as the model; raises Invalid."""
+    repeated = [name for name, values in texts.lists() if len(values) > 1]
+    if repeated:
+        raise Invalid(f"The form has `{repeated[0]}` more than once.")
+    return _validated(lambda: model.model_validate(texts.to_dict()), "form", None)
 
 
 def _validated(validate: Callable[[], M], part: str, value: Any) -> M:

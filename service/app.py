@@ -18,7 +18,8 @@ from service.faces import operations as face_operations
 from service.faces.detection import FaceDetection
 from service.faces.engines import Engine
 from service.faces.routes import faces
-from service.jobs.executors import Executor, Threads
+from service.faces.webhooks import WebhookDelivery, derived_secret
+from service.jobs.executors import Executor, Lanes, Threads
 from service.media import Limits
 from service.questions import operations as question_operations
 from service.questions.routes import clues, questions
@@ -29,6 +30,8 @@ from service.storage import DiskStorage
 from service.web.routes import web
 
 MAX_JSON_BYTES = 1_000_000
+WEBHOOK_THREADS = 4
+"""Webhooks under way at a time in one server process."""
 
 
 def create_app(settings: Settings) -> Flask:
@@ -39,8 +42,9 @@ def create_app(settings: Settings) -> Flask:
     database = Database(settings.database_url)
     storage = DiskStorage(Path(settings.storage_url))
     engine = make_engine(settings)
-    executor = Threads(
-        database, [FaceDetection(storage, engine)], workers=workers_of(settings), lease=settings.lease_seconds
+    executor = Lanes(
+        Threads(database, [FaceDetection(storage, engine)], workers=workers_of(settings), lease=settings.lease_seconds),
+        webhook_lane(settings, database),
     )
     app.extensions["settings"] = settings
     app.extensions["executor"] = executor
@@ -53,6 +57,7 @@ def create_app(settings: Settings) -> Flask:
         pool=ThreadPoolExecutor(4, thread_name_prefix="upload"),
         limits=Limits(bytes=settings.max_image_bytes, pixels=settings.max_image_pixels),
         images_per_task=settings.max_images_per_task,
+        private_webhooks=settings.webhook_allow_private,
         drawings=threading.BoundedSemaphore(share_of_cores(settings)),
     )
     app.extensions["questions"] = question_operations.Services(
@@ -90,6 +95,17 @@ def _harden(response: Response) -> Response:
     """Let no browser guess a type other than the one that was sent."""
     response.headers["X-Content-Type-Options"] = "nosniff"
     return response
+
+
+def webhook_lane(settings: Settings, database: Database) -> Executor:
+    """Make the executor of webhooks: threads of their own, since a receiver that is slow must not hold up photos."""
+
+    def secret() -> str:
+        return settings.webhook_secret or derived_secret(settings.api_password)
+
+    delivery = WebhookDelivery(secret, private_allowed=settings.webhook_allow_private)
+    # Nobody waits for a webhook to the millisecond, so this dispatcher looks less often.
+    return Threads(database, [delivery], workers=WEBHOOK_THREADS, lease=settings.lease_seconds, poll=0.2)
 
 
 def make_engine(settings: Settings) -> Engine:

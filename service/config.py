@@ -1,5 +1,6 @@
 """The settings: one frozen dataclass, read from the environment by `from_env`."""
 
+from base64 import b64decode
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Self
@@ -46,6 +47,15 @@ class Settings:
     max_image_bytes: int = setting("The largest image accepted, in bytes.", 20_000_000, least=1)
     max_image_pixels: int = setting("The largest image accepted, in pixels.", 50_000_000, least=1)
     max_images_per_task: int = setting("How many images a task may have.", 10_000, least=1)
+    webhook_secret: str = setting(
+        "The secret that signs webhooks, as Standard Webhooks write it: `whsec_` and 24 to 64 bytes in Base64; "
+        "empty: derived from the password, and shown by `flask webhook-secret`.",
+        "",
+        secret=True,
+    )
+    webhook_allow_private: bool = setting(
+        "Lets webhooks call this machine and private networks: `true` or `false`.", False
+    )
     quiz_source: str = setting(
         "Where quiz questions come from: `builtin`, `opentdb`, or the address of a jservice-compatible server.",
         "builtin",
@@ -93,6 +103,10 @@ class Settings:
 def _read(kind: Any, text: str, least: float) -> Any:
     if kind is str:
         return text
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise ValueError(f"is {text!r}, but must be true or false")
+        return text.lower() == "true"
     try:
         number = kind(text.replace("_", ""))
     except ValueError:
@@ -119,6 +133,17 @@ def _account(values: Mapping[str, Any]) -> str | None:
 def _facecloud_address(values: Mapping[str, Any]) -> str | None:
     if not _is_address(values.get("facecloud_url", "https://host")):
         return "FACECLOUD_URL must be an address such as https://backend.facecloud.tevian.ru."
+    return None
+
+
+def _webhook_secret(values: Mapping[str, Any]) -> str | None:
+    secret = values.get("webhook_secret", "whsec_" + 32 * "A")
+    try:
+        size = len(b64decode(secret.removeprefix("whsec_"), validate=True))
+    except ValueError:
+        size = 0
+    if not secret.startswith("whsec_") or not 24 <= size <= 64:
+        return "WEBHOOK_SECRET must be whsec_ and 24 to 64 bytes in Base64."
     return None
 
 
@@ -190,6 +215,7 @@ _CHECKS: tuple[Callable[[Mapping[str, Any]], str | None], ...] = (
     _engine,
     _account,
     _facecloud_address,
+    _webhook_secret,
     _quiz_source,
     _opentdb_address,
     _database,

@@ -14,8 +14,10 @@ from sqlalchemy.orm import Session
 from service import media
 from service.db import Database, now
 from service.errors import Conflict, Invalid, NotFound, TooLarge
+from service.faces import targets
 from service.faces.detection import KIND
-from service.faces.models import MICRO, Face, Image, Task, image_key
+from service.faces.models import Face, Image, Task, image_key
+from service.faces.summary import summary
 from service.jobs import queue
 from service.jobs.executors import Executor
 from service.storage import Storage
@@ -33,6 +35,7 @@ class Services:
     pool: ThreadPoolExecutor
     limits: media.Limits
     images_per_task: int
+    private_webhooks: bool
     drawings: threading.Semaphore
 
 
@@ -54,13 +57,28 @@ class Content:
     stream: BinaryIO
 
 
-def create_task(here: Services, name: str | None) -> dict[str, Any]:
-    """Create an empty task, to be filled with images."""
-    task = Task(id=str(uuid.uuid4()), name=name, created_at=now())
-    with here.database.write() as session:
-        session.add(task)
-        session.flush()
-    return _task(task) | {"images": []}
+def create_task(
+    here: Services,
+    name: str | None,
+    webhook_url: str | None = None,
+    uploads: Sequence[Upload] = (),
+    *,
+    started: bool = False,
+) -> dict[str, Any]:
+    """Create a task, empty or with these images, started or not: all of it or nothing."""
+    if webhook_url is not None:
+        _check_webhook(here, webhook_url)
+    task = Task(id=str(uuid.uuid4()), name=name, webhook_url=webhook_url, created_at=now())
+    ids = [str(uuid.uuid4()) for _ in uploads]
+    with _kept_only_if_it_succeeds(here, task.id, ids):
+        pictures = _store(here, task.id, ids, uploads)
+        with queue.dispatching(here.database, here.executor) as session:
+            session.add(task)
+            session.flush()
+            images = _add_rows(session, here, task, list(zip(ids, uploads, pictures, strict=True))) if ids else []
+            if started:
+                _start(session, task)
+    return summary(task) | {"images": images}
 
 
 def list_tasks(
@@ -76,7 +94,7 @@ def list_tasks(
     with here.database.read() as session:
         tasks = session.scalars(query).all()
     last = tasks[limit - 1] if len(tasks) > limit else None
-    return [_task(task) for task in tasks[:limit]], (last.created_at, last.id) if last else None
+    return [summary(task) for task in tasks[:limit]], (last.created_at, last.id) if last else None
 
 
 def task_version(here: Services, task_id: str) -> int:
@@ -92,7 +110,7 @@ def get_task(here: Services, task_id: str) -> tuple[dict[str, Any], int]:
         images = session.execute(_IMAGES.where(Image.task_id == task_id).order_by(Image.position)).all()
         rows = session.execute(_FACES.join(Image).where(Image.task_id == task_id).order_by(Face.position))
         faces = _faces(rows)
-    return _task(task) | {"images": [_image(row, faces) for row in images]}, task.version
+    return summary(task) | {"images": [_image(row, faces) for row in images]}, task.version
 
 
 def delete_task(here: Services, task_id: str) -> None:
@@ -108,21 +126,7 @@ def delete_task(here: Services, task_id: str) -> None:
 def start(here: Services, task_id: str) -> None:
     """Start a task: all its images, or after an error those that failed. One transaction with the jobs."""
     with queue.dispatching(here.database, here.executor) as session:
-        task = find_task(session, task_id)
-        if task.status not in ("forming", "error"):
-            raise Conflict(f"This task is {task.status}: only one that is forming, or ended in error, can be started.")
-        if not task.total:
-            raise Conflict("This task has no images. Upload some, then start it.")
-        waiting = Image.status == ("pending" if task.status == "forming" else "failed")
-        chosen = (Image.task_id == task_id, waiting)
-        queue.remove(session, task_id, failed_only=True)
-        queue.enqueue(session, KIND, sa.select(Image.id, Image.task_id, Image.position).where(*chosen))
-        session.execute(
-            sa.update(Image).where(*chosen).values(status="pending", attempts=0, error_code=None, error_detail=None),
-            execution_options={"synchronize_session": False},
-        )
-        task.status, task.started_at, task.finished_at = "processing", now(), None
-        task.failed, task.version = 0, task.version + 1
+        _start(session, find_task(session, task_id))
 
 
 def add_images(here: Services, task_id: str, uploads: Sequence[Upload]) -> list[dict[str, Any]]:
@@ -134,28 +138,7 @@ def add_images(here: Services, task_id: str, uploads: Sequence[Upload]) -> list[
         pictures = _store(here, task_id, ids, uploads)
         with here.database.write() as session:
             task = find_task(session, task_id)
-            _check_room(here, task, len(uploads))
-            rows = [
-                {
-                    "id": image_id,
-                    "task_id": task_id,
-                    "position": task.next_position + number,
-                    "name": upload.name,
-                    "status": "pending",
-                    "media_type": picture.media_type,
-                    "size": picture.size,
-                    "width": picture.width,
-                    "height": picture.height,
-                    "attempts": 0,
-                }
-                for number, (image_id, upload, picture) in enumerate(zip(ids, uploads, pictures, strict=True))
-            ]
-            session.execute(sa.insert(Image), rows)
-            task.total += len(rows)
-            task.next_position += len(rows)
-            task.version += 1
-        fresh: dict[str, Any] = {"error": None, "faces": []}
-        return [{name: row[name] for name in _IMAGE_MEMBERS} | fresh for row in rows]
+            return _add_rows(session, here, task, list(zip(ids, uploads, pictures, strict=True)))
 
 
 def get_image(here: Services, task_id: str, image_id: str) -> dict[str, Any]:
@@ -226,6 +209,59 @@ def _kept_only_if_it_succeeds(here: Services, task_id: str, ids: Sequence[str]) 
             with here.database.read() as session:
                 find_task(session, task_id)
         raise
+
+
+def _check_webhook(here: Services, url: str) -> None:
+    try:
+        targets.check_url(url, private_allowed=here.private_webhooks)
+    except targets.Refused as refusal:
+        errors = [{"detail": str(refusal), "pointer": "#/webhook_url"}]
+        raise Invalid(f"The webhook's address cannot be used. {refusal}", errors) from refusal
+
+
+def _add_rows(
+    session: Session, here: Services, task: Task, files: Sequence[tuple[str, Upload, media.Picture]]
+) -> list[dict[str, Any]]:
+    """Add the images' rows to the task's, and return them as clients see them."""
+    _check_room(here, task, len(files))
+    rows = [
+        {
+            "id": image_id,
+            "task_id": task.id,
+            "position": task.next_position + number,
+            "name": upload.name,
+            "status": "pending",
+            "media_type": picture.media_type,
+            "size": picture.size,
+            "width": picture.width,
+            "height": picture.height,
+            "attempts": 0,
+        }
+        for number, (image_id, upload, picture) in enumerate(files)
+    ]
+    session.execute(sa.insert(Image), rows)
+    task.total += len(rows)
+    task.next_position += len(rows)
+    task.version += 1
+    fresh: dict[str, Any] = {"error": None, "faces": []}
+    return [{name: row[name] for name in _IMAGE_MEMBERS} | fresh for row in rows]
+
+
+def _start(session: Session, task: Task) -> None:
+    if task.status not in ("forming", "error"):
+        raise Conflict(f"This task is {task.status}: only one that is forming, or ended in error, can be started.")
+    if not task.total:
+        raise Conflict("This task has no images. Upload some, then start it.")
+    waiting = Image.status == ("pending" if task.status == "forming" else "failed")
+    chosen = (Image.task_id == task.id, waiting)
+    queue.remove(session, task.id, failed_only=True)
+    queue.enqueue(session, KIND, sa.select(Image.id, Image.task_id, Image.position).where(*chosen))
+    session.execute(
+        sa.update(Image).where(*chosen).values(status="pending", attempts=0, error_code=None, error_detail=None),
+        execution_options={"synchronize_session": False},
+    )
+    task.status, task.started_at, task.finished_at = "processing", now(), None
+    task.failed, task.version = 0, task.version + 1
 
 
 def find_task(session: Session, task_id: str) -> Task:
@@ -300,31 +336,3 @@ def _image(row: Any, faces: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
         "error": {"code": code, "detail": detail} if code else None,
         "faces": faces.get(image_id, []),
     }
-
-
-def _task(task: Task) -> dict[str, Any]:
-    return {
-        "id": task.id,
-        "name": task.name,
-        "status": task.status,
-        "created_at": task.created_at,
-        "started_at": task.started_at,
-        "finished_at": task.finished_at,
-        "progress": {
-            "total": task.total,
-            "pending": task.total - task.done - task.failed,
-            "done": task.done,
-            "failed": task.failed,
-        },
-        "statistics": {
-            "faces": task.faces,
-            "men": task.men,
-            "women": task.women,
-            "men_average_age": _average(task.men_age_sum, task.men_with_age),
-            "women_average_age": _average(task.women_age_sum, task.women_with_age),
-        },
-    }
-
-
-def _average(age_sum: int, people: int) -> float | None:
-    return age_sum / (MICRO * people) if people else None

@@ -5,12 +5,22 @@ from typing import Any
 import orjson
 from flask import Blueprint, Response, current_app, request, url_for
 
-from service.api import answer, body, describe, file_answer, page_answer, place_of, query, stream_answer
+from service.api import answer, describe, file_answer, page_answer, place_of, query, stream_answer
 from service.auth import require_basic
 from service.faces import exports, operations
 from service.faces.bodies import Bodies
-from service.faces.schemas import ContentQuery, ImageOut, ImagesOut, Limits, TaskIn, TaskList, TaskOut, TaskQuery
-from service.faces.uploads import MAX_REQUEST_BYTES, read_uploads
+from service.faces.schemas import (
+    ContentQuery,
+    ImageOut,
+    ImagesOut,
+    Limits,
+    TaskForm,
+    TaskIn,
+    TaskList,
+    TaskOut,
+    TaskQuery,
+)
+from service.faces.uploads import MAX_REQUEST_BYTES, read_task, read_uploads
 from service.media import ACCEPTED
 
 faces = Blueprint("faces", __name__, url_prefix="/api/v1")
@@ -29,6 +39,17 @@ UPLOAD: dict[str, Any] = {
         },
     },
     **{media_type: {"schema": {}} for media_type in ACCEPTED},
+}
+NEW_TASK: dict[str, Any] = {
+    "multipart/form-data": {
+        "schema": {
+            "type": "object",
+            "properties": {
+                **TaskForm.model_json_schema()["properties"],
+                "image": UPLOAD["multipart/form-data"]["schema"]["properties"]["image"],
+            },
+        },
+    },
 }
 
 
@@ -54,10 +75,17 @@ def show_limits() -> Response:
 
 
 @faces.post("/tasks")
-@describe({201: TaskOut}, 400, 413, 422, body=TaskIn, headers={201: ("Location",)})
+@describe({201: TaskOut}, *(400, 413, 415, 422, 507), body=TaskIn, content=NEW_TASK, headers={201: ("Location",)})
 def create_task() -> Response:
-    """Create an empty task."""
-    task = operations.create_task(_here(), body(TaskIn).name)
+    """Create a task: an empty one by JSON, or by a form one with images, with `start=true` started at once.
+
+    In a form images are named as their files are. All or nothing: one bad file refuses the request and is named in the
+    answer. `webhook_url` is told when the task ends, each time if it ends more than once: a POST of `{"type":
+    "task.completed" | "task.error", "timestamp", "data": the task without images}`, signed as Standard Webhooks say.
+    """
+    with read_task(request, _here().limits.bytes) as (new, uploads):
+        started = new.start == "true"
+        task = operations.create_task(_here(), new.name, new.webhook_url, uploads, started=started)
     return answer(task, 201, Location=url_for("faces.get_task", task_id=task["id"]))
 
 

@@ -14,6 +14,19 @@ class TaskIn(Shape):
     """What a new task may be given."""
 
     name: Annotated[str | None, Field(max_length=200, description="For people; it need not be unique.")] = None
+    webhook_url: Annotated[
+        str | None,
+        Field(
+            max_length=2000,
+            description="An http or https address that is told when the task ends, signed as Standard Webhooks say.",
+        ),
+    ] = None
+
+
+class TaskForm(TaskIn):
+    """What a new task may be given in a form, beside its images."""
+
+    start: Annotated[Literal["true", "false"], Field(description="Whether to start it at once.")] = "false"
 
 
 class TaskQuery(Page):
