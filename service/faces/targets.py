@@ -82,9 +82,15 @@ def is_public(address: str) -> bool:
 
 
 def post(
-    url: str, body: bytes, headers: Mapping[str, str], *, private_allowed: bool = False, resolve: Resolve = resolve
+    url: str,
+    body: bytes,
+    headers: Mapping[str, str],
+    *,
+    private_allowed: bool,
+    seconds: float = SECONDS,
+    resolve: Resolve = resolve,
 ) -> Answer:
-    """Send a POST and return the answer's status, whatever it is; a redirect is not followed.
+    """Send a POST and return the answer's status, whatever it is, within so many seconds; follow no redirect.
 
     The name is resolved once. All its addresses must be public, and the connection goes to one of just these: a second
     answer of DNS has no say. Host header, SNI and certificate are the name's. No proxy is asked. Raises Refused,
@@ -100,16 +106,18 @@ def post(
         raise Refused(f"{host} leads to an address of this machine or of a private network.")
     connection = _Connection(parts.scheme, host, port, addresses)
     try:
-        with _cut_off_after(connection, SECONDS):
+        with _cut_off_after(connection, seconds) as late:
             target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
             connection.request("POST", target, body, dict(headers))
             answer = connection.getresponse()
+            if late.is_set():  # headers that were cut off look like a whole answer
+                raise TimeoutError
             with suppress(OSError, HTTPException):  # the status has come, and nothing else is of interest
                 answer.read(_MOST_READ)
             return Answer(answer.status, answer.getheader("Retry-After"))
     except (OSError, HTTPException) as error:
         why = getattr(error, "verify_message", None) or getattr(error, "strerror", None) or type(error).__name__
-        raise Unreachable(f"{host} could not be reached, or did not answer within {SECONDS:g} s: {why}.") from error
+        raise Unreachable(f"{host} could not be reached, or did not answer within {seconds:g} s: {why}.") from error
     finally:
         connection.close()
 
@@ -156,10 +164,12 @@ def _trust() -> ssl.SSLContext:
 
 
 @contextmanager
-def _cut_off_after(connection: HTTPConnection, seconds: float) -> Iterator[None]:
+def _cut_off_after(connection: HTTPConnection, seconds: float) -> Iterator[threading.Event]:
     """Break a connection when its time is up: the time-outs of a socket bound each of its waits, not their sum."""
+    late = threading.Event()
 
     def cut() -> None:
+        late.set()
         with suppress(OSError, AttributeError):  # closed already, or not open yet
             connection.sock.shutdown(socket.SHUT_RDWR)
 
@@ -167,6 +177,6 @@ def _cut_off_after(connection: HTTPConnection, seconds: float) -> Iterator[None]
     timer.daemon = True
     timer.start()
     try:
-        yield
+        yield late
     finally:
         timer.cancel()
