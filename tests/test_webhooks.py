@@ -134,13 +134,14 @@ def test_the_end_of_a_task_is_told_signed_and_without_images(teller: Client, rec
         Webhook(secret).verify(body + b" ", headers)
 
 
-def test_a_failed_delivery_is_repeated_with_the_same_id(
+def test_a_failed_delivery_is_repeated_with_the_same_id_when_the_receiver_asked_for_it(
     teller: Client, telling: Service, receiver: Receiver, secret: str
 ) -> None:
-    receiver.script = [500]
+    receiver.script = [(503, {"Retry-After": "2"})]
     task = run(teller, f"{receiver.url}/later")
     (first, body), (second, again) = receiver.wait("/later", 2)
     assert first["webhook-id"] == second["webhook-id"]
+    assert int(second["webhook-timestamp"]) - int(first["webhook-timestamp"]) >= 2
     assert body == again
     assert Webhook(secret).verify(again, second)
     log = wait_for(

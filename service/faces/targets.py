@@ -74,7 +74,7 @@ def is_public(address: str) -> bool:
     """Tell whether an IP address is one of the open internet, and stands for no other address."""
     try:
         ip = ipaddress.ip_address(address)
-    except ValueError:  # an IPv6 address with a zone is one, of this link
+    except ValueError:
         return False
     if ip.version == 6 and (ip not in _UNICAST or ip in _TO_IPV4):
         return False

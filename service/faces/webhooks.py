@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import random
+import re
 import time
 import uuid
 from base64 import b64encode
@@ -27,7 +28,6 @@ from service.jobs.operation import Cancelled, Failure, Run
 KIND = "webhook"
 WAITS = (1, 5, 30, 300, 1_800, 7_200, 18_000, 36_000)
 """Seconds after the first, second … attempt; with the last one they make nine attempts in some 18 hours."""
-_LONGEST_WAIT = 36_000
 _TELLS = {"User-Agent": "media-batch-service", "Content-Type": "application/json"}
 
 log = logging.getLogger(__name__)
@@ -145,6 +145,7 @@ def _forget(session: Session, runs: Sequence[Run]) -> None:
 
 def _again(delivery: Delivery, retry_after: str | None) -> dict[str, Any]:
     """Return what a failure says of the next attempt; a receiver may ask for a longer wait than ours."""
-    asked = int(retry_after) if retry_after and retry_after.isascii() and retry_after.isdigit() else 0
+    seconds = re.fullmatch("[0-9]{1,9}", retry_after or "")
+    asked = int(seconds[0]) if seconds else 0
     ours = WAITS[min(delivery.attempt, len(WAITS)) - 1] * random.uniform(0.9, 1.1)  # noqa: S311 - it spreads load
-    return {"attempts": len(WAITS) + 1, "wait": max(ours, min(asked, _LONGEST_WAIT))}
+    return {"attempts": len(WAITS) + 1, "wait": max(ours, min(asked, WAITS[-1]))}
