@@ -166,7 +166,7 @@ def test_a_sweep_removes_what_no_row_knows_below_its_prefixes_and_nothing_else(
 
 
 def test_a_link_to_a_file_on_the_disk_carries_all_that_is_needed_and_ends(tmp_path: Path) -> None:
-    download = Download("Grüße / \"2\"\r\n.jpg", "image/jpeg", inline=True)
+    download = Download('Grüße / "2"\r\n.jpg', "image/jpeg", inline=True)
     link = DiskStorage(tmp_path, Links("key", "https://media.example.com/")).url("tasks/a", 60, download)
     assert link.startswith("https://media.example.com/files/")
     token = link.split("/")[4]
