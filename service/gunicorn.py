@@ -73,13 +73,16 @@ class Hooks:
         """Clean up after a crash, before the first process works."""
         database = Database(self.settings.database_url)
         try:
-            self.storage.check()
+            with database.read() as session:
+                models.dead(session, now=time.time())  # asks whether there are tables
+            if self.storage.shared:
+                self.storage.check()
+                return
             with self.storage.alone() as alone:
                 if alone:
                     with database.write() as session:
                         models.bury(session, None)
-                if not self.storage.shared:
-                    sweep(database, self.storage, self.known_keys, 0 if alone else ORPHAN_AGE)
+                sweep(database, self.storage, self.known_keys, 0 if alone else ORPHAN_AGE)
         except Unusable as error:
             sys.exit(f"The service cannot start:\n{error}")
         except Unavailable as error:

@@ -29,7 +29,7 @@ CHECK_SECONDS = 2
 """Seconds that the answer to a check may take: who asks whether the service is ready wants no long wait."""
 
 _MISSING = {"NoSuchKey", "404", "NotFound"}
-_FULL = {"507", "InsufficientStorage", "QuotaExceeded", "InsufficientCapacity", "XMinioStorageFull", "EntityTooLarge"}
+_FULL = {"507", "InsufficientStorage", "QuotaExceeded", "InsufficientCapacity", "XMinioStorageFull"}
 _AWAY = {"429", "SlowDown", "Throttling", "ThrottlingException", "RequestTimeout", "OperationAborted"}
 _REFUSED = {
     *("401", "403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"),
