@@ -18,8 +18,8 @@ class Problem(Exception):
     """Something the client is told: one subclass a kind, `detail` a sentence that helps.
 
     Problem
-     ├── Malformed 400 · Unauthorized 401 · NotFound 404 · Conflict 409
-     ├── TooLarge 413 · UnsupportedType 415 · Invalid 422
+     ├── Malformed 400 · Unauthorized 401 · Forbidden 403 · NotFound 404 · Conflict 409
+     ├── TooLarge 413 · UnsupportedType 415 · Invalid 422 · TooManyTries 429
      └── Unavailable 503 · NoRoom 507
     """
 
@@ -43,6 +43,12 @@ class Unauthorized(Problem):
     """No credentials, or wrong ones."""
 
     status = 401
+
+
+class Forbidden(Problem):
+    """Not from there."""
+
+    status = 403
 
 
 class NotFound(Problem):
@@ -80,6 +86,15 @@ class Invalid(Problem):
         super().__init__(detail, **members)
         if errors:
             self.members["errors"] = list(errors)
+
+
+class TooManyTries(Problem):
+    """Too many wrong credentials; `Retry-After` says when the next may come."""
+
+    status = 429
+
+    def __init__(self, detail: str, retry_after: int) -> None:
+        super().__init__(detail, headers={"Retry-After": str(retry_after)})
 
 
 class Unavailable(Problem):

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from flask import Flask
 from sqlalchemy.orm import Session
 
+from service import keys
 from service.config import Settings
 from service.db import Database
 from service.jobs import models
@@ -45,6 +46,8 @@ def server_settings(app: Flask, settings: Settings) -> dict[str, Any]:
         "timeout": 60,
         "loglevel": settings.log_level.lower(),
         "control_socket_disable": True,
+        # Whether a proxy's headers count is decided in one place: TRUSTED_PROXIES, by the application.
+        "forwarded_allow_ips": "",
         "logconfig_dict": _logging(settings.log_level),
         "on_starting": hooks.on_starting,
         "post_worker_init": hooks.post_worker_init,
@@ -98,11 +101,12 @@ class Hooks:
         self.executor.stop(max(0.0, GRACE - gone))
 
     def child_exit(self, server: Any, worker: Any) -> None:
-        """In the parent: the jobs of a process that died may run again at once."""
+        """In the parent: the jobs of a process that died may run again at once, and its requests' keys are free."""
         database = Database(self.settings.database_url)
         try:
             with database.write() as session:
                 models.bury(session, owner_name(worker.pid))
+                keys.bury(session, owner_name(worker.pid))
         except sa.exc.OperationalError:
             log.warning("pid=%d died; its jobs run again when their leases run out", worker.pid)
         finally:
@@ -115,6 +119,7 @@ def clean_up(database: Database, storage: DiskStorage, known_keys: KnownKeys, *,
     with database.write() as session:
         if alone:
             models.bury(session, None)
+            keys.bury(session, None)
         orphans = candidates.difference(*(known(session) for known in known_keys))
     for key in orphans:
         storage.delete(key)
