@@ -21,6 +21,8 @@ from service.errors import TooManyTries, Unauthorized
 
 MAX_ROWS = 100_000
 """So many names are known at most; beyond, the oldest are forgotten."""
+LOOKED = 100
+"""After so many new names their number is looked at."""
 SWEPT = 20
 """So many expired rows go with each new one."""
 
@@ -50,8 +52,9 @@ _CUT = sa.delete(FailedTry).where(FailedTry.name.in_(_OLDEST))
 class Tries:
     """At most `limit` failures of a name in `seconds`; then it is refused until they have passed."""
 
-    def __init__(self, database: Database, limit: int, seconds: float) -> None:
+    def __init__(self, database: Database, limit: int, seconds: float, most: int = MAX_ROWS) -> None:
         self._database = database
+        self._most = most
         self._limit = limit
         self._seconds = seconds
         self._inserted = 0
@@ -97,10 +100,9 @@ class Tries:
         connection.execute(_FORGET, {"known": name})
         connection.execute(_SWEEP, {"now": now, "number": SWEPT})
         self._inserted += 1
-        if self._inserted % 1000 == 0:
+        if self._inserted % LOOKED == 0:
             number = connection.scalar(sa.select(sa.func.count()).select_from(FailedTry)) or 0
-            if number > MAX_ROWS:
-                connection.execute(_CUT, {"number": number - MAX_ROWS})
+            connection.execute(_CUT, {"number": max(0, number - self._most)})
         row: dict[str, Any] = {"name": name, "failures": 1, "expires_at": now + self._seconds}
         connection.execute(sa.insert(FailedTry), row)
 
