@@ -73,7 +73,12 @@ def _mine() -> tuple[sa.ColumnElement[bool], ...]:
     )
 
 
-_EXPIRED = sa.select(IdempotencyKey.id).where(IdempotencyKey.expires_at < sa.bindparam("now")).limit(SWEPT)
+_EXPIRED = (
+    sa.select(IdempotencyKey.id)
+    .where(IdempotencyKey.expires_at < sa.bindparam("now"))
+    .limit(SWEPT)
+    .with_for_update(skip_locked=True)
+)
 _SWEEP = sa.delete(IdempotencyKey).where(IdempotencyKey.id.in_(_EXPIRED))
 _REMOVE = sa.delete(IdempotencyKey).where(IdempotencyKey.id == sa.bindparam("key"))
 _RELEASE = sa.delete(IdempotencyKey).where(*_mine())

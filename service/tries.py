@@ -14,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from flask import request
-from sqlalchemy.orm import Mapped, Session, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column
 
 from service.db import Database, Model
 from service.errors import TooManyTries, Unauthorized
@@ -43,7 +43,12 @@ _CURRENT = FailedTry.expires_at > sa.bindparam("now")
 _LOOK = sa.select(FailedTry.expires_at).where(_NAMED, _CURRENT, FailedTry.failures >= sa.bindparam("limit"))
 _COUNT = sa.update(FailedTry).where(_NAMED, _CURRENT).values(failures=FailedTry.failures + 1).returning(FailedTry.name)
 _FORGET = sa.delete(FailedTry).where(_NAMED)
-_OLDEST = sa.select(FailedTry.name).order_by(FailedTry.expires_at).limit(sa.bindparam("number"))
+_OLDEST = (
+    sa.select(FailedTry.name)
+    .order_by(FailedTry.expires_at)
+    .limit(sa.bindparam("number"))
+    .with_for_update(skip_locked=True)
+)
 _EXPIRED = _OLDEST.where(FailedTry.expires_at <= sa.bindparam("now"))
 _SWEEP = sa.delete(FailedTry).where(FailedTry.name.in_(_EXPIRED))
 _CUT = sa.delete(FailedTry).where(FailedTry.name.in_(_OLDEST))
@@ -67,17 +72,17 @@ class Tries:
                 until = connection.scalar(_LOOK, {"known": _hash(name), "now": now, "limit": self._limit})
                 if until is not None:
                     raise TooManyTries(
-                        "Too many wrong credentials came from here. Wait a few minutes, then try again.",
+                        "Too many wrong credentials were tried. Wait a few minutes, then try again.",
                         retry_after=math.ceil(until - now),
                     )
 
     def failed(self, *names: str) -> None:
         """Count a failure of each name."""
-        now = time.time()
-        with self._database.write() as session:
-            for name in names:
-                if not session.connection().execute(_COUNT, {"known": _hash(name), "now": now}).first():
-                    self._insert(session, _hash(name), now)
+        for name in names:
+            try:
+                self._count(_hash(name), time.time())
+            except sa.exc.IntegrityError:  # only where writers do not wait for each other: another one was first
+                self._count(_hash(name), time.time())
 
     def forget(self, *names: str) -> None:
         """Forget the failures of the names."""
@@ -95,8 +100,13 @@ class Tries:
             self.failed(*names)
             raise
 
-    def _insert(self, session: Session, name: str, now: float) -> None:
-        connection = session.connection()
+    def _count(self, name: str, now: float) -> None:
+        with self._database.write() as session:
+            connection = session.connection()
+            if not connection.execute(_COUNT, {"known": name, "now": now}).first():
+                self._insert(connection, name, now)
+
+    def _insert(self, connection: sa.Connection, name: str, now: float) -> None:
         connection.execute(_FORGET, {"known": name})
         connection.execute(_SWEEP, {"now": now, "number": SWEPT})
         self._inserted += 1

@@ -147,6 +147,7 @@ def _responses(rule: Rule, found: Described, *, keyed: bool) -> dict[str, Any]:
         elif value:
             responses[str(status)]["content"] = {value: {"schema": {}}}
         names = found.headers.get(status, ()) + (("ETag",) if found.conditional else ())
+        names += ("Idempotency-Replayed",) if keyed else ()
         if names:
             responses[str(status)]["headers"] = {name: {"schema": {"type": "string"}} for name in names}
     if found.conditional:
