@@ -67,9 +67,9 @@ class Tries:
     def check(self, *names: str) -> None:
         """Raise TooManyTries if one of the names has failed too often. Call it before telling right from wrong."""
         now = time.time()
-        with self._database.engine.connect() as connection:
+        with self._database.read() as session:
             for name in names:
-                until = connection.scalar(_LOOK, {"known": _hash(name), "now": now, "limit": self._limit})
+                until = session.connection().scalar(_LOOK, {"known": _hash(name), "now": now, "limit": self._limit})
                 if until is not None:
                     raise TooManyTries(
                         "Too many wrong credentials were tried. Wait a few minutes, then try again.",
