@@ -46,7 +46,7 @@ class Unauthorized(Problem):
 
 
 class Forbidden(Problem):
-    """Not from there."""
+    """Not from there, or not any more."""
 
     status = 403
 
