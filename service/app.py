@@ -17,15 +17,19 @@ from service.db import Database
 from service.faces import operations as face_operations
 from service.faces.detection import FaceDetection
 from service.faces.engines import Engine
+from service.faces.measured import Measured
 from service.faces.routes import faces
 from service.jobs.executors import Executor, Threads
+from service.jobs.journal import Journal
 from service.media import Limits
+from service.metrics import Metrics
 from service.questions import operations as question_operations
 from service.questions.routes import clues, questions
 from service.questions.sources import Source
 from service.recordings import operations as recording_operations
 from service.recordings.routes import recording_users, recordings
 from service.storage import DiskStorage
+from service.web.access import watch
 from service.web.routes import web
 
 MAX_JSON_BYTES = 1_000_000
@@ -38,13 +42,21 @@ def create_app(settings: Settings) -> Flask:
     app.url_map.strict_slashes = True
     database = Database(settings.database_url)
     storage = DiskStorage(Path(settings.storage_url))
-    engine = make_engine(settings)
+    metrics = Metrics(settings.metrics_folder, settings.database_url)
+    engine = Measured(make_engine(settings, metrics), settings.engine, metrics)
+    operations = [FaceDetection(storage, engine)]
     executor = Threads(
-        database, [FaceDetection(storage, engine)], workers=workers_of(settings), lease=settings.lease_seconds
+        database,
+        operations,
+        Journal(metrics),
+        workers=workers_of(settings),
+        lease=settings.lease_seconds,
     )
     app.extensions["settings"] = settings
     app.extensions["executor"] = executor
+    app.extensions["kinds"] = [operation.kind for operation in operations]
     app.extensions["engine"] = engine
+    app.extensions["metrics"] = metrics
     app.extensions["faces"] = face_operations.Services(
         database=database,
         storage=storage,
@@ -81,6 +93,7 @@ def create_app(settings: Settings) -> Flask:
     app.register_blueprint(recordings)
     app.register_blueprint(web)
     app.after_request(_harden)
+    watch(app, metrics)
     add_commands(app)
     return app
 
@@ -91,7 +104,7 @@ def _harden(response: Response) -> Response:
     return response
 
 
-def make_engine(settings: Settings) -> Engine:
+def make_engine(settings: Settings, metrics: Metrics) -> Engine:
     """Make the face engine that the settings name. It connects, or loads its networks, with the first image."""
     if settings.engine == "facecloud":
         from service.faces.facecloud import FaceCloud
@@ -103,6 +116,7 @@ def make_engine(settings: Settings) -> Engine:
             timeout=settings.facecloud_timeout,
             concurrency=workers_of(settings),
             max_pixels=settings.facecloud_max_pixels,
+            observe=lambda outcome, _: metrics.answers.labels(outcome).inc(),
         )
     from service.faces.local import LocalEngine
 

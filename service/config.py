@@ -62,6 +62,11 @@ class Settings:
     port: int = setting("The port that the server listens on.", 8000)
     web_concurrency: int = setting("Server processes.", 2, least=1)
     log_level: str = setting("`DEBUG`, `INFO`, `WARNING` or `ERROR`.", "INFO")
+    log_format: str = setting("`text`, or `json` for one JSON object a line.", "text")
+    metrics_folder: str = setting(
+        "Where the processes keep what `/metrics` shows; empty: a folder in shared memory, named after the database.",
+        "",
+    )
 
     @property
     def engine(self) -> str:
@@ -186,6 +191,10 @@ def _log_level(values: Mapping[str, Any]) -> str | None:
     return None
 
 
+def _log_format(values: Mapping[str, Any]) -> str | None:
+    return None if values.get("log_format", "text") in ("text", "json") else "LOG_FORMAT must be text or json."
+
+
 _CHECKS: tuple[Callable[[Mapping[str, Any]], str | None], ...] = (
     _engine,
     _account,
@@ -198,4 +207,5 @@ _CHECKS: tuple[Callable[[Mapping[str, Any]], str | None], ...] = (
     _public_address,
     _port,
     _log_level,
+    _log_format,
 )

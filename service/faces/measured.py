@@ -1,0 +1,65 @@
+"""An engine that is watched: what its calls come to, and when it takes none."""
+
+import logging
+import time
+from collections.abc import Callable
+
+from service import logs
+from service.faces.engines import Detection, Engine, never
+from service.jobs.operation import Cancelled, Failure, Postponed
+from service.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+
+class Measured:
+    """Passes everything on to an engine, and counts its calls under the engine's name."""
+
+    def __init__(self, engine: Engine, name: str, metrics: Metrics) -> None:
+        self._engine = engine
+        self._name = name
+        self._metrics = metrics
+        self._paused = False
+
+    def detect(self, image: bytes, cancelled: Callable[[], bool] = never) -> list[Detection]:
+        """Return the faces, as the engine finds them."""
+        in_flight = self._metrics.in_flight.labels(self._name)
+        in_flight.inc()
+        begin = time.perf_counter()
+        outcome = "engine_failed"
+        try:
+            faces = self._engine.detect(image, cancelled)
+            outcome = "ok"
+        except Failure as failure:
+            outcome = failure.code
+            raise
+        except Postponed:
+            outcome = "postponed"
+            raise
+        except Cancelled:
+            outcome = "cancelled"
+            raise
+        finally:
+            in_flight.dec()
+            self._metrics.calls.labels(self._name, outcome).inc()
+            self._metrics.call_seconds.labels(self._name).observe(time.perf_counter() - begin)
+        return faces
+
+    def limit(self) -> int | None:
+        """Return what the engine takes now. It is asked at every turn, so this is where a pause shows."""
+        limit = self._engine.limit()
+        if (limit is not None) is not self._paused:
+            self._note_pause(limit is not None)
+        return limit
+
+    def close(self) -> None:
+        """Close the engine."""
+        self._engine.close()
+
+    def _note_pause(self, paused: bool) -> None:
+        self._paused = paused
+        self._metrics.paused.labels(self._name).set(paused)
+        if paused:
+            logs.event(log, "calls paused", logging.WARNING, engine=self._name)
+        else:
+            logs.event(log, "calls go on", engine=self._name)
