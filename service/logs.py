@@ -59,7 +59,7 @@ class JsonFormatter(logging.Formatter):
         head["message"] = record.getMessage()
         if trace := _traceback(record):
             head["traceback"] = trace
-        return "\n".join(_json(head | fields) for fields in _lines(record))
+        return "\n".join(_json({**head, **fields}) for fields in _lines(record))
 
 
 class Output(logging.Handler):
