@@ -124,15 +124,22 @@ def to_jpeg(data: bytes, max_pixels: int) -> tuple[bytes, float]:
     header = _survey(io.BytesIO(data), "The image")
     if header.is_plain_jpeg and header.width * header.height <= max_pixels:
         return data, 1.0
+    image, scale = upright_within(data, max_pixels)
+    target = io.BytesIO()
+    image.save(target, "JPEG", quality=92)
+    return target.getvalue(), scale
+
+
+def upright_within(data: bytes, max_pixels: int) -> tuple[Image.Image, float]:
+    """Return the upright picture as `upright` does, scaled down to at most so many pixels and to what a JPEG can be."""
+    header = _survey(io.BytesIO(data), "The image")
     longest = max(header.width, header.height)
     wanted = min(1.0, math.sqrt(max_pixels / (header.width * header.height)), LONGEST_JPEG_SIDE / longest)
     image, _ = upright(data, max_side=math.ceil(longest * wanted))
     size = tuple(max(1, math.floor(side * wanted)) for side in header.upright_size)
     if wanted < 1.0 and image.size != size:
         image = image.resize((size[0], size[1]), Image.Resampling.BICUBIC, reducing_gap=2.0)
-    target = io.BytesIO()
-    image.save(target, "JPEG", quality=92)
-    return target.getvalue(), max(image.size) / longest
+    return image, max(image.size) / longest
 
 
 def shown(name: str) -> str:
