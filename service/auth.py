@@ -17,7 +17,7 @@ def verify(username: str, password: str) -> str | None:
     settings: Settings = current_app.extensions["settings"]
     right = hmac.compare_digest(username.encode(), settings.api_username.encode())
     right &= hmac.compare_digest(password.encode(), settings.api_password.encode())
-    return username if right else None
+    return username if right and settings.api_password else None
 
 
 @basic.error_handler  # type: ignore[untyped-decorator]

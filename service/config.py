@@ -74,15 +74,20 @@ class Settings:
         return self.face_engine or ("facecloud" if self.facecloud_email else "local")
 
     @classmethod
-    def from_env(cls, environment: Mapping[str, str]) -> Self:
-        """Read the settings; raise `BadSettings` with all faults at once. An empty value means the default."""
+    def from_env(cls, environment: Mapping[str, str], *, serving: bool = True) -> Self:
+        """Read the settings; raise `BadSettings` with all faults at once. An empty value means the default.
+
+        Who serves nobody needs no password: it is empty then, and an empty one lets nobody in.
+        """
         values: dict[str, Any] = {}
         faults: list[str] = []
         for item in fields(cls):
             name = item.name.upper()
             text = environment.get(name, "").strip()
             if not text:
-                if item.default is MISSING:
+                if item.default is MISSING and not serving:
+                    values[item.name] = ""
+                elif item.default is MISSING:
                     faults.append(f"{name} is not set. {item.metadata['help']} Set it in .env or in the environment.")
                 continue
             try:

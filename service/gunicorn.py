@@ -48,6 +48,8 @@ log = logging.getLogger(__name__)
 
 def server_settings(app: Flask, settings: Settings) -> dict[str, Any]:
     """Return gunicorn's settings and hooks for this application."""
+    if not settings.api_password:
+        sys.exit("API_PASSWORD is not set: without it nobody could be let in.")
     hooks = Hooks(app, settings)
     return {
         "wsgi_app": "wsgi:app",
