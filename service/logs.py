@@ -118,7 +118,8 @@ def _json(fields: Fields) -> str:
     try:
         return orjson.dumps(fields, default=str).decode()
     except TypeError:  # a text with half a surrogate pair, which UTF-8 cannot write
-        return orjson.dumps({name: _escaped(str(value)) for name, value in fields.items()}).decode()
+        whole = {name: str(value).encode("utf-8", "backslashreplace").decode() for name, value in fields.items()}
+        return orjson.dumps(whole).decode()
 
 
 def _traceback(record: logging.LogRecord) -> str:

@@ -1,6 +1,7 @@
 """An engine that is watched: what its calls come to, and when it takes none."""
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 
@@ -20,6 +21,7 @@ class Measured:
         self._name = name
         self._metrics = metrics
         self._paused = False
+        self._lock = threading.Lock()
 
     def detect(self, image: bytes, cancelled: Callable[[], bool] = never) -> list[Detection]:
         """Return the faces, as the engine finds them."""
@@ -43,22 +45,28 @@ class Measured:
             in_flight.dec()
             self._metrics.calls.labels(self._name, outcome).inc()
             self._metrics.call_seconds.labels(self._name).observe(time.perf_counter() - begin)
+            if outcome != "ok" or self._paused:
+                self.limit()  # this call may have opened or closed the breaker
         return faces
 
     def limit(self) -> int | None:
-        """Return what the engine takes now. It is asked at every turn, so this is where a pause shows."""
+        """Return what the engine takes now."""
         limit = self._engine.limit()
         if (limit is not None) is not self._paused:
-            self._note_pause(limit is not None)
+            self._note_pause()
         return limit
 
     def close(self) -> None:
         """Close the engine."""
         self._engine.close()
 
-    def _note_pause(self, paused: bool) -> None:
-        self._paused = paused
-        self._metrics.paused.labels(self._name).set(paused)
+    def _note_pause(self) -> None:
+        with self._lock:
+            paused = self._engine.limit() is not None
+            if paused is self._paused:
+                return
+            self._paused = paused
+            self._metrics.paused.labels(self._name).set(paused)
         if paused:
             logs.event(log, "calls paused", logging.WARNING, engine=self._name)
         else:
