@@ -93,7 +93,7 @@ def test_sums_are_right_from_every_process_at_work_and_after_a_kill(
 
 
 def test_an_open_breaker_shows_and_closes(service: Service, emulator: EmulatorServer) -> None:
-    emulator.emulator.script.set([Mood(name="html", status=502, times=10)])
+    emulator.emulator.script.set([Mood(name="html", status=502, times=14)])
     service.settings["WEB_CONCURRENCY"] = 1
     client = service.start()
     task = client.task(*(photo(number) for number in range(40)))
@@ -103,7 +103,7 @@ def test_an_open_breaker_shows_and_closes(service: Service, emulator: EmulatorSe
     client.ended(task, 60)
     wait_for(lambda: read(client)[opened] == 0, what="closed breakers")
     seen = read(client)
-    assert seen["facecloud_answers_total outcome=502"] == 10
+    assert seen["facecloud_answers_total outcome=502"] == 14
     assert seen["engine_calls_total engine=facecloud outcome=upstream_unavailable"] > 0
     ended = {name: value for name, value in seen.items() if name.startswith("jobs_ended_total")}
     assert ended[JOBS] == 40
