@@ -4,6 +4,9 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from functools import cache, cached_property
+
+from prometheus_client import Counter, Gauge, Histogram
 
 from service import logs
 from service.faces.engines import Detection, Engine, never
@@ -23,10 +26,23 @@ class Measured:
         self._paused = False
         self._lock = threading.Lock()
 
+    # Looking a counter up by its labels costs more than counting, so each is looked up once.
+
+    @cached_property
+    def _in_flight(self) -> Gauge:
+        return self._metrics.in_flight.labels(self._name)
+
+    @cached_property
+    def _seconds(self) -> Histogram:
+        return self._metrics.call_seconds.labels(self._name)
+
+    @cache  # noqa: B019 - there is one engine, and it lives as long as the process
+    def _calls(self, outcome: str) -> Counter:
+        return self._metrics.calls.labels(self._name, outcome)
+
     def detect(self, image: bytes, cancelled: Callable[[], bool] = never) -> list[Detection]:
         """Return the faces, as the engine finds them."""
-        in_flight = self._metrics.in_flight.labels(self._name)
-        in_flight.inc()
+        self._in_flight.inc()
         begin = time.perf_counter()
         outcome = "engine_failed"
         try:
@@ -42,9 +58,9 @@ class Measured:
             outcome = "cancelled"
             raise
         finally:
-            in_flight.dec()
-            self._metrics.calls.labels(self._name, outcome).inc()
-            self._metrics.call_seconds.labels(self._name).observe(time.perf_counter() - begin)
+            self._in_flight.dec()
+            self._calls(outcome).inc()
+            self._seconds.observe(time.perf_counter() - begin)
             if outcome != "ok" or self._paused:
                 self.limit()  # this call may have opened or closed the breaker
         return faces

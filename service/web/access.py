@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _ROUTE = "service.route"
-_NAMES = {"task_id": "task", "image_id": "image"}
-"""What the log calls a part of a path, where that is not the route's own name for it."""
+_ID = "_id"
+"""How the parts of a path that may be logged end: others may be secrets, such as a signed link's token."""
 
 
 def watch(app: Flask, metrics: Metrics) -> None:
@@ -63,7 +63,7 @@ class Watch:
             "request",
             method=method,
             route=route,
-            **{_NAMES.get(name, name): value for name, value in ids.items()},
+            **{name.removesuffix(_ID): value for name, value in ids.items() if name.endswith(_ID)},
             status=int(status or 0),
             ms=round(seconds * 1000, 1),
             bytes=size,
