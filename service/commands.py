@@ -12,6 +12,7 @@ from rich.table import Table
 from sqlalchemy.exc import DBAPIError
 
 from service.errors import Problem
+from service.storage import Unusable
 
 PIPED_WIDTH = 120
 """Columns of a table, where there is no terminal to ask."""
@@ -26,6 +27,8 @@ class Group(AppGroup):
             return super().invoke(context)
         except Problem as problem:
             raise click.ClickException(problem.detail) from problem
+        except Unusable as error:
+            raise click.ClickException(str(error)) from error
         except DBAPIError as error:
             raise click.ClickException(_sentence(error)) from error
         except (FileNotFoundError, PermissionError, FileExistsError) as error:

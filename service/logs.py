@@ -78,7 +78,11 @@ class Output(logging.Handler):
 def configuration(level: str, form: str) -> dict[str, Any]:
     """Return the settings of `logging`. What libraries say for their own debugging is left out at every level."""
     formatter = JsonFormatter if form == "json" else TextFormatter
-    quiet = {name: {"level": "INFO"} for name in ("urllib3", "PIL")} if level == "DEBUG" else {}
+    quiet = (
+        {name: {"level": "INFO"} for name in ("urllib3", "PIL", "botocore", "boto3", "s3transfer")}
+        if level == "DEBUG"
+        else {}
+    )
     return {
         "version": 1,
         "disable_existing_loggers": False,

@@ -3,17 +3,20 @@
 import logging
 import time
 from collections.abc import Callable, Mapping
+from io import SEEK_END
 from pathlib import Path
 
 import flask_openapi3_swagger
 from flask import Blueprint, Response, current_app, redirect, render_template, send_from_directory
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.api import answer, describe
+from service.api import answer, describe, file_answer
 from service.auth import basic
-from service.errors import render
+from service.errors import NotFound, render
 from service.jobs import models
+from service.links import Links
 from service.metrics import CONTENT_TYPE, Metrics, Waiting
+from service.storage import Storage
 from service.web.document import document
 
 log = logging.getLogger(__name__)
@@ -71,6 +74,27 @@ def _waiting() -> list[Waiting] | None:
     except SQLAlchemyError:
         log.exception("the queue could not be read")
         return None
+
+
+@web.get("/files/<token>/<name>")
+@describe({200: "application/octet-stream"}, 403, 404, 503, conditional=True, open=True)
+def get_file(token: str, name: str) -> Response:
+    """Get a stored file by a signed link, whole or by `Range`, until the link ends. No credentials."""
+    links: Links = current_app.extensions["links"]
+    storage: Storage = current_app.extensions["storage"]
+    key, left, download = links.read(token)
+    try:
+        stream = storage.open(key)
+    except FileNotFoundError as error:
+        raise NotFound("There is no such file any more.") from error
+    size = stream.seek(0, SEEK_END)
+    stream.seek(0)
+    response = file_answer(stream, size, token.rpartition(".")[2], download.media_type)
+    response.headers["Cache-Control"] = f"private, max-age={int(left)}"
+    response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
+    if disposition := download.disposition():
+        response.headers["Content-Disposition"] = disposition
+    return response
 
 
 @web.get("/openapi.json")
