@@ -6,16 +6,21 @@ import click
 from alembic import command
 from alembic.config import Config
 from flask import Flask, current_app
-from flask.cli import AppGroup, with_appcontext
+from flask.cli import with_appcontext
+
+from service.commands import Group
+from service.faces.commands import faces, tasks
 
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
 
-database = AppGroup("database", help="The database's tables.")
+database = Group("database", help="The database's tables.")
 
 
 def add_commands(app: Flask) -> None:
     """Give the application its commands."""
     app.cli.add_command(database)
+    app.cli.add_command(faces)
+    app.cli.add_command(tasks)
     app.cli.add_command(facecloud_emulator)
     app.cli.add_command(webhook_secret)
 
