@@ -23,6 +23,7 @@ lint: install-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint --failure-threshold warning Dockerfile
 
 bench: install-dev
 	@for name in local_engine pipeline upload show_task recordings; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done

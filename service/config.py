@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -70,12 +71,19 @@ class Settings:
 
     @classmethod
     def from_env(cls, environment: Mapping[str, str]) -> Self:
-        """Read the settings; raise `BadSettings` with all faults at once. An empty value means the default."""
+        """Read the settings; raise `BadSettings` with all faults at once. An empty value means the default.
+
+        `X_FILE` names a file that holds the value of `X`, as containers are given their secrets.
+        """
         values: dict[str, Any] = {}
         faults: list[str] = []
         for item in fields(cls):
             name = item.name.upper()
-            text = environment.get(name, "").strip()
+            try:
+                text = _text(environment, name)
+            except ValueError as error:
+                faults.append(str(error))
+                continue
             if not text:
                 if item.default is MISSING:
                     faults.append(f"{name} is not set. {item.metadata['help']} Set it in .env or in the environment.")
@@ -88,6 +96,19 @@ class Settings:
         if faults:
             raise BadSettings("\n".join(faults))
         return cls(**values)
+
+
+def _text(environment: Mapping[str, str], name: str) -> str:
+    text = environment.get(name, "").strip()
+    path = environment.get(f"{name}_FILE", "").strip()
+    if not path:
+        return text
+    if text:
+        raise ValueError(f"{name} and {name}_FILE must not both be set.")
+    try:
+        return Path(path).read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{name}_FILE is {path}, which cannot be read: {error}.") from error
 
 
 def _read(kind: Any, text: str, least: float) -> Any:
