@@ -24,6 +24,7 @@ lint: install-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/hadolint --failure-threshold warning Dockerfile
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 
 bench: install-dev
 	@for name in local_engine pipeline upload show_task recordings; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
