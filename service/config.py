@@ -6,6 +6,7 @@ from base64 import b64decode
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -129,13 +130,18 @@ class Settings:
     def from_env(cls, environment: Mapping[str, str], *, serving: bool = True) -> Self:
         """Read the settings; raise `BadSettings` with all faults at once. An empty value means the default.
 
+        `X_FILE` names a file that holds the value of `X`, as containers are given their secrets.
         Who serves nobody needs no password: it is empty then, and an empty one lets nobody in.
         """
         values: dict[str, Any] = {}
         faults: list[str] = []
         for item in fields(cls):
             name = item.name.upper()
-            text = environment.get(name, "").strip()
+            try:
+                text = _text(environment, name)
+            except ValueError as error:
+                faults.append(str(error))
+                continue
             if not text:
                 if item.default is MISSING and not serving:
                     values[item.name] = ""
@@ -150,6 +156,19 @@ class Settings:
         if faults:
             raise BadSettings("\n".join(faults))
         return cls(**values)
+
+
+def _text(environment: Mapping[str, str], name: str) -> str:
+    text = environment.get(name, "").strip()
+    path = environment.get(f"{name}_FILE", "").strip()
+    if not path:
+        return text
+    if text:
+        raise ValueError(f"{name} and {name}_FILE must not both be set.")
+    try:
+        return Path(path).read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{name}_FILE is {path}, which cannot be read: {error}.") from error
 
 
 def _read(kind: Any, text: str, least: float) -> Any:
