@@ -7,7 +7,12 @@ from alembic import command
 from alembic.config import Config
 from flask import Flask, current_app
 from flask.cli import AppGroup
+from sqlalchemy.exc import OperationalError
 
+from service.db import first_line
+
+WAIT_SECONDS = 60
+"""How long to wait for a database server that is just starting."""
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
 
 database = AppGroup("database", help="The database's tables.")
@@ -31,7 +36,12 @@ def alembic_config(url: str) -> Config:
 def upgrade() -> None:
     """Bring the tables up to date."""
     url = current_app.extensions["settings"].database_url
-    Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    if url.startswith("sqlite"):
+        Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        current_app.extensions["database"].wait(WAIT_SECONDS)
+    except OperationalError as error:
+        raise click.ClickException(f"The database cannot be used: {first_line(error)}") from error
     command.upgrade(alembic_config(url), "head")
 
 

@@ -27,7 +27,11 @@ class Settings:
 
     api_password: str = setting("The password of HTTP Basic. There is no default.", secret=True)
     api_username: str = setting("The user name of HTTP Basic.", "admin")
-    database_url: str = setting("Where the rows are, as SQLAlchemy writes it.", "sqlite:///storage/service.db")
+    database_url: str = setting(
+        "Where the rows are: `sqlite:///FILE`, or `postgresql+psycopg://USER:PASSWORD@HOST:PORT/DATABASE`.",
+        "sqlite:///storage/service.db",
+        secret=True,
+    )
     storage_url: str = setting("The folder where the files are.", "storage/files")
     workers: int = setting(
         "Files worked on at a time in one server process; 0: eight with FaceCloud, "
@@ -146,9 +150,22 @@ def _is_address(text: str) -> bool:
 
 def _database(values: Mapping[str, Any]) -> str | None:
     address = values.get("database_url", "sqlite:///storage/service.db")
-    if not address.startswith("sqlite:///") or ":memory:" in address or address == "sqlite:///":
-        return "DATABASE_URL must name an SQLite file, such as sqlite:///storage/service.db."
-    return None
+    file = address.startswith("sqlite:///") and ":memory:" not in address and address != "sqlite:///"
+    if file or (address.startswith(("postgresql+psycopg://", "postgresql://")) and _is_database(address)):
+        return None
+    return (
+        "DATABASE_URL must name an SQLite file, such as sqlite:///storage/service.db, or a PostgreSQL database, "
+        "such as postgresql+psycopg://user:password@localhost:5432/service."
+    )
+
+
+def _is_database(address: str) -> bool:
+    """Tell whether an address names a database on a server, or behind a socket: `?host=` may be its folder."""
+    try:
+        parts = urlsplit(address)
+        return len(parts.path) > 1 and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _storage(values: Mapping[str, Any]) -> str | None:

@@ -13,13 +13,15 @@ from flask import Flask
 from sqlalchemy.orm import Session
 
 from service.config import Settings
-from service.db import Database
+from service.db import Database, first_line, has_no_tables, is_away
 from service.jobs import models
 from service.jobs.executors import Executor, owner_name
 from service.storage import DiskStorage
 
 GRACE = 20
 """Seconds that what runs may take to end after SIGTERM."""
+WAIT_SECONDS = 60
+"""How long to wait at the start for a database server that is just starting too."""
 ORPHAN_AGE = 3600
 """Seconds after which a file without a row is nobody's upload any more, while other processes are at work."""
 
@@ -67,12 +69,15 @@ class Hooks:
         """Clean up after a crash, before the first process works."""
         database = Database(self.settings.database_url)
         try:
-            with self.storage.alone() as alone:
-                clean_up(database, self.storage, self.known_keys, alone=alone)
-        except sa.exc.OperationalError as error:
-            if "no such table" not in str(error):
-                raise
-            sys.exit("The database has no tables yet. Run `make migrate`, then start again.")
+            database.wait(WAIT_SECONDS)
+            with self.storage.alone() as alone_here, database.alone() as alone_there:
+                clean_up(database, self.storage, self.known_keys, alone=alone_here and alone_there)
+        except sa.exc.DBAPIError as error:
+            if has_no_tables(error):
+                sys.exit("The database has no tables yet. Run `make migrate`, then start again.")
+            if isinstance(error, sa.exc.OperationalError):
+                sys.exit(f"The database cannot be used: {first_line(error)}")
+            raise
         finally:
             database.close()
 
@@ -103,7 +108,9 @@ class Hooks:
         try:
             with database.write() as session:
                 models.bury(session, owner_name(worker.pid))
-        except sa.exc.OperationalError:
+        except sa.exc.DBAPIError as error:
+            if not is_away(error):
+                raise
             log.warning("pid=%d died; its jobs run again when their leases run out", worker.pid)
         finally:
             database.close()

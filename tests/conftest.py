@@ -8,9 +8,13 @@ import pytest
 
 from service.faces.emulator import Emulator
 from service.faces.emulator_server import EmulatorServer
+from tests.postgresql import PostgreSQLServer
 from tests.support import Client, Service, flask
 
 MakeService = Callable[..., Service]
+
+on_both_databases = pytest.mark.parametrize("new_database", ["sqlite", "postgresql"], indirect=True)
+"""Runs a test, or a module by `pytestmark`, on SQLite and on PostgreSQL; without it, on SQLite."""
 
 
 @pytest.fixture(scope="session")
@@ -21,6 +25,25 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQLServer]:
+    """Give a running PostgreSQL server; it starts with the first test that wants one."""
+    server = PostgreSQLServer()
+    server.start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="module")
+def new_database(request: pytest.FixtureRequest) -> Callable[[Path], str]:
+    """Give a function that makes a database with all tables, in a folder where it is a file; returns the address."""
+    if getattr(request, "param", "sqlite") == "postgresql":
+        server: PostgreSQLServer = request.getfixturevalue("postgresql")
+        return lambda folder: server.new_database()
+    migrated: Path = request.getfixturevalue("migrated")
+    return lambda folder: f"sqlite:///{shutil.copy(migrated, folder / 'service.db')}"
+
+
 @pytest.fixture
 def emulator() -> Iterator[EmulatorServer]:
     """Give an emulator of FaceCloud that makes faces up."""
@@ -29,15 +52,14 @@ def emulator() -> Iterator[EmulatorServer]:
 
 
 @pytest.fixture
-def make_service(tmp_path: Path, migrated: Path) -> Iterator[MakeService]:
+def make_service(tmp_path: Path, new_database: Callable[[Path], str]) -> Iterator[MakeService]:
     """Give a function that makes services; all are ended after the test."""
     made: list[Service] = []
 
     def make(**settings: object) -> Service:
         folder = tmp_path / f"service-{len(made)}"
         folder.mkdir()
-        shutil.copy(migrated, folder / "service.db")
-        made.append(Service(folder, **settings))
+        made.append(Service(folder, **{"DATABASE_URL": new_database(folder), **settings}))
         return made[-1]
 
     yield make
@@ -60,12 +82,14 @@ def shared_emulator() -> Iterator[EmulatorServer]:
 
 @pytest.fixture(scope="module")
 def shared_service(
-    tmp_path_factory: pytest.TempPathFactory, migrated: Path, shared_emulator: EmulatorServer
+    tmp_path_factory: pytest.TempPathFactory,
+    new_database: Callable[[Path], str],
+    shared_emulator: EmulatorServer,
 ) -> Iterator[Service]:
     """Give one running service to all tests of a module."""
     folder = tmp_path_factory.mktemp("shared")
-    shutil.copy(migrated, folder / "service.db")
-    service = Service(folder, **facecloud(shared_emulator, MAX_IMAGES_PER_TASK=200, MAX_IMAGE_BYTES=200_000))
+    limits = {"MAX_IMAGES_PER_TASK": 200, "MAX_IMAGE_BYTES": 200_000}
+    service = Service(folder, DATABASE_URL=new_database(folder), **facecloud(shared_emulator, **limits))
     service.start()
     yield service
     service.kill()

@@ -96,6 +96,7 @@ def get_task(here: Services, task_id: str) -> tuple[dict[str, Any], int]:
 def delete_task(here: Services, task_id: str) -> None:
     """Delete the task whatever it is doing: the rows first, then what runs, then the files."""
     with here.database.write() as session:
+        here.database.hold(session, [task_id])
         if not session.execute(sa.delete(Task).where(Task.id == task_id).returning(Task.id)).first():
             raise _unknown_task()
         queue.remove(session, task_id)
@@ -106,7 +107,7 @@ def delete_task(here: Services, task_id: str) -> None:
 def start(here: Services, task_id: str) -> None:
     """Start a task: all its images, or after an error those that failed. One transaction with the jobs."""
     with queue.dispatching(here.database, here.executor) as session:
-        task = _find(session, task_id)
+        task = _hold(here, session, task_id)
         if task.status not in ("forming", "error"):
             raise Conflict(f"This task is {task.status}: only one that is forming, or ended in error, can be started.")
         if not task.total:
@@ -131,7 +132,7 @@ def add_images(here: Services, task_id: str, uploads: Sequence[Upload]) -> list[
     with _kept_only_if_it_succeeds(here, task_id, ids):
         pictures = _store(here, task_id, ids, uploads)
         with here.database.write() as session:
-            task = _find(session, task_id)
+            task = _hold(here, session, task_id)
             _check_room(here, task, len(uploads))
             rows = [
                 {
@@ -169,7 +170,7 @@ def get_image(here: Services, task_id: str, image_id: str) -> dict[str, Any]:
 def delete_image(here: Services, task_id: str, image_id: str) -> None:
     """Take an image out of a task that is still forming: the row, then the file."""
     with here.database.write() as session:
-        task = _find(session, task_id)
+        task = _hold(here, session, task_id)
         image = session.get(Image, image_id)
         if not image or image.task_id != task_id:
             raise _unknown_image()
@@ -235,6 +236,12 @@ def _find(session: Session, task_id: str) -> Task:
     if not task:
         raise _unknown_task()
     return task
+
+
+def _hold(here: Services, session: Session, task_id: str) -> Task:
+    """Return the task as it stays until this transaction ends: its status, its counters, its next position."""
+    here.database.hold(session, [task_id])
+    return _find(session, task_id)
 
 
 def _check_room(here: Services, task: Task, number: int) -> None:

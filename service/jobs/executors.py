@@ -6,15 +6,16 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Protocol
 
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from service.db import Database
+from service.db import Database, first_line, is_away
 from service.jobs import models
 from service.jobs.operation import Cancelled, Failure, Operation, Postponed, Run
 
@@ -190,14 +191,17 @@ class Threads:
                 self._troubles = 0
             except Exception as error:
                 # Nothing is forgotten: what has finished stays in `_finished`, and rows change by whole transactions.
-                log.exception("the dispatcher failed; it tries again")
-                self._isolate(error)
+                if isinstance(error, SQLAlchemyError) and is_away(error):
+                    log.warning("the database is away or busy; the dispatcher tries again: %s", first_line(error))
+                else:
+                    log.exception("the dispatcher failed; it tries again")
+                    self._isolate(error)
                 time.sleep(0.5)
 
     def _isolate(self, error: Exception) -> None:
         """Keep one result that cannot be saved from blocking all others: save singly, and fail the one."""
         if isinstance(error, OperationalError):
-            return  # the database is away, which is no result's fault
+            return  # no result's fault either: a full disk, say
         self._troubles += 1
         if self._troubles > 2 and self._finished:
             self._finished[0].outcome = Failure("engine_failed", "The result of this file could not be stored.")
@@ -208,28 +212,34 @@ class Threads:
         finished = self._finished[: 1 if self._troubles else None]
         wanted = self._wanted(now)
         renewing = bool(self._held) and monotonic - self._renewed >= self._lease / 3
-        recovering = monotonic - self._recovered >= min(2.0, self._lease / 10)
-        if recovering:
+        dead: set[str] = set()
+        if monotonic - self._recovered >= min(2.0, self._lease / 10):
             self._recovered = monotonic
             with self._database.read() as session:
-                recovering = models.dead(session, now=now)
-        if not (finished or renewing or recovering) and wanted:
+                dead = models.dead(session, now=now)
+        if not (finished or renewing or dead) and wanted:
             wanted = self._due(wanted, now)
         claimed: list[Held] = []
-        if finished or renewing or recovering or wanted:
+        if finished or renewing or dead or wanted:
             with self._database.write() as session:
+                self._hold_tasks(session, self._held.values() if renewing else finished, dead)
                 self._save(session, finished, now)
-                if renewing:
-                    self._renew(session, now)
-                    self._renewed = monotonic
-                if recovering:
+                renewed = self._renew(session, now) if renewing else {}
+                if dead:
                     self._recover(session, now)
                 claimed = self._claim(session, wanted, now)
+            if renewing:
+                self._extend(renewed, now)
+                self._renewed = monotonic
         elif self._held and monotonic - self._asked >= CANCEL_POLL:
             self._asked = monotonic
             with self._database.read() as session:
                 self._flag_all_but(models.alive(session, [held.run for held in self._held.values()]))
         self._take(finished, claimed)
+
+    def _hold_tasks(self, session: Session, runs: Iterable[Held], more: Iterable[str]) -> None:
+        """Keep others from the tasks whose jobs this turn changes; a claim takes what is free and needs none."""
+        self._database.hold(session, chain((held.run.task for held in runs), more))
 
     def _wanted(self, now: float) -> dict[str, tuple[int, bool]]:
         """Return how many jobs of each kind could be claimed, and whether as a probe."""
@@ -308,13 +318,18 @@ class Threads:
         if final:
             operation.fail(session, final)
 
-    def _renew(self, session: Session, now: float) -> None:
+    def _renew(self, session: Session, now: float) -> dict[Held, bool]:
+        """Extend the leases of what runs; return for each run whether it is still ours."""
         with self._lock:
             ending = {held.run.id for held in self._finished}
             running = [held for held in self._held.values() if held.run.id not in ending]
         ours = models.renew(session, [held.run for held in running], now=now, lease=self._lease)
-        for held in running:
-            held.cancelled |= held.run.id not in ours
+        return {held: held.run.id in ours for held in running}
+
+    def _extend(self, renewed: Mapping[Held, bool], now: float) -> None:
+        """After the commit: what is ours may go on, the rest stops."""
+        for held, ours in renewed.items():
+            held.cancelled |= not ours
             held.lease_expires_at = now + self._lease
 
     def _flag_all_but(self, ours: set[int]) -> None:
@@ -343,8 +358,10 @@ class Threads:
             for held in late:
                 held.cancelled = True
             with self._database.write() as session:
+                self._hold_tasks(session, waiting + late, ())
                 models.give_back(session, [held.run for held in waiting])
                 models.interrupt(session, [held.run for held in late])
+                self._database.announce(session)
             with self._lock:
                 for held in waiting + late:
                     self._held.pop(held.run.id, None)

@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import InstrumentedAttribute, Mapped, Session, mapped_column
 
-from service.db import Model
+from service.db import BigId, Model
 from service.jobs.operation import Run
 
 
@@ -31,7 +31,7 @@ class Job(Model):
         {"sqlite_autoincrement": True},
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
     kind: Mapped[str] = mapped_column(sa.String(32))
     subject: Mapped[str] = mapped_column(sa.String(64))
     task: Mapped[str] = mapped_column(sa.String(64))
@@ -63,10 +63,12 @@ def _claiming(*order: sa.ColumnElement[int] | InstrumentedAttribute[int]) -> sa.
         .order_by(*order)
         .limit(sa.bindparam("count"))
         .with_for_update(skip_locked=True)
+        # Not a plain subquery, which PostgreSQL may run more than once and so go beyond the limit.
+        .cte("due")
     )
     return (
         sa.update(Job)
-        .where(Job.id.in_(due), Job.status == "queued")
+        .where(Job.id.in_(sa.select(due.c.id)), Job.status == "queued")
         .values(
             status="running",
             attempt=Job.attempt + 1,
@@ -158,9 +160,9 @@ def next_due(session: Session, kind: str, *, now: float) -> float | None:
     return due if due is not None else session.scalar(sa.select(sa.func.min(Job.not_before)).where(*queued))
 
 
-def dead(session: Session, *, now: float) -> bool:
-    """Tell whether any lease has run out."""
-    return session.scalar(sa.select(Job.id).where(*_silent(now)).limit(1)) is not None
+def dead(session: Session, *, now: float) -> set[str]:
+    """Return the tasks of the runs whose lease has run out."""
+    return set(session.scalars(sa.select(Job.task).where(*_silent(now)).distinct()))
 
 
 def _silent(now: float) -> Sequence[sa.ColumnElement[bool]]:
