@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import sqlalchemy as sa
-from flask import Flask, Response
+from flask import Flask, Response, request
 
 from service import errors
 from service.cli import add_commands
@@ -80,9 +80,16 @@ def create_app(settings: Settings) -> Flask:
     app.register_blueprint(recording_users)
     app.register_blueprint(recordings)
     app.register_blueprint(web)
+    app.before_request(_refuse_nul)
     app.after_request(_harden)
     add_commands(app)
     return app
+
+
+def _refuse_nul() -> None:
+    """Find nothing under a path with a character that no stored text has; PostgreSQL would refuse the question."""
+    if "\0" in request.path:
+        raise errors.NotFound("There is no such address.")
 
 
 def _harden(response: Response) -> Response:

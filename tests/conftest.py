@@ -1,5 +1,6 @@
 """Fixtures: a migrated database made once, services and the emulator of FaceCloud."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,8 +14,10 @@ from tests.support import Client, Service, flask
 
 MakeService = Callable[..., Service]
 
+DATABASE = os.environ.get("TEST_DATABASE", "sqlite")
+"""Where the tests run that do not run on both; `TEST_DATABASE=postgresql make chaos`, for example."""
 on_both_databases = pytest.mark.parametrize("new_database", ["sqlite", "postgresql"], indirect=True)
-"""Runs a test, or a module by `pytestmark`, on SQLite and on PostgreSQL; without it, on SQLite."""
+"""Runs a test, or a module by `pytestmark`, on SQLite and on PostgreSQL; without it, on `DATABASE`."""
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +40,7 @@ def postgresql() -> Iterator[PostgreSQLServer]:
 @pytest.fixture(scope="module")
 def new_database(request: pytest.FixtureRequest) -> Callable[[Path], str]:
     """Give a function that makes a database with all tables, in a folder where it is a file; returns the address."""
-    if getattr(request, "param", "sqlite") == "postgresql":
+    if getattr(request, "param", DATABASE) == "postgresql":
         server: PostgreSQLServer = request.getfixturevalue("postgresql")
         return lambda folder: server.new_database()
     migrated: Path = request.getfixturevalue("migrated")

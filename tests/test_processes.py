@@ -200,7 +200,6 @@ def test_a_deletion_in_the_other_process_stops_all_calls_within_a_second(
         assert not (pair[0].files / "tasks" / task).exists()
 
 
-@on_both_databases
 def test_both_processes_share_a_task(pair: tuple[Service, Service], emulator: EmulatorServer) -> None:
     emulator.emulator.latency = 0.1
     client = pair[0].client()
@@ -210,7 +209,6 @@ def test_both_processes_share_a_task(pair: tuple[Service, Service], emulator: Em
     assert sum(calls(emulator).values()) == 64
 
 
-@on_both_databases
 def test_a_large_task_does_not_hold_up_a_single_image(pair: tuple[Service, Service], emulator: EmulatorServer) -> None:
     emulator.emulator.latency = 0.1
     client = pair[0].client()

@@ -68,7 +68,8 @@ def _claiming(*order: sa.ColumnElement[int] | InstrumentedAttribute[int]) -> sa.
     )
     return (
         sa.update(Job)
-        .where(Job.id.in_(sa.select(due.c.id)), Job.status == "queued")
+        # Nothing but the ids, or SQLite walks over all that is queued. They are locked, or the writer is alone.
+        .where(Job.id.in_(sa.select(due.c.id)))
         .values(
             status="running",
             attempt=Job.attempt + 1,
