@@ -15,7 +15,7 @@ from service.cli import add_commands
 from service.config import Settings
 from service.db import Database
 from service.faces import operations as face_operations
-from service.faces.detection import FaceDetection
+from service.faces.detection import KIND, FaceDetection
 from service.faces.engines import Engine
 from service.faces.routes import faces
 from service.jobs.executors import Executor, Threads
@@ -40,7 +40,11 @@ def create_app(settings: Settings) -> Flask:
     storage = DiskStorage(Path(settings.storage_url))
     engine = make_engine(settings)
     executor = Threads(
-        database, [FaceDetection(storage, engine)], workers=workers_of(settings), lease=settings.lease_seconds
+        database,
+        [FaceDetection(storage, engine)],
+        workers=workers_of(settings),
+        lease=settings.lease_seconds,
+        bounds=bounds_of(settings),
     )
     app.extensions["settings"] = settings
     app.extensions["executor"] = executor
@@ -72,7 +76,7 @@ def create_app(settings: Settings) -> Flask:
     app.extensions["known_keys"] = (face_operations.known_keys, recording_operations.known_keys)
     app.extensions["database"] = database
     app.extensions["storage"] = storage
-    app.extensions["readiness"] = _readiness(database, storage, executor)
+    app.extensions["readiness"] = _readiness(database, storage, executor if settings.web_works else None)
     errors.install(app)
     app.register_blueprint(faces)
     app.register_blueprint(questions)
@@ -141,18 +145,27 @@ def workers_of(settings: Settings) -> int:
     return 8 if settings.engine == "facecloud" else share_of_cores(settings)
 
 
+def bounds_of(settings: Settings) -> dict[str, int]:
+    """Return how many calls of a kind all processes together may have under way, for the kinds that are bounded."""
+    bounded = settings.engine == "facecloud" and settings.facecloud_max_concurrency
+    return {KIND: settings.facecloud_max_concurrency} if bounded else {}
+
+
 def share_of_cores(settings: Settings) -> int:
     """Return how many cores one server process may keep busy, so that all together keep each of them busy once."""
     return max(1, math.ceil(len(os.sched_getaffinity(0)) / settings.web_concurrency))
 
 
-def _readiness(database: Database, storage: DiskStorage, executor: Executor) -> dict[str, Callable[[], None]]:
+def _readiness(database: Database, storage: DiskStorage, executor: Executor | None) -> dict[str, Callable[[], None]]:
     def check_database() -> None:
         with database.read() as session:
             session.execute(sa.text("SELECT 1 FROM task LIMIT 1"))
 
     def check_dispatcher() -> None:
-        if not executor.working():
+        if executor and not executor.working():
             raise RuntimeError("the dispatcher does not run")
 
-    return {"database": check_database, "storage": storage.check, "dispatcher": check_dispatcher}
+    checks = {"database": check_database, "storage": storage.check, "dispatcher": check_dispatcher}
+    if not executor:  # the work is done elsewhere
+        del checks["dispatcher"]
+    return checks

@@ -1,5 +1,6 @@
 """The `flask …` commands."""
 
+import logging.config
 from pathlib import Path
 
 import click
@@ -9,6 +10,7 @@ from flask import Flask, current_app
 from flask.cli import AppGroup
 from sqlalchemy.exc import OperationalError
 
+from service import worker
 from service.db import first_line
 
 WAIT_SECONDS = 60
@@ -16,11 +18,13 @@ WAIT_SECONDS = 60
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
 
 database = AppGroup("database", help="The database's tables.")
+jobs = AppGroup("jobs", help="The queue of jobs.")
 
 
 def add_commands(app: Flask) -> None:
     """Give the application its commands."""
     app.cli.add_command(database)
+    app.cli.add_command(jobs)
     app.cli.add_command(facecloud_emulator)
 
 
@@ -57,6 +61,20 @@ def downgrade(revision: str) -> None:
 def revision(message: str) -> None:
     """Write a migration from what the models have and the tables lack."""
     command.revision(alembic_config(current_app.extensions["settings"].database_url), message, autogenerate=True)
+
+
+@jobs.command("work")
+def work_on_jobs() -> None:
+    """Work through jobs in this process, without serving, until SIGTERM or SIGINT.
+
+    Start as many as there is work for, on any machine that reaches the database and the storage.
+    """
+    logging.config.dictConfig(worker.logging_settings(current_app.extensions["settings"].log_level))
+    try:
+        current_app.extensions["database"].wait(WAIT_SECONDS)
+    except OperationalError as error:
+        raise click.ClickException(f"The database cannot be used: {first_line(error)}") from error
+    worker.work(current_app.extensions["executor"], current_app.extensions["storage"])
 
 
 @click.command("facecloud-emulator")

@@ -38,6 +38,11 @@ class Settings:
         "a share of the cores with the embedded engine.",
         0,
     )
+    web_works: bool = setting(
+        "Whether the server processes also work on files: `true` or `false`; "
+        "with `false` they only serve, and `flask jobs work` does the work.",
+        True,
+    )
     lease_seconds: float = setting("After so long a silence a run counts as dead, and its job runs again.", 30, least=1)
     face_engine: str = setting("`facecloud` or `local`; empty: `facecloud` where an account is set, else `local`.", "")
     facecloud_url: str = setting("FaceCloud's address.", "https://backend.facecloud.tevian.ru")
@@ -46,6 +51,11 @@ class Settings:
     facecloud_timeout: float = setting("Seconds that FaceCloud may take for one answer.", 30, least=0.1)
     facecloud_max_pixels: int = setting(
         "Photos of more pixels are scaled down on the way to FaceCloud.", 12_000_000, least=10_000
+    )
+    facecloud_max_concurrency: int = setting(
+        "How many calls to FaceCloud all processes on one database together may have under way; 0: no bound but "
+        "`WORKERS` in each process.",
+        0,
     )
     max_image_bytes: int = setting("The largest image accepted, in bytes.", 20_000_000, least=1)
     max_image_pixels: int = setting("The largest image accepted, in pixels.", 50_000_000, least=1)
@@ -97,6 +107,10 @@ class Settings:
 def _read(kind: Any, text: str, least: float) -> Any:
     if kind is str:
         return text
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise ValueError(f"is {text!r}, but must be true or false")
+        return text.lower() == "true"
     try:
         number = kind(text.replace("_", ""))
     except ValueError:

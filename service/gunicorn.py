@@ -15,11 +15,10 @@ from sqlalchemy.orm import Session
 from service.config import Settings
 from service.db import Database, first_line, has_no_tables, is_away
 from service.jobs import models
-from service.jobs.executors import Executor, owner_name
+from service.jobs.executors import GRACE, Executor, owner_name
 from service.storage import DiskStorage
+from service.worker import logging_settings
 
-GRACE = 20
-"""Seconds that what runs may take to end after SIGTERM."""
 WAIT_SECONDS = 60
 """How long to wait at the start for a database server that is just starting too."""
 ORPHAN_AGE = 3600
@@ -47,7 +46,7 @@ def server_settings(app: Flask, settings: Settings) -> dict[str, Any]:
         "timeout": 60,
         "loglevel": settings.log_level.lower(),
         "control_socket_disable": True,
-        "logconfig_dict": _logging(settings.log_level),
+        "logconfig_dict": logging_settings(settings.log_level),
         "on_starting": hooks.on_starting,
         "post_worker_init": hooks.post_worker_init,
         "worker_exit": hooks.worker_exit,
@@ -86,7 +85,8 @@ class Hooks:
         # The dispatcher must not wait 5 ms, the default, whenever a request or a worker computes.
         sys.setswitchinterval(0.001)
         worker.held_folder = self.storage.hold()
-        self.executor.start()
+        if self.settings.web_works:
+            self.executor.start()
         serve = signal.getsignal(signal.SIGTERM)
 
         def stop(number: int, frame: FrameType | None) -> None:
@@ -127,16 +127,3 @@ def clean_up(database: Database, storage: DiskStorage, known_keys: KnownKeys, *,
         storage.delete(key)
     if orphans:
         log.warning("removed files=%d that no row knew", len(orphans))
-
-
-def _logging(level: str) -> dict[str, Any]:
-    plain = {"format": "%(asctime)s %(levelname)s pid=%(process)d %(name)s %(message)s"}
-    handler = {"class": "logging.StreamHandler", "formatter": "plain", "stream": "ext://sys.stderr"}
-    return {
-        "version": 1,
-        "disable_existing_loggers": False,
-        "formatters": {"plain": plain},
-        "handlers": {"console": handler},
-        "root": {"level": level, "handlers": ["console"]},
-        "loggers": {"gunicorn.error": {"level": level, "handlers": [], "propagate": True}},
-    }

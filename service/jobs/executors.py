@@ -6,6 +6,7 @@ import random
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,10 +18,13 @@ from sqlalchemy.orm import Session
 
 from service.db import Database, first_line, is_away
 from service.jobs import models
+from service.jobs.lanes import Lane
 from service.jobs.operation import Cancelled, Failure, Operation, Postponed, Run
 
 log = logging.getLogger(__name__)
 
+GRACE = 20
+"""Seconds that what runs may take to end after SIGTERM."""
 POLL = 0.01
 """Seconds between two looks at the database's version: how soon other processes join in."""
 CANCEL_POLL = 0.2
@@ -82,13 +86,21 @@ class Threads:
     """One dispatcher thread owns the database; a pool of threads does the work and touches none."""
 
     def __init__(
-        self, database: Database, operations: Sequence[Operation], *, workers: int, lease: float = 30.0
+        self,
+        database: Database,
+        operations: Sequence[Operation],
+        *,
+        workers: int,
+        lease: float = 30.0,
+        bounds: Mapping[str, int] | None = None,
     ) -> None:
+        """`bounds` says for a kind how many calls all processes together may have under way."""
         self._database = database
         self._operations: Mapping[str, Operation] = {operation.kind: operation for operation in operations}
         self._workers = workers
         self._lease = lease
         self._owner = ""
+        self._lanes = {kind: Lane(kind, bound, workers, self._submit) for kind, bound in (bounds or {}).items()}
         self._held: dict[int, Held] = {}
         self._finished: list[Held] = []
         self._begun = 0
@@ -152,7 +164,7 @@ class Threads:
             # A process that was stopped for longer than its lease must not begin what others have taken over.
             if held.cancelled or time.time() >= held.lease_expires_at:
                 raise Cancelled
-            held.outcome = operation.work(held.loaded, lambda: held.cancelled)
+            held.outcome = operation.work(held.loaded, lambda: held.cancelled or time.time() >= held.lease_expires_at)
         except (Failure, Postponed, Cancelled) as outcome:
             held.outcome = outcome
         except Exception:
@@ -164,6 +176,8 @@ class Threads:
         with self._lock:
             self._begun -= 1
             self._finished.append(held)
+            if lane := self._lanes.get(held.run.kind):
+                lane.ended()
             self._seconds += 0.1 * (seconds - self._seconds)
             waiting = len(self._held) - self._begun - len(self._finished)
             # While enough is claimed ahead, results gather for the next look; one transaction writes them all.
@@ -197,6 +211,7 @@ class Threads:
                     log.exception("the dispatcher failed; it tries again")
                     self._isolate(error)
                 time.sleep(0.5)
+        self._leave()
 
     def _isolate(self, error: Exception) -> None:
         """Keep one result that cannot be saved from blocking all others: save singly, and fail the one."""
@@ -227,7 +242,8 @@ class Threads:
                 renewed = self._renew(session, now) if renewing else {}
                 if dead:
                     self._recover(session, now)
-                claimed = self._claim(session, wanted, now)
+                claimed = self._claim(session, wanted, now, self._unfinished(finished))
+            self._settle(monotonic)
             if renewing:
                 self._extend(renewed, now)
                 self._renewed = monotonic
@@ -238,8 +254,24 @@ class Threads:
         self._take(finished, claimed)
 
     def _hold_tasks(self, session: Session, runs: Iterable[Held], more: Iterable[str]) -> None:
-        """Keep others from the tasks whose jobs this turn changes; a claim takes what is free and needs none."""
-        self._database.hold(session, chain((held.run.task for held in runs), more))
+        """Keep others from the tasks whose jobs this turn changes, and from the shares of what is bounded.
+
+        A claim takes what is free and needs no task.
+        """
+        lanes = (f"share of {kind}" for kind in self._lanes)
+        self._database.hold(session, chain((held.run.task for held in runs), more, lanes))
+
+    def _unfinished(self, finished: Sequence[Held]) -> Counter[str]:
+        """Count what is held beside what this turn saves, by kind."""
+        if not self._lanes:
+            return Counter()
+        ending = set(finished)
+        return Counter(held.run.kind for held in self._held.values() if held not in ending)
+
+    def _settle(self, monotonic: float) -> None:
+        with self._lock:
+            for lane in self._lanes.values():
+                lane.taken(monotonic)
 
     def _wanted(self, now: float) -> dict[str, tuple[int, bool]]:
         """Return how many jobs of each kind could be claimed, and whether as a probe."""
@@ -252,8 +284,11 @@ class Threads:
         for kind, operation in self._operations.items():
             limit = operation.limit()
             count = free
+            if lane := self._lanes.get(kind):
+                held = sum(held.run.kind == kind for held in self._held.values())
+                count = min(free, lane.room(held, self._ahead(), time.monotonic()))
             if limit is not None:
-                count = min(free, limit - sum(held.run.kind == kind for held in self._held.values()))
+                count = min(count, limit - sum(held.run.kind == kind for held in self._held.values()))
             if count > 0:
                 wanted[kind] = (count, limit is not None)
         return wanted
@@ -262,20 +297,42 @@ class Threads:
         """Keep the kinds of which a job is due; remember when the next one will be."""
         with self._database.read() as session:
             due = {kind: models.next_due(session, kind, now=now) for kind in wanted}
-        kept = {kind: wanted[kind] for kind, moment in due.items() if moment is not None and moment <= now}
+            full = {kind for kind, lane in self._lanes.items() if kind in wanted and self._is_full(session, lane, now)}
+        ready = {kind for kind, moment in due.items() if moment is not None and moment <= now}
+        kept = {kind: wanted[kind] for kind in ready - full}
         if not kept:
             # An engine that takes nothing now is asked again at every turn, which costs no query.
             self._look = any(operation.limit() is not None for operation in self._operations.values())
             self._next_due = min((moment for moment in due.values() if moment is not None), default=float("inf"))
         return kept
 
-    def _claim(self, session: Session, wanted: dict[str, tuple[int, bool]], now: float) -> list[Held]:
+    def _claim(
+        self, session: Session, wanted: dict[str, tuple[int, bool]], now: float, held: Counter[str]
+    ) -> list[Held]:
         claimed: list[Held] = []
-        for kind, (count, probe) in wanted.items():
+        allowed = {
+            kind: self._allowed(session, lane, kind in wanted, held[kind], now) for kind, lane in self._lanes.items()
+        }
+        for kind, (most, probe) in wanted.items():
+            count = min(most, allowed.get(kind, most))
+            if not count:
+                continue
             runs = models.claim(session, kind, count, owner=self._owner, now=now, lease=self._lease, probe=probe)
             loaded = self._operations[kind].load(session, runs) if runs else []
             claimed += [Held(run, data, now + self._lease) for run, data in zip(runs, loaded, strict=True)]
+            held[kind] += len(runs)
+        for kind, lane in self._lanes.items():
+            lane.take(session, self._owner, held=held[kind], until=now + self._lease)
         return claimed
+
+    def _allowed(self, session: Session, lane: Lane[Held], claiming: bool, held: int, now: float) -> int:
+        return lane.allowed(session, self._owner, held=held, ahead=self._ahead(), claiming=claiming, now=now)
+
+    def _is_full(self, session: Session, lane: Lane[Held], now: float) -> bool:
+        if lane.worth_a_claim(session, self._owner, now):
+            return False
+        lane.wait(time.monotonic())
+        return True
 
     def _take(self, finished: list[Held], claimed: list[Held]) -> None:
         """After the commit: forget what is written, and begin what is ours."""
@@ -284,8 +341,24 @@ class Threads:
                 self._held.pop(held.run.id, None)
             del self._finished[: len(finished)]
             self._held.update({held.run.id: held for held in claimed})
-        for held in claimed:
-            held.future = self._pool.submit(self._work, held)
+            for held in claimed:
+                if lane := self._lanes.get(held.run.kind):
+                    lane.add(held)
+                else:
+                    self._submit(held)
+
+    def _submit(self, held: Held) -> None:
+        held.future = self._pool.submit(self._work, held)
+
+    def _leave(self) -> None:
+        """Let others have this process's shares at once."""
+        if not self._lanes:
+            return
+        try:
+            with self._database.write() as session:
+                models.leave(session, self._owner)
+        except SQLAlchemyError as error:
+            log.warning("the shares of this process run out with their leases: %s", first_line(error))
 
     def _save(self, session: Session, finished: Sequence[Held], now: float) -> None:
         for kind, operation in self._operations.items():
@@ -350,7 +423,9 @@ class Threads:
     def _wind_up(self) -> None:
         """While stopping: give back what has not begun; past the time, also what still runs."""
         with self._lock:
-            waiting = [held for held in self._held.values() if held.future and held.future.cancel()]
+            for lane in self._lanes.values():
+                lane.clear()
+            waiting = [held for held in self._held.values() if not held.future or held.future.cancel()]
             late = [held for held in self._held.values() if held not in waiting and held not in self._finished]
         if time.monotonic() < self._give_up_at:
             late = []

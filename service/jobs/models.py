@@ -45,6 +45,17 @@ class Job(Model):
     error: Mapped[str | None] = mapped_column(sa.String(32))
 
 
+class Share(Model):
+    """How many calls of a bounded kind a process may have under way. The time is in seconds since 1970."""
+
+    __tablename__ = "share"
+
+    owner: Mapped[str] = mapped_column(sa.String(128), primary_key=True)
+    kind: Mapped[str] = mapped_column(sa.String(32), primary_key=True)
+    calls: Mapped[int]
+    expires_at: Mapped[float]
+
+
 _RUN = (Job.id, Job.kind, Job.subject, Job.task, Job.position, Job.attempt)
 
 # Statements are made once: building one costs SQLAlchemy more than SQLite needs to run it. The plain list of ids in
@@ -194,9 +205,36 @@ def recover(session: Session, *, now: float, losses: int) -> tuple[int, list[Run
 
 
 def bury(session: Session, owner: str | None) -> None:
-    """Let the leases of a process that is known to be dead run out now; None means all processes."""
+    """Let the leases of a process that is known to be dead run out now, and its shares; None means all processes."""
     whose = [Job.owner == owner] if owner else []
     session.execute(
         sa.update(Job).where(Job.status == "running", *whose).values(lease_expires_at=0.0),
         execution_options={"synchronize_session": False},
     )
+    leave(session, owner)
+
+
+def calls_of_others(session: Session, kind: str, owner: str, *, now: float) -> int:
+    """Return how many calls of a kind the shares of all other processes allow."""
+    return session.connection().execute(_OTHERS, {"which": kind, "me": owner, "now": now}).scalar_one()
+
+
+def take_share(session: Session, kind: str, owner: str, *, calls: int, until: float) -> None:
+    """Put a share in the place of the one that the process had; none for no calls."""
+    connection = session.connection()
+    connection.execute(_DROP_SHARE, {"which": kind, "me": owner})
+    if calls:
+        connection.execute(_SHARE, {"owner": owner, "kind": kind, "calls": calls, "expires_at": until})
+
+
+def leave(session: Session, owner: str | None) -> None:
+    """Give back all shares of a process; None means all processes."""
+    whose = [Share.owner == owner] if owner else []
+    session.execute(sa.delete(Share).where(*whose), execution_options={"synchronize_session": False})
+
+
+_OTHERS = sa.select(sa.func.coalesce(sa.func.sum(Share.calls), 0)).where(
+    Share.kind == sa.bindparam("which"), Share.owner != sa.bindparam("me"), Share.expires_at > sa.bindparam("now")
+)
+_DROP_SHARE = sa.delete(Share).where(Share.kind == sa.bindparam("which"), Share.owner == sa.bindparam("me"))
+_SHARE = sa.insert(Share)

@@ -1,0 +1,55 @@
+"""A process that works through jobs without serving: `flask jobs work`."""
+
+import logging.config
+import signal
+import sys
+import threading
+import time
+from types import FrameType
+from typing import Any
+
+from service.jobs.executors import GRACE, Executor
+from service.storage import DiskStorage
+
+log = logging.getLogger(__name__)
+
+
+def work(executor: Executor, storage: DiskStorage) -> None:
+    """Work until SIGTERM or SIGINT; then claim nothing more, and let what runs end within the grace time.
+
+    Returns when that is done; raises SystemExit when the dispatcher has ended by itself.
+    """
+    # The dispatcher must not wait 5 ms, the default, whenever a worker computes.
+    sys.setswitchinterval(0.001)
+    asked = threading.Event()
+    asked_at: list[float] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        asked_at.append(time.monotonic())
+        executor.begin_stop()
+        asked.set()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    with storage.hold():
+        executor.start()
+        log.info("working on jobs")
+        while not asked.wait(1.0):
+            if not executor.working():
+                sys.exit("The dispatcher has ended; the log says why.")
+        executor.stop(max(0.0, GRACE - (time.monotonic() - asked_at[0])))
+    log.info("stopped")
+
+
+def logging_settings(level: str) -> dict[str, Any]:
+    """Return the settings of the log of every process that works: one line an event, to standard error."""
+    plain = {"format": "%(asctime)s %(levelname)s pid=%(process)d %(name)s %(message)s"}
+    handler = {"class": "logging.StreamHandler", "formatter": "plain", "stream": "ext://sys.stderr"}
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"plain": plain},
+        "handlers": {"console": handler},
+        "root": {"level": level, "handlers": ["console"]},
+        "loggers": {"gunicorn.error": {"level": level, "handlers": [], "propagate": True}},
+    }
