@@ -7,7 +7,7 @@ import click
 from alembic import command
 from alembic.config import Config
 from flask import Flask, current_app
-from flask.cli import AppGroup
+from flask.cli import AppGroup, with_appcontext
 from sqlalchemy.exc import OperationalError
 
 from service import worker
@@ -26,6 +26,7 @@ def add_commands(app: Flask) -> None:
     app.cli.add_command(database)
     app.cli.add_command(jobs)
     app.cli.add_command(facecloud_emulator)
+    app.cli.add_command(webhook_secret)
 
 
 def alembic_config(url: str) -> Config:
@@ -85,3 +86,13 @@ def facecloud_emulator(host: str, port: int) -> None:
     from service.faces import emulator_server
 
     emulator_server.main(["--host", host, "--port", str(port)])
+
+
+@click.command("webhook-secret")
+@with_appcontext
+def webhook_secret() -> None:
+    """Print the secret that signs webhooks, for those who receive them."""
+    from service.faces.webhooks import derived_secret
+
+    settings = current_app.extensions["settings"]
+    click.echo(settings.webhook_secret or derived_secret(settings.api_password))

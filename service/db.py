@@ -84,6 +84,11 @@ class Database:
         """
         return self._backend.alone()
 
+    @property
+    def shared(self) -> bool:
+        """Whether other machines may use it too."""
+        return not isinstance(self._backend, SQLite)
+
     def wait(self, seconds: float) -> None:
         """Wait for a database that is just starting; raise its OperationalError after so many seconds."""
         deadline = time.monotonic() + seconds

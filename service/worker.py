@@ -9,12 +9,12 @@ from types import FrameType
 from typing import Any
 
 from service.jobs.executors import GRACE, Executor
-from service.storage import DiskStorage
+from service.storage import Storage
 
 log = logging.getLogger(__name__)
 
 
-def work(executor: Executor, storage: DiskStorage) -> None:
+def work(executor: Executor, storage: Storage) -> None:
     """Work until SIGTERM or SIGINT; then claim nothing more, and let what runs end within the grace time.
 
     Returns when that is done; raises SystemExit when the dispatcher has ended by itself.

@@ -9,6 +9,7 @@ import pytest
 
 from service.faces.emulator import Emulator
 from service.faces.emulator_server import EmulatorServer
+from tests.object_store import ObjectStore
 from tests.postgresql import PostgreSQLServer
 from tests.support import Client, Service, flask
 
@@ -45,6 +46,13 @@ def new_database(request: pytest.FixtureRequest) -> Callable[[Path], str]:
         return lambda folder: server.new_database()
     migrated: Path = request.getfixturevalue("migrated")
     return lambda folder: f"sqlite:///{shutil.copy(migrated, folder / 'service.db')}"
+
+
+@pytest.fixture(scope="session")
+def object_store() -> Iterator[ObjectStore]:
+    """Give a real S3 server to all tests; a test makes buckets of its own."""
+    with ObjectStore() as store:
+        yield store
 
 
 @pytest.fixture

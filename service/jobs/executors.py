@@ -18,8 +18,8 @@ from sqlalchemy.orm import Session
 
 from service.db import Database, first_line, is_away
 from service.jobs import models
-from service.jobs.lanes import Lane
 from service.jobs.operation import Cancelled, Failure, Operation, Postponed, Run
+from service.jobs.shares import Allowance
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +92,7 @@ class Threads:
         *,
         workers: int,
         lease: float = 30.0,
+        poll: float = POLL,
         bounds: Mapping[str, int] | None = None,
     ) -> None:
         """`bounds` says for a kind how many calls all processes together may have under way."""
@@ -99,8 +100,11 @@ class Threads:
         self._operations: Mapping[str, Operation] = {operation.kind: operation for operation in operations}
         self._workers = workers
         self._lease = lease
+        self._poll = poll
         self._owner = ""
-        self._lanes = {kind: Lane(kind, bound, workers, self._submit) for kind, bound in (bounds or {}).items()}
+        self._allowances = {
+            kind: Allowance(kind, bound, workers, self._submit) for kind, bound in (bounds or {}).items()
+        }
         self._held: dict[int, Held] = {}
         self._finished: list[Held] = []
         self._begun = 0
@@ -176,8 +180,8 @@ class Threads:
         with self._lock:
             self._begun -= 1
             self._finished.append(held)
-            if lane := self._lanes.get(held.run.kind):
-                lane.ended()
+            if allowance := self._allowances.get(held.run.kind):
+                allowance.ended()
             self._seconds += 0.1 * (seconds - self._seconds)
             waiting = len(self._held) - self._begun - len(self._finished)
             # While enough is claimed ahead, results gather for the next look; one transaction writes them all.
@@ -194,7 +198,7 @@ class Threads:
     def _dispatch(self) -> None:
         changed: Callable[[], bool] | None = None
         while not (self._stopping and not self._held):
-            self._news.wait(POLL)
+            self._news.wait(self._poll)
             self._news.clear()
             try:
                 changed = changed or self._database.watch()
@@ -231,7 +235,7 @@ class Threads:
         if monotonic - self._recovered >= min(2.0, self._lease / 10):
             self._recovered = monotonic
             with self._database.read() as session:
-                dead = models.dead(session, now=now)
+                dead = models.dead(session, self._operations.keys(), now=now)
         if not (finished or renewing or dead) and wanted:
             wanted = self._due(wanted, now)
         claimed: list[Held] = []
@@ -258,20 +262,20 @@ class Threads:
 
         A claim takes what is free and needs no task.
         """
-        lanes = (f"share of {kind}" for kind in self._lanes)
-        self._database.hold(session, chain((held.run.task for held in runs), more, lanes))
+        shares = (f"share of {kind}" for kind in self._allowances)
+        self._database.hold(session, chain((held.run.task for held in runs), more, shares))
 
     def _unfinished(self, finished: Sequence[Held]) -> Counter[str]:
         """Count what is held beside what this turn saves, by kind."""
-        if not self._lanes:
+        if not self._allowances:
             return Counter()
         ending = set(finished)
         return Counter(held.run.kind for held in self._held.values() if held not in ending)
 
     def _settle(self, monotonic: float) -> None:
         with self._lock:
-            for lane in self._lanes.values():
-                lane.taken(monotonic)
+            for allowance in self._allowances.values():
+                allowance.taken(monotonic)
 
     def _wanted(self, now: float) -> dict[str, tuple[int, bool]]:
         """Return how many jobs of each kind could be claimed, and whether as a probe."""
@@ -284,9 +288,9 @@ class Threads:
         for kind, operation in self._operations.items():
             limit = operation.limit()
             count = free
-            if lane := self._lanes.get(kind):
+            if allowance := self._allowances.get(kind):
                 held = sum(held.run.kind == kind for held in self._held.values())
-                count = min(free, lane.room(held, self._ahead(), time.monotonic()))
+                count = min(free, allowance.room(held, self._ahead(), time.monotonic()))
             if limit is not None:
                 count = min(count, limit - sum(held.run.kind == kind for held in self._held.values()))
             if count > 0:
@@ -297,7 +301,11 @@ class Threads:
         """Keep the kinds of which a job is due; remember when the next one will be."""
         with self._database.read() as session:
             due = {kind: models.next_due(session, kind, now=now) for kind in wanted}
-            full = {kind for kind, lane in self._lanes.items() if kind in wanted and self._is_full(session, lane, now)}
+            full = {
+                kind
+                for kind, allowance in self._allowances.items()
+                if kind in wanted and self._is_full(session, allowance, now)
+            }
         ready = {kind for kind, moment in due.items() if moment is not None and moment <= now}
         kept = {kind: wanted[kind] for kind in ready - full}
         if not kept:
@@ -311,7 +319,8 @@ class Threads:
     ) -> list[Held]:
         claimed: list[Held] = []
         allowed = {
-            kind: self._allowed(session, lane, kind in wanted, held[kind], now) for kind, lane in self._lanes.items()
+            kind: self._allowed(session, allowance, kind in wanted, held[kind], now)
+            for kind, allowance in self._allowances.items()
         }
         for kind, (most, probe) in wanted.items():
             count = min(most, allowed.get(kind, most))
@@ -321,17 +330,17 @@ class Threads:
             loaded = self._operations[kind].load(session, runs) if runs else []
             claimed += [Held(run, data, now + self._lease) for run, data in zip(runs, loaded, strict=True)]
             held[kind] += len(runs)
-        for kind, lane in self._lanes.items():
-            lane.take(session, self._owner, held=held[kind], until=now + self._lease)
+        for kind, allowance in self._allowances.items():
+            allowance.take(session, self._owner, held=held[kind], until=now + self._lease)
         return claimed
 
-    def _allowed(self, session: Session, lane: Lane[Held], claiming: bool, held: int, now: float) -> int:
-        return lane.allowed(session, self._owner, held=held, ahead=self._ahead(), claiming=claiming, now=now)
+    def _allowed(self, session: Session, allowance: Allowance[Held], claiming: bool, held: int, now: float) -> int:
+        return allowance.allowed(session, self._owner, held=held, ahead=self._ahead(), claiming=claiming, now=now)
 
-    def _is_full(self, session: Session, lane: Lane[Held], now: float) -> bool:
-        if lane.worth_a_claim(session, self._owner, now):
+    def _is_full(self, session: Session, allowance: Allowance[Held], now: float) -> bool:
+        if allowance.worth_a_claim(session, self._owner, now):
             return False
-        lane.wait(time.monotonic())
+        allowance.wait(time.monotonic())
         return True
 
     def _take(self, finished: list[Held], claimed: list[Held]) -> None:
@@ -342,8 +351,8 @@ class Threads:
             del self._finished[: len(finished)]
             self._held.update({held.run.id: held for held in claimed})
             for held in claimed:
-                if lane := self._lanes.get(held.run.kind):
-                    lane.add(held)
+                if allowance := self._allowances.get(held.run.kind):
+                    allowance.add(held)
                 else:
                     self._submit(held)
 
@@ -352,7 +361,7 @@ class Threads:
 
     def _leave(self) -> None:
         """Let others have this process's shares at once."""
-        if not self._lanes:
+        if not self._allowances:
             return
         try:
             with self._database.write() as session:
@@ -411,7 +420,7 @@ class Threads:
                 held.cancelled |= held.run.id not in ours
 
     def _recover(self, session: Session, now: float) -> None:
-        again, lost = models.recover(session, now=now, losses=LOSSES)
+        again, lost = models.recover(session, self._operations.keys(), now=now, losses=LOSSES)
         log.warning("recovered jobs=%d failed=%d: their runs had died", again, len(lost))
         self._look = True
         text = f"The server process died {LOSSES} times while it worked on this file."
@@ -423,8 +432,8 @@ class Threads:
     def _wind_up(self) -> None:
         """While stopping: give back what has not begun; past the time, also what still runs."""
         with self._lock:
-            for lane in self._lanes.values():
-                lane.clear()
+            for allowance in self._allowances.values():
+                allowance.clear()
             waiting = [held for held in self._held.values() if not held.future or held.future.cancel()]
             late = [held for held in self._held.values() if held not in waiting and held not in self._finished]
         if time.monotonic() < self._give_up_at:
@@ -440,3 +449,41 @@ class Threads:
             with self._lock:
                 for held in waiting + late:
                     self._held.pop(held.run.id, None)
+
+
+class Lanes:
+    """Executors side by side, each with its kinds of jobs: slow work of one takes no thread from another's."""
+
+    def __init__(self, *lanes: Executor) -> None:
+        self._lanes = lanes
+
+    def start(self) -> None:
+        """Start all."""
+        for lane in self._lanes:
+            lane.start()
+
+    def wake(self) -> None:
+        """Wake all: what was added may be any lane's."""
+        for lane in self._lanes:
+            lane.wake()
+
+    def cancel(self, task: str) -> None:
+        """Stop the task's runs in all."""
+        for lane in self._lanes:
+            lane.cancel(task)
+
+    def begin_stop(self) -> None:
+        """Let none claim anything more."""
+        for lane in self._lanes:
+            lane.begin_stop()
+
+    def stop(self, grace: float) -> None:
+        """Stop all within the one time of grace."""
+        end = time.monotonic() + grace
+        self.begin_stop()
+        for lane in self._lanes:
+            lane.stop(max(0.0, end - time.monotonic()))
+
+    def working(self) -> bool:
+        """Tell whether all take jobs."""
+        return all(lane.working() for lane in self._lanes)

@@ -20,7 +20,7 @@ ASK_SECONDS = 0.05
 T = TypeVar("T")
 
 
-class Lane(Generic[T]):
+class Allowance(Generic[T]):
     """The runs of one bounded kind in this process. Its user's lock guards it."""
 
     def __init__(self, kind: str, bound: int, workers: int, begin: Callable[[T], None]) -> None:
@@ -57,7 +57,7 @@ class Lane(Generic[T]):
         return models.calls_of_others(session, self.kind, owner, now=now)
 
     def allowed(self, session: Session, owner: str, *, held: int, ahead: int, claiming: bool, now: float) -> int:
-        """Return how many runs may be claimed; in a transaction that holds the lane's name."""
+        """Return how many runs may be claimed; in a transaction that holds the name of the kind's shares."""
         left = max(0, self._bound - self._calls_of_others(session, owner, now))
         self._wants_more = claiming and left < self._most
         self._next = min(self._most if claiming else self._share, left)
