@@ -51,6 +51,12 @@ class Database:
             yield session
 
     @contextmanager
+    def look(self) -> Iterator[sa.Connection]:
+        """Give the same without a session, for what every request asks: two thirds of the cost."""
+        with self._backend.reading.connect() as connection:
+            yield connection
+
+    @contextmanager
     def write(self) -> Iterator[Session]:
         """Give a writing transaction: committed at the end of the block, rolled back by an exception.
 

@@ -146,6 +146,11 @@ def upright_within(data: bytes, max_pixels: int, *, exact: bool = True) -> tuple
     return image, max(image.size) / longest
 
 
+def begins_as_photo(head: bytes) -> bool:
+    """Tell whether these are the first bytes of an accepted type; 16 are enough."""
+    return _media_type(head) is not None
+
+
 def shown(name: str) -> str:
     """Return a client's file name fit for a sentence: one line, printable, at most 80 characters."""
     clean = "".join(character for character in name if character.isprintable()).strip()

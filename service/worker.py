@@ -1,12 +1,11 @@
 """A process that works through jobs without serving: `flask jobs work`."""
 
-import logging.config
+import logging
 import signal
 import sys
 import threading
 import time
 from types import FrameType
-from typing import Any
 
 from service.jobs.executors import GRACE, Executor
 from service.storage import Storage
@@ -39,17 +38,3 @@ def work(executor: Executor, storage: Storage) -> None:
                 sys.exit("The dispatcher has ended; the log says why.")
         executor.stop(max(0.0, GRACE - (time.monotonic() - asked_at[0])))
     log.info("stopped")
-
-
-def logging_settings(level: str) -> dict[str, Any]:
-    """Return the settings of the log of every process that works: one line an event, to standard error."""
-    plain = {"format": "%(asctime)s %(levelname)s pid=%(process)d %(name)s %(message)s"}
-    handler = {"class": "logging.StreamHandler", "formatter": "plain", "stream": "ext://sys.stderr"}
-    return {
-        "version": 1,
-        "disable_existing_loggers": False,
-        "formatters": {"plain": plain},
-        "handlers": {"console": handler},
-        "root": {"level": level, "handlers": ["console"]},
-        "loggers": {"gunicorn.error": {"level": level, "handlers": [], "propagate": True}},
-    }

@@ -16,8 +16,10 @@ from typing import Any, Protocol
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from service import logs
 from service.db import Database, first_line, is_away
 from service.jobs import models
+from service.jobs.journal import Ended, Journal
 from service.jobs.operation import Cancelled, Failure, Operation, Postponed, Run
 from service.jobs.shares import Allowance
 
@@ -25,6 +27,7 @@ log = logging.getLogger(__name__)
 
 GRACE = 20
 """Seconds that what runs may take to end after SIGTERM."""
+AWAY = "the database is away or busy; the dispatcher tries again"
 POLL = 0.01
 """Seconds between two looks at the database's version: how soon other processes join in."""
 CANCEL_POLL = 0.2
@@ -79,6 +82,7 @@ class Held:
     lease_expires_at: float
     future: Future[None] | None = None
     outcome: Any = None
+    seconds: float = 0.0
     cancelled: bool = False
 
 
@@ -89,6 +93,7 @@ class Threads:
         self,
         database: Database,
         operations: Sequence[Operation],
+        journal: Journal,
         *,
         workers: int,
         lease: float = 30.0,
@@ -97,6 +102,7 @@ class Threads:
     ) -> None:
         """`bounds` says for a kind how many calls all processes together may have under way."""
         self._database = database
+        self._journal = journal
         self._operations: Mapping[str, Operation] = {operation.kind: operation for operation in operations}
         self._workers = workers
         self._lease = lease
@@ -172,11 +178,14 @@ class Threads:
         except (Failure, Postponed, Cancelled) as outcome:
             held.outcome = outcome
         except Exception:
-            log.exception("job=%d kind=%s attempt=%d broke", held.run.id, held.run.kind, held.run.attempt)
+            run = held.run
+            fields = {"kind": run.kind, "job": run.id, "task": run.task, "attempt": run.attempt}
+            log.exception("job broke", extra={"lines": (fields,)})
             held.outcome = Failure("engine_failed", "The processing of this file broke down here.", attempts=2)
         self._hand_in(held, time.perf_counter() - begin)
 
     def _hand_in(self, held: Held, seconds: float) -> None:
+        held.seconds = seconds
         with self._lock:
             self._begun -= 1
             self._finished.append(held)
@@ -210,7 +219,7 @@ class Threads:
             except Exception as error:
                 # Nothing is forgotten: what has finished stays in `_finished`, and rows change by whole transactions.
                 if isinstance(error, SQLAlchemyError) and is_away(error):
-                    log.warning("the database is away or busy; the dispatcher tries again: %s", first_line(error))
+                    logs.event(log, AWAY, logging.WARNING, said=first_line(error))
                 else:
                     log.exception("the dispatcher failed; it tries again")
                     self._isolate(error)
@@ -239,13 +248,14 @@ class Threads:
         if not (finished or renewing or dead) and wanted:
             wanted = self._due(wanted, now)
         claimed: list[Held] = []
+        ended: list[Ended] = []
         if finished or renewing or dead or wanted:
             with self._database.write() as session:
                 self._hold_tasks(session, self._held.values() if renewing else finished, dead)
-                self._save(session, finished, now)
+                ended += self._save(session, finished, now)
                 renewed = self._renew(session, now) if renewing else {}
                 if dead:
-                    self._recover(session, now)
+                    ended += self._recover(session, now)
                 claimed = self._claim(session, wanted, now, self._unfinished(finished))
             self._settle(monotonic)
             if renewing:
@@ -256,6 +266,7 @@ class Threads:
             with self._database.read() as session:
                 self._flag_all_but(models.alive(session, [held.run for held in self._held.values()]))
         self._take(finished, claimed)
+        self._journal.write(ended)
 
     def _hold_tasks(self, session: Session, runs: Iterable[Held], more: Iterable[str]) -> None:
         """Keep others from the tasks whose jobs this turn changes, and from the shares of what is bounded.
@@ -367,38 +378,52 @@ class Threads:
             with self._database.write() as session:
                 models.leave(session, self._owner)
         except SQLAlchemyError as error:
-            log.warning("the shares of this process run out with their leases: %s", first_line(error))
+            message = "the shares of this process run out with their leases"
+            logs.event(log, message, logging.WARNING, said=first_line(error))
 
-    def _save(self, session: Session, finished: Sequence[Held], now: float) -> None:
+    def _save(self, session: Session, finished: Sequence[Held], now: float) -> list[Ended]:
+        """Write what has finished, and tell what became of each; a run whose row is not ours any more is cancelled."""
+        told: dict[int, Ended] = {}
         for kind, operation in self._operations.items():
-            ended = [held for held in finished if held.run.kind == kind]
-            done = [held for held in ended if not isinstance(held.outcome, Exception)]
+            of_kind = [held for held in finished if held.run.kind == kind]
+            done = [held for held in of_kind if not isinstance(held.outcome, Exception)]
             ours = models.finish(session, [held.run for held in done])
-            if ours:
-                operation.save(session, [(held.run, held.outcome) for held in done if held.run.id in ours])
-            failures = [(held.run, held.outcome) for held in ended if isinstance(held.outcome, Failure)]
-            self._save_failures(session, operation, failures, now)
-        postponed = [held for held in finished if isinstance(held.outcome, Postponed)]
-        for held in postponed:
-            models.give_back(session, [held.run], not_before=now + held.outcome.wait)
-            self._next_due = min(self._next_due, now + held.outcome.wait)
+            saved = [held for held in done if held.run.id in ours]
+            if saved:
+                operation.save(session, [(held.run, held.outcome) for held in saved])
+            told |= {held.run.id: Ended(held.run, "succeeded", None, held.seconds) for held in saved}
+            told |= self._save_failures(session, operation, of_kind, now)
+        for held in finished:
+            if isinstance(held.outcome, Postponed):
+                due = now + held.outcome.wait
+                if models.give_back(session, [held.run], not_before=due):
+                    told[held.run.id] = Ended(held.run, "postponed", None, held.seconds)
+                self._next_due = min(self._next_due, due)
+        return [told.get(held.run.id) or Ended(held.run, "cancelled", None, held.seconds) for held in finished]
 
     def _save_failures(
-        self, session: Session, operation: Operation, failures: Sequence[tuple[Run, Failure]], now: float
-    ) -> None:
+        self, session: Session, operation: Operation, finished: Sequence[Held], now: float
+    ) -> dict[int, Ended]:
+        told: dict[int, Ended] = {}
         again, final = [], []
-        for run, failure in failures:
+        for held in finished:
+            run, failure = held.run, held.outcome
+            if not isinstance(failure, Failure):
+                continue
             if run.attempt < failure.attempts:
                 due = now + (back_off(run.attempt) if failure.wait is None else failure.wait)
                 if models.requeue(session, run, not_before=due, code=failure.code):
                     again.append((run, failure))
+                    told[run.id] = Ended(run, "backed_off", failure.code, held.seconds)
                     self._next_due = min(self._next_due, due)
             elif models.fail(session, run, failure.code):
                 final.append((run, failure))
+                told[run.id] = Ended(run, "failed", failure.code, held.seconds)
         if again:
             operation.postpone(session, again)
         if final:
             operation.fail(session, final)
+        return told
 
     def _renew(self, session: Session, now: float) -> dict[Held, bool]:
         """Extend the leases of what runs; return for each run whether it is still ours."""
@@ -419,15 +444,15 @@ class Threads:
             for held in self._held.values():
                 held.cancelled |= held.run.id not in ours
 
-    def _recover(self, session: Session, now: float) -> None:
+    def _recover(self, session: Session, now: float) -> list[Ended]:
         again, lost = models.recover(session, self._operations.keys(), now=now, losses=LOSSES)
-        log.warning("recovered jobs=%d failed=%d: their runs had died", again, len(lost))
         self._look = True
         text = f"The server process died {LOSSES} times while it worked on this file."
         for kind, operation in self._operations.items():
             failures = [(run, Failure("worker_lost", text)) for run in lost if run.kind == kind]
             if failures:
                 operation.fail(session, failures)
+        return [*(Ended(run, "lost") for run in again), *(Ended(run, "failed", "worker_lost") for run in lost)]
 
     def _wind_up(self) -> None:
         """While stopping: give back what has not begun; past the time, also what still runs."""
@@ -441,14 +466,16 @@ class Threads:
         if waiting or late:
             for held in late:
                 held.cancelled = True
+            now = time.time()
             with self._database.write() as session:
                 self._hold_tasks(session, waiting + late, ())
-                models.give_back(session, [held.run for held in waiting])
-                models.interrupt(session, [held.run for held in late])
+                models.give_back(session, [held.run for held in waiting], not_before=now)
+                models.interrupt(session, [held.run for held in late], not_before=now)
                 self._database.announce(session)
             with self._lock:
                 for held in waiting + late:
                     self._held.pop(held.run.id, None)
+            self._journal.write([Ended(held.run, "interrupted") for held in late])
 
 
 class Lanes:
