@@ -35,9 +35,9 @@ def add_commands(app: Flask) -> None:
     """Give the application its commands."""
     app.cli.add_command(bucket)
     app.cli.add_command(database)
+    app.cli.add_command(jobs)
     app.cli.add_command(faces)
     app.cli.add_command(tasks)
-    app.cli.add_command(jobs)
     app.cli.add_command(facecloud_emulator)
     app.cli.add_command(webhook_secret)
 
@@ -77,6 +77,21 @@ def revision(message: str) -> None:
     command.revision(alembic_config(current_app.extensions["settings"].database_url), message, autogenerate=True)
 
 
+@jobs.command("work")
+def work_on_jobs() -> None:
+    """Work through jobs in this process, without serving, until SIGTERM or SIGINT.
+
+    Start as many as there is work for, on any machine that reaches the database and the storage.
+    """
+    settings = current_app.extensions["settings"]
+    logging.config.dictConfig(logs.configuration(settings.log_level, settings.log_format))
+    try:
+        current_app.extensions["database"].wait(WAIT_SECONDS)
+    except OperationalError as error:
+        raise click.ClickException(f"The database cannot be used: {first_line(error)}") from error
+    worker.work(current_app.extensions["executor"], current_app.extensions["storage"])
+
+
 @bucket.command("create")
 @click.option("--wait", default=0.0, help="Seconds to wait for a store that does not answer yet.")
 def create_bucket(wait: float) -> None:
@@ -103,22 +118,6 @@ def patiently(act: Callable[[], T], seconds: float, *failures: type[Exception]) 
             if time.monotonic() > deadline:
                 raise
             time.sleep(1)
-
-
-@jobs.command("work")
-def work_on_jobs() -> None:
-    """Work through jobs in this process, without serving, until SIGTERM or SIGINT.
-
-    Start as many as there is work for, on any machine that reaches the database and the storage.
-    """
-    settings = current_app.extensions["settings"]
-    logging.config.dictConfig(logs.configuration(settings.log_level, settings.log_format))
-    try:
-        current_app.extensions["database"].wait(WAIT_SECONDS)
-    except OperationalError as error:
-        raise click.ClickException(f"The database cannot be used: {first_line(error)}") from error
-    current_app.extensions["metrics"].join()
-    worker.work(current_app.extensions["executor"], current_app.extensions["storage"])
 
 
 @click.command("facecloud-emulator")

@@ -140,7 +140,7 @@ def install(app: Flask) -> None:
     @app.errorhandler(SQLAlchemyError)
     def database(error: SQLAlchemyError) -> Response:
         if db.is_away(error):
-            log.warning("the database is away or busy: %s", db.first_line(error))
+            logs.event(log, "the database is away or busy", logging.WARNING, said=db.first_line(error))
             return problem(Unavailable("The database is busy. Try again in a second."))
         if db.is_full(error):
             return problem(NoRoom("The disk is full: nothing was stored. Make room, then try again."))

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from service import logs
 from service.db import Database, first_line, is_away
 from service.jobs import models
 from service.jobs.journal import Ended, Journal
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 
 GRACE = 20
 """Seconds that what runs may take to end after SIGTERM."""
+AWAY = "the database is away or busy; the dispatcher tries again"
 POLL = 0.01
 """Seconds between two looks at the database's version: how soon other processes join in."""
 CANCEL_POLL = 0.2
@@ -217,7 +219,7 @@ class Threads:
             except Exception as error:
                 # Nothing is forgotten: what has finished stays in `_finished`, and rows change by whole transactions.
                 if isinstance(error, SQLAlchemyError) and is_away(error):
-                    log.warning("the database is away or busy; the dispatcher tries again: %s", first_line(error))
+                    logs.event(log, AWAY, logging.WARNING, said=first_line(error))
                 else:
                     log.exception("the dispatcher failed; it tries again")
                     self._isolate(error)
@@ -376,7 +378,8 @@ class Threads:
             with self._database.write() as session:
                 models.leave(session, self._owner)
         except SQLAlchemyError as error:
-            log.warning("the shares of this process run out with their leases: %s", first_line(error))
+            message = "the shares of this process run out with their leases"
+            logs.event(log, message, logging.WARNING, said=first_line(error))
 
     def _save(self, session: Session, finished: Sequence[Held], now: float) -> list[Ended]:
         """Write what has finished, and tell what became of each; a run whose row is not ours any more is cancelled."""
