@@ -26,6 +26,7 @@ from service.questions.sources import Source
 from service.recordings import operations as recording_operations
 from service.recordings.routes import recording_users, recordings
 from service.storage import DiskStorage
+from service.web.page import page
 from service.web.routes import web
 
 MAX_JSON_BYTES = 1_000_000
@@ -53,6 +54,7 @@ def create_app(settings: Settings) -> Flask:
         pool=ThreadPoolExecutor(4, thread_name_prefix="upload"),
         limits=Limits(bytes=settings.max_image_bytes, pixels=settings.max_image_pixels),
         images_per_task=settings.max_images_per_task,
+        thumbnail_turns=threading.BoundedSemaphore(share_of_cores(settings)),
     )
     app.extensions["questions"] = question_operations.Services(
         database=database, source=make_question_source(settings, database)
@@ -80,6 +82,7 @@ def create_app(settings: Settings) -> Flask:
     app.register_blueprint(recording_users)
     app.register_blueprint(recordings)
     app.register_blueprint(web)
+    app.register_blueprint(page)
     app.after_request(_harden)
     add_commands(app)
     return app

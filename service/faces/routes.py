@@ -1,5 +1,6 @@
 """The HTTP interface of face tasks."""
 
+import io
 from typing import Any
 
 import orjson
@@ -7,7 +8,7 @@ from flask import Blueprint, Response, current_app, request, url_for
 
 from service.api import answer, body, describe, file_answer, page_answer, place_of, query
 from service.auth import require_basic
-from service.faces import operations
+from service.faces import operations, thumbnails
 from service.faces.bodies import Bodies
 from service.faces.schemas import ImageOut, ImagesOut, Limits, TaskIn, TaskList, TaskOut, TaskQuery
 from service.faces.uploads import MAX_REQUEST_BYTES, read_uploads
@@ -138,3 +139,11 @@ def get_content(task_id: str, image_id: str) -> Response:
     response = file_answer(content.stream, content.size, content.id, content.media_type)
     response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
     return response
+
+
+@faces.get("/tasks/<task_id>/images/<image_id>/thumbnail")
+@describe({200: thumbnails.MEDIA_TYPE}, 404, 422, conditional=True)
+def get_thumbnail(task_id: str, image_id: str) -> Response:
+    """Get a small upright JPEG of an image, at most 480 pixels wide and high. It is made with the first request."""
+    thumbnail = thumbnails.read_thumbnail(_here(), task_id, image_id)
+    return file_answer(io.BytesIO(thumbnail), len(thumbnail), f"{image_id}.thumbnail", thumbnails.MEDIA_TYPE)

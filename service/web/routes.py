@@ -17,8 +17,8 @@ SWAGGER = Path(flask_openapi3_swagger.__file__).parent / "templates" / "swagger"
 
 @web.get("/")
 def home() -> Response:
-    """Lead to the documentation."""
-    return redirect("/docs")  # type: ignore[return-value]
+    """Lead to the page for people."""
+    return redirect("/tasks")  # type: ignore[return-value]
 
 
 @web.get("/healthz")

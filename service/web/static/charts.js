@@ -1,0 +1,97 @@
+// Statistics as numbers and two small pictures, each with its numbers in a table for those who do not see it.
+
+import { h, svg } from "./dom.js";
+import { number, percent, t } from "./messages.js";
+
+const WIDTH = 520;
+const HEIGHT = 168;
+const BASE = HEIGHT - 24;
+const DECADES = 9; // the last one is 80 and over
+
+export function statistics(task) {
+  const { faces, men, women, men_average_age: menAge, women_average_age: womenAge } = task.statistics;
+  return [
+    h(
+      "dl",
+      { class: "figures" },
+      figure(t("figure-photos"), number(task.progress.done), t("figure-of", { total: task.progress.total })),
+      figure(t("figure-faces"), number(faces)),
+      figure(t("figure-women"), number(women), womenAge === null ? "" : t("average-age", { age: number(womenAge, 1) })),
+      figure(t("figure-men"), number(men), menAge === null ? "" : t("average-age", { age: number(menAge, 1) })),
+    ),
+    faces ? h("div", { class: "charts" }, ages(task.images), shares(faces, men, women)) : null,
+  ];
+}
+
+function figure(name, value, note = "") {
+  return h("div", {}, h("dt", {}, name), h("dd", {}, value, note && h("small", {}, note)));
+}
+
+function ages(images) {
+  const counts = { female: Array(DECADES).fill(0), male: Array(DECADES).fill(0) };
+  for (const image of images) {
+    for (const { gender, age } of image.faces) {
+      if (age !== null && counts[gender]) counts[gender][Math.min(DECADES - 1, Math.max(0, Math.floor(age / 10)))] += 1;
+    }
+  }
+  const most = Math.max(1, ...counts.female, ...counts.male);
+  const picture = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "histogram", "aria-hidden": "true" });
+  picture.append(svg("line", { x1: 0, x2: WIDTH, y1: BASE + 0.5, y2: BASE + 0.5, class: "axis" }));
+  const step = WIDTH / DECADES;
+  for (let decade = 0; decade < DECADES; decade += 1) {
+    const middle = (decade + 0.5) * step;
+    picture.append(...bar(middle - 21, counts.female[decade], most, "female"));
+    picture.append(...bar(middle + 1, counts.male[decade], most, "male"));
+    picture.append(svg("text", { x: middle, y: HEIGHT - 6, class: "tick" }, span(decade)));
+  }
+  const rows = counts.female.map((women, decade) => [span(decade), number(women), number(counts.male[decade])]);
+  const head = [t("age"), t("figure-women"), t("figure-men")];
+  return h("figure", {}, h("figcaption", {}, t("ages-by-gender"), legend()), picture, table(t("ages-by-gender"), head, rows));
+}
+
+function bar(x, count, most, kind) {
+  if (!count) return [];
+  const height = Math.max(3, ((BASE - 20) * count) / most);
+  return [
+    svg("rect", { x, y: BASE - height, width: 20, height, rx: 3, class: `bar ${kind}` }),
+    svg("text", { x: x + 10, y: BASE - height - 5, class: "count" }, number(count)),
+  ];
+}
+
+function span(decade) {
+  return decade === DECADES - 1 ? `${decade * 10}+` : `${decade * 10}–${decade * 10 + 9}`;
+}
+
+function legend() {
+  const entry = (kind, text) => h("span", { class: "key" }, h("i", { class: `swatch ${kind}` }), text);
+  return h("span", { class: "legend" }, entry("female", `♀ ${t("figure-women")}`), entry("male", `♂ ${t("figure-men")}`));
+}
+
+function shares(faces, men, women) {
+  const parts = [
+    ["female", `♀ ${t("figure-women")}`, women],
+    ["male", `♂ ${t("figure-men")}`, men],
+    ["unknown", `? ${t("figure-unknown")}`, faces - men - women],
+  ].filter(([, , count]) => count);
+  const bars = parts.map(([kind, , count]) => h("span", { class: `part ${kind}`, "--share": count }));
+  const keys = parts.map(([kind, name, count]) =>
+    h("li", {}, h("i", { class: `swatch ${kind}` }), name, h("b", {}, percent(count / faces)), h("small", {}, number(count))),
+  );
+  return h(
+    "figure",
+    {},
+    h("figcaption", {}, t("women-and-men")),
+    h("div", { class: "shares", "aria-hidden": "true" }, bars),
+    h("ul", { class: "keys" }, keys),
+  );
+}
+
+function table(caption, head, rows) {
+  return h(
+    "table",
+    { class: "unseen" },
+    h("caption", {}, caption),
+    h("thead", {}, h("tr", {}, head.map((name) => h("th", { scope: "col" }, name)))),
+    h("tbody", {}, rows.map(([name, ...cells]) => h("tr", {}, h("th", { scope: "row" }, name), cells.map((cell) => h("td", {}, cell))))),
+  );
+}
