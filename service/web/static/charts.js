@@ -20,6 +20,7 @@ export function statistics(task) {
       figure(t("figure-men"), number(men), menAge === null ? "" : t("average-age", { age: number(menAge, 1) })),
     ),
     faces ? h("div", { class: "charts" }, ages(task.images), shares(faces, men, women)) : null,
+    faces ? h("p", { class: "guesses" }, t("guesses")) : null,
   ];
 }
 

@@ -4,11 +4,15 @@ const PHOTO = /\.(jpe?g|jfif|png|webp)$/i;
 
 // Returns {files, others, folder}: the photos, how many files of a folder are none, and the folder's name if it is one.
 export async function fromDrop(transfer) {
-  // The entries must be taken before the first wait: the transfer is empty afterwards.
-  const entries = [...transfer.items].filter((item) => item.kind === "file").map((item) => item.webkitGetAsEntry());
+  // All must be taken before the first wait: the transfer is empty afterwards. What is not from a disk has no entry.
+  const items = [...transfer.items].filter((item) => item.kind === "file");
+  const dropped = items.map((item) => [item.webkitGetAsEntry(), item.getAsFile()]);
   const found = { files: [], others: 0, folder: null };
-  if (entries.length === 1 && entries[0]?.isDirectory) found.folder = entries[0].name;
-  for (const entry of entries) if (entry) await walk(entry, found, false);
+  if (dropped.length === 1 && dropped[0][0]?.isDirectory) found.folder = dropped[0][0].name;
+  for (const [entry, file] of dropped) {
+    if (entry) await walk(entry, found, false);
+    else if (file) found.files.push(file);
+  }
   return found;
 }
 

@@ -168,7 +168,6 @@ function people(image, light) {
       { onpointerenter: () => light(position), onpointerleave: () => light(null) },
       h("i", { class: `swatch ${face.gender}` }),
       described(face),
-      face.score !== null && h("small", {}, t("certainty", { share: number(100 * face.score) })),
     ),
   );
   return h("ol", { class: "people", "aria-label": t("people-here") }, items);
