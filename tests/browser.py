@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+PATIENCE = 20_000  # milliseconds, for a busy machine
+expect.set_options(timeout=PATIENCE)
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 # Tests run as root in containers too, where Chromium's own sandbox cannot; and nothing may go out to the network.
@@ -42,7 +45,7 @@ class Visit:
     def __init__(self, context: BrowserContext, url: str) -> None:
         self.url = url
         self.page: Page = context.new_page()
-        self.page.set_default_timeout(15_000)
+        self.page.set_default_timeout(PATIENCE)
         self.context = context
         self.errors: list[str] = []
         self.foreign: list[str] = []
@@ -73,9 +76,9 @@ class Visit:
 
     def check(self, *refusals: int) -> None:
         """Nothing went wrong in the console, nothing was fetched from elsewhere, and only this was refused."""
-        assert self.errors == []
-        assert self.foreign == []
-        assert set(self.refusals) <= set(refusals)
+        assert not self.errors, self.errors
+        assert not self.foreign, self.foreign
+        assert set(self.refusals) <= set(refusals), self.refusals
 
 
 def check_accessible(page: Page) -> None:
@@ -86,4 +89,4 @@ def check_accessible(page: Page) -> None:
         for violation in found
         if violation["impact"] in ("serious", "critical")
     ]
-    assert serious == []
+    assert not serious, serious

@@ -75,7 +75,7 @@ def test_from_photos_to_faces_statistics_and_downloads(visit: Visit, shared_emul
     expect(page).to_have_title("Find faces in your photos · Faces in photos")
     page.get_by_label("Name, if you like").fill("<b>Party</b> & friends")
     page.set_input_files("input[accept]", picked(team, man, nobody))
-    expect(page.locator(".status.completed")).to_have_text("Done")
+    expect(page.locator(".head .status.completed")).to_have_text("Done")
     expect(page.get_by_role("heading", level=1)).to_have_text("<b>Party</b> & friends")
     expect(page).to_have_title("<b>Party</b> & friends · Faces in photos")
     expect(page).to_have_url(re.compile(f"{visit.url}/tasks/[0-9a-f-]{{36}}$"))
@@ -124,9 +124,8 @@ def test_an_upload_shows_how_far_it_is_and_can_be_stopped_and_gone_on_with(visit
     wire = visit.context.new_cdp_session(page)
     wire.send("Network.enable")
     wire.send("Network.emulateNetworkConditions", slow)
-    noise = [photo(number, (300, 300), "PNG", compress_level=0) for number in range(6)]
     page.get_by_label("Start when they are uploaded").uncheck()
-    page.set_input_files("input[accept]", [*picked(*[noise[0][:150_000]] * 0), *picked(*compressed(noise))])
+    page.set_input_files("input[accept]", picked(*large(6)))
     bar = page.get_by_role("progressbar", name="Sending the photos")
     wait_for(lambda: 0 < float(bar.get_attribute("value") or bar.evaluate("bar => bar.value")) < 1, 10, "some progress")
     expect(page.locator(".sent")).to_have_text("0 of 6 files")
@@ -136,16 +135,16 @@ def test_an_upload_shows_how_far_it_is_and_can_be_stopped_and_gone_on_with(visit
     wire.send("Network.emulateNetworkConditions", {**slow, "uploadThroughput": -1})
     page.get_by_role("button", name="Go on").click()
     expect(page.locator(".card")).to_have_count(6)
-    expect(page.locator(".status.forming")).to_be_visible()
+    expect(page.locator(".head .status.forming")).to_be_visible()
     page.get_by_role("button", name="Start").click()
-    expect(page.locator(".status.completed")).to_be_visible()
+    expect(page.locator(".head .status.completed")).to_be_visible()
     visit.check()
 
 
-def compressed(pictures: list[bytes]) -> list[bytes]:
+def large(number: int) -> list[bytes]:
     """Return JPEGs of some 100 KB each, below the limit of the service here."""
     made = []
-    for picture in pictures:
+    for _ in range(number):
         file = io.BytesIO()
         Image.effect_noise((400, 400), 80).save(file, "JPEG", quality=85)
         made.append(file.getvalue())
@@ -161,7 +160,7 @@ def test_a_bad_file_stops_no_other_and_the_services_own_sentence_says_why(visit:
         {"name": "huge.jpg", "mimeType": "image/jpeg", "buffer": photo(2) + bytes(300_000)},
     ]
     page.set_input_files("input[accept]", [good[0], bad[0], *good[1:4], bad[1], bad[2], *good[4:]])
-    expect(page.locator(".status.completed")).to_be_visible()
+    expect(page.locator(".head .status.completed")).to_be_visible()
     assert page.locator(".card .name").all_inner_texts() == [f"{number}.jpg" for number in range(1, 7)]
     refused = page.get_by_role("region", name="3 files were not accepted")
     assert sorted(refused.get_by_role("listitem").all_inner_texts()) == [
@@ -184,11 +183,11 @@ def test_failed_photos_are_tried_again_by_one_button(visit: Visit, shared_emulat
     expect(failed).to_contain_text("Too dark")
     expect(failed.locator(".names")).to_have_text("2.jpg")
     expect(page.locator(".card.failed")).to_have_count(1)
-    expect(page.locator(".status.error")).to_be_visible()
+    expect(page.locator(".head .status.error")).to_be_visible()
     check_accessible(page)
     shared_emulator.emulator.script.set([])
     failed.get_by_role("button", name="Try it again").click()
-    expect(page.locator(".status.completed")).to_be_visible()
+    expect(page.locator(".head .status.completed")).to_be_visible()
     expect(page.locator(".card.failed")).to_have_count(0)
     expect(failed).to_have_count(0)
     visit.check()
@@ -265,7 +264,7 @@ def test_three_hundred_photos_scroll_smoothly(visit: Visit, shared_emulator: Emu
     cards = page.locator(".card")
     expect(cards).to_have_count(300)
     cards.first.evaluate("card => { card.mine = true }")
-    expect(page.locator(".status.completed")).to_be_visible(timeout=30_000)
+    expect(page.locator(".head .status.completed")).to_be_visible(timeout=30_000)
     assert cards.first.evaluate("card => card.mine"), "the card that was there is still the same"
     assert len(thumbnails) < 150, "only what comes into view is loaded"
     names = page.locator(".card .name").evaluate_all("names => names.map((name) => name.textContent)")
@@ -338,7 +337,7 @@ def test_folders_are_picked_or_dropped_with_what_is_in_them(visit: Visit, tmp_pa
     for begin in ("picked", "dropped"):
         expect(page.get_by_role("heading", level=1)).to_have_text("Holidays")
         expect(page.get_by_text("2 files in the folder were left out")).to_be_visible()
-        expect(page.locator(".status.completed")).to_be_visible()
+        expect(page.locator(".head .status.completed")).to_be_visible()
         assert page.locator(".card .name").all_inner_texts() == ["2.jpg", "10.JPG", "1.png", "0.webp"], begin
         if begin == "picked":
             page.locator("main").get_by_role("link", name="All tasks").click()
@@ -358,7 +357,7 @@ def drop(visit: Visit, path: Path) -> None:
 def test_the_page_asks_ever_more_seldom_while_nothing_changes(
     visit: Visit, client: Client, shared_emulator: EmulatorServer
 ) -> None:
-    shared_emulator.emulator.latency = 6.0
+    shared_emulator.emulator.latency = 7.0
     task = client.task(photo(1))
     client.start(task)
     asked: list[tuple[float, str | None, int]] = []
@@ -371,10 +370,10 @@ def test_the_page_asks_ever_more_seldom_while_nothing_changes(
     visit.page.on("response", note)
     page = visit.open(f"/tasks/{task}")
     expect(page.get_by_role("progressbar", name="Finding faces")).to_be_visible()
-    expect(page.locator(".status.completed")).to_be_visible()
+    expect(page.locator(".head .status.completed")).to_be_visible()
     unchanged = [entry for entry in asked if entry[2] == 304]
     assert all(tag for _, tag, _ in asked[1:])
-    assert len(unchanged) >= 3
+    assert len(unchanged) >= 2
     pauses = [after[0] - before[0] for before, after in zip(asked[1:], asked[2:], strict=False)]
     assert pauses[-1] > 1.5 * pauses[0], "the last pause is longer than the first"
     assert len(asked) < 10
@@ -388,7 +387,7 @@ def test_russian_by_the_browsers_wish_or_by_the_switch(
     page = visit.open(f"/tasks/{task}")
     page.get_by_role("button", name="Русский").click()
     expect(page.locator("html")).to_have_attribute("lang", "ru")
-    expect(page.locator(".status.completed")).to_have_text("Готово")
+    expect(page.locator(".head .status.completed")).to_have_text("Готово")
     page.reload()
     expect(page.get_by_role("link", name="Все задания")).to_be_visible()
     check_accessible(page)
@@ -410,7 +409,7 @@ def test_on_a_phone_nothing_is_cut_off_and_everything_can_be_touched(visit: Visi
         page = visit.open(path)
         page.wait_for_selector(".status")
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
-        boxes = [(thing.inner_text(), thing.bounding_box()) for thing in page.locator("button, a, .tick").all()]
+        boxes = [(thing.inner_text(), thing.bounding_box()) for thing in page.locator("button, a, .check").all()]
         small = [text for text, box in boxes if box and (box["height"] < 44 or box["width"] < 44) and box["y"] >= 0]
         assert small == []
     page.locator(".photo").first.click()

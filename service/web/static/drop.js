@@ -17,7 +17,7 @@ export class DropZone {
   // `take` is given {files, folder, name, starts}. `isNew` asks for a name, which a task gets when it is made.
   constructor({ isNew, take }) {
     this.#take = take;
-    const pick = this.#picker("pick-photos", "photos", { accept: ACCEPTED }, "primary");
+    const pick = this.#picker("pick-photos", "photos", { accept: ACCEPTED }, isNew ? "primary" : "");
     const folder = this.#picker("pick-folder", "folder", { webkitdirectory: true }, "");
     this.element = h(
       "section",
@@ -28,7 +28,7 @@ export class DropZone {
         "div",
         { class: "row options" },
         isNew && h("label", { class: "field", for: "task-name" }, h("span", {}, t("name-of-task")), this.#name),
-        h("label", { class: "tick", for: "start-when-uploaded" }, this.#starts, t("start-when-uploaded")),
+        h("label", { class: "check", for: "start-when-uploaded" }, this.#starts, t("start-when-uploaded")),
       ),
       this.#note,
     );

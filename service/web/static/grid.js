@@ -21,7 +21,8 @@ export class Grid {
   }
 
   // Shows these images, in their order; a card that is not among them goes.
-  update(images) {
+  update(images, isWorking) {
+    this.element.classList.toggle("working", isWorking);
     const shown = new Set(images.map((image) => image.id));
     for (const [id, card] of this.#cards) {
       if (!shown.has(id)) {

@@ -112,7 +112,7 @@ export class TaskView {
     this.#part("adding", [task.status], () => this.#adding());
     this.#part("numbers", [task.status === "forming", task.progress.done, task.statistics], () => this.#numbers());
     this.#part("photos", [total > 0, task.status === "forming", ...this.#filterCounts(), this.#filter], () => this.#photos());
-    this.grid.update(this.#shown());
+    this.grid.update(this.#shown(), task.status === "processing");
     if (this.viewer.isOpen) this.viewer.update(this.#shown());
   }
 
@@ -130,7 +130,7 @@ export class TaskView {
     const task = this.#task;
     const isForming = task.status === "forming";
     return [
-      h("div", { class: "naming" }, h("h1", { tabindex: -1 }, nameOf(task)), h("p", { class: "facts" }, statusOf(task), h("span", {}, when(task)))),
+      h("div", { class: "naming" }, h("h1", { tabindex: -1 }, nameOf(task)), h("p", { class: "facts" }, statusOf(task), h("span", {}, facts(task)))),
       h(
         "div",
         { class: "row actions" },
@@ -347,11 +347,13 @@ function refusals(refused) {
   ];
 }
 
-function when(task) {
+function facts(task) {
   const size = bytes(task.images.reduce((sum, image) => sum + image.size, 0));
-  const photos = `${t("photos", { count: task.progress.total })}${task.images.length ? `, ${size}` : ""}`;
-  if (!task.finished_at) return `${moment(task.created_at)} · ${photos}`;
-  return `${moment(task.created_at)} · ${photos} · ${t("took", { time: seconds(task.started_at, task.finished_at) })}`;
+  const parts = [t("photos", { count: task.progress.total })];
+  if (task.name) parts.unshift(moment(task.created_at));
+  if (task.images.length) parts.push(size);
+  if (task.finished_at) parts.push(t("took", { time: seconds(task.started_at, task.finished_at) }));
+  return parts.join(" · ");
 }
 
 function downloads(task) {
