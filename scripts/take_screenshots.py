@@ -13,13 +13,13 @@ from service.faces.local import LocalEngine
 from service.faces.moods import Mood
 from tests.browser import chromium
 from tests.conftest import facecloud
-from tests.support import Client, Service, flask
+from tests.support import Client, Service, flask, wait_for
 
 ROOT = Path(__file__).parent.parent
 SAMPLES = ROOT / "samples"
 IMAGES = ROOT / "docs" / "images"
 PHOTOS = ("group.jpg", "astronaut.png", "grace_hopper.jpg", "landscape.png")
-WIDE = ViewportSize(width=1280, height=860)
+WIDE = ViewportSize(width=1280, height=1000)
 NARROW = ViewportSize(width=390, height=844)
 
 
@@ -44,7 +44,7 @@ def fill(client: Client, emulator: EmulatorServer) -> dict[str, str]:
     """Make a task that has failures, one that is whole and one that waits; return the addresses of the first two."""
     photos = [(name, (SAMPLES / name).read_bytes()) for name in PHOTOS]
     fails = hashlib.sha256(dict(photos)["grace_hopper.jpg"]).hexdigest()
-    emulator.emulator.script.set([Mood(name="status", status=422, message="Too many stars", sha256=fails)])
+    emulator.emulator.script.set([Mood(name="status", status=422, message="The picture is too noisy", sha256=fails)])
     failed = run(client, "Archive, box 7", photos)
     emulator.emulator.script.set([])
     whole = run(client, "Hall of fame", photos)
@@ -53,6 +53,7 @@ def fill(client: Client, emulator: EmulatorServer) -> dict[str, str]:
 
 
 def run(client: Client, name: str, photos: list[tuple[str, bytes]]) -> str:
+    """Run a task with these photos to its end, and return its id."""
     task = client.task(name=name)
     parts = [("image", photo) for photo in photos]
     client.post(f"/api/v1/tasks/{task}/images", files=parts).raise_for_status()
@@ -87,9 +88,13 @@ def take(
 
 
 def wait_for_pictures(page: Page) -> None:
-    page.wait_for_function(
-        "[...document.images].filter((image) => image.getBoundingClientRect().top < innerHeight)"
-        ".every((image) => image.complete && image.naturalWidth)"
+    """Wait until all that is in view has been loaded. The page forbids `eval`, so Playwright's own waiting cannot."""
+    wait_for(
+        lambda: page.evaluate(
+            "[...document.images].filter((image) => image.getBoundingClientRect().top < innerHeight)"
+            ".every((image) => image.complete && image.naturalWidth)"
+        ),
+        what="the pictures in view",
     )
 
 

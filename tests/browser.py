@@ -85,7 +85,10 @@ def check_accessible(page: Page) -> None:
     """Let axe look for violations that keep people out."""
     found = Axe().run(page).response["violations"]
     serious = [
-        (violation["id"], [node["html"][:200] + " " + node.get("failureSummary", "") for node in violation["nodes"]][:3])
+        (
+            violation["id"],
+            [node["html"][:200] + " " + node.get("failureSummary", "") for node in violation["nodes"]][:3],
+        )
         for violation in found
         if violation["impact"] in ("serious", "critical")
     ]

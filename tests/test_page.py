@@ -5,6 +5,7 @@ import io
 import re
 import shutil
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -179,7 +180,7 @@ def test_failed_photos_are_tried_again_by_one_button(visit: Visit, shared_emulat
     shared_emulator.emulator.script.set([mood])
     page = visit.open()
     page.set_input_files("input[accept]", picked(photo(20), poor))
-    failed = page.get_by_role("region", name="1 photo could not be looked at")
+    failed = page.get_by_role("region", name="1 photo could not be processed")
     expect(failed).to_contain_text("Too dark")
     expect(failed.locator(".names")).to_have_text("2.jpg")
     expect(page.locator(".card.failed")).to_have_count(1)
@@ -374,7 +375,7 @@ def test_the_page_asks_ever_more_seldom_while_nothing_changes(
     unchanged = [entry for entry in asked if entry[2] == 304]
     assert all(tag for _, tag, _ in asked[1:])
     assert len(unchanged) >= 2
-    pauses = [after[0] - before[0] for before, after in zip(asked[1:], asked[2:], strict=False)]
+    pauses = [after[0] - before[0] for before, after in pairwise(asked[1:])]
     assert pauses[-1] > 1.5 * pauses[0], "the last pause is longer than the first"
     assert len(asked) < 10
     visit.check()

@@ -37,12 +37,12 @@ def used_keys() -> set[str]:
     keys = {key for call in calls for key in re.findall(r'"([a-z-]+)"', call)}
     keys |= set(re.findall(r'#picker\("([a-z-]+)"', code))
     keys |= {
-        beginning + ending
-        for beginning in re.findall(r"\bt\(`([a-z-]+)\$\{", code)
-        for ending in ENDINGS[beginning]
+        beginning + ending for beginning in re.findall(r"\bt\(`([a-z-]+)\$\{", code) for ending in ENDINGS[beginning]
     }
     html = "\n".join(path.read_text("utf-8") for path in TEMPLATES.glob("*.html"))
-    return keys | set(re.findall(r'text\["([a-z-]+)"\]', html)) | set(re.findall(r'data-(?:text|label)="([a-z-]+)"', html))
+    return (
+        keys | set(re.findall(r'text\["([a-z-]+)"\]', html)) | set(re.findall(r'data-(?:text|label)="([a-z-]+)"', html))
+    )
 
 
 def test_both_languages_say_the_same_things() -> None:

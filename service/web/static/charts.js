@@ -1,11 +1,8 @@
 // Statistics as numbers and two small pictures, each with its numbers in a table for those who do not see it.
 
-import { h, svg } from "./dom.js";
+import { h } from "./dom.js";
 import { number, percent, t } from "./messages.js";
 
-const WIDTH = 520;
-const HEIGHT = 168;
-const BASE = HEIGHT - 24;
 const DECADES = 9; // the last one is 80 and over
 
 export function statistics(task) {
@@ -36,27 +33,16 @@ function ages(images) {
     }
   }
   const most = Math.max(1, ...counts.female, ...counts.male);
-  const picture = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "histogram", "aria-hidden": "true" });
-  picture.append(svg("line", { x1: 0, x2: WIDTH, y1: BASE + 0.5, y2: BASE + 0.5, class: "axis" }));
-  const step = WIDTH / DECADES;
-  for (let decade = 0; decade < DECADES; decade += 1) {
-    const middle = (decade + 0.5) * step;
-    picture.append(...bar(middle - 21, counts.female[decade], most, "female"));
-    picture.append(...bar(middle + 1, counts.male[decade], most, "male"));
-    picture.append(svg("text", { x: middle, y: HEIGHT - 6, class: "tick" }, span(decade)));
-  }
+  const columns = counts.female.map((women, decade) =>
+    h("div", { class: "column" }, bar("female", women, most), bar("male", counts.male[decade], most), h("small", {}, span(decade))),
+  );
   const rows = counts.female.map((women, decade) => [span(decade), number(women), number(counts.male[decade])]);
   const head = [t("age"), t("figure-women"), t("figure-men")];
-  return h("figure", {}, h("figcaption", {}, t("ages-by-gender"), legend()), picture, table(t("ages-by-gender"), head, rows));
+  return h("figure", {}, h("figcaption", {}, t("ages-by-gender"), legend()), h("div", { class: "histogram", "aria-hidden": "true" }, columns), table(t("ages-by-gender"), head, rows));
 }
 
-function bar(x, count, most, kind) {
-  if (!count) return [];
-  const height = Math.max(3, ((BASE - 20) * count) / most);
-  return [
-    svg("rect", { x, y: BASE - height, width: 20, height, rx: 3, class: `bar ${kind}` }),
-    svg("text", { x: x + 10, y: BASE - height - 5, class: "count" }, number(count)),
-  ];
+function bar(kind, count, most) {
+  return h("span", { class: `bar ${kind}`, "--share": count / most }, count ? h("b", {}, number(count)) : null);
 }
 
 function span(decade) {

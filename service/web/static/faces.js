@@ -23,7 +23,6 @@ function label(image, face, position, inFull) {
   const { x, y, width } = face.bbox;
   const sign = SIGNS[face.gender];
   const age = face.age === null ? "" : number(face.age);
-  const text = inFull ? `${sign} ${described(face)}` : `${sign} ${age}`.trim();
   const isAtTheTop = y < image.height * 0.1;
   return h(
     "span",
@@ -33,7 +32,9 @@ function label(image, face, position, inFull) {
       "--x": `${(100 * Math.min(Math.max(0, x + width / 2), image.width)) / image.width}%`,
       "--y": `${(100 * Math.max(0, isAtTheTop ? y + face.bbox.height : y)) / image.height}%`,
     },
-    text,
+    `${sign} `,
+    inFull && h("span", { class: "word" }, `${t(`person-${face.gender}`)} `),
+    age,
   );
 }
 
