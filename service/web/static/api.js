@@ -97,7 +97,8 @@ export class Watch {
       ({ changed, goesOn } = await this.#ask());
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
-      goesOn = !this.#stopped && this.#trouble(error);
+      // To ask on without a password would bring up the browser's question again and again.
+      goesOn = !this.#stopped && this.#trouble(error) && error.status !== 401;
     } finally {
       this.#busy = false;
     }

@@ -6,7 +6,7 @@ import { overlay, summary } from "./faces.js";
 import { t } from "./messages.js";
 
 export class Grid {
-  element = h("ul", { class: "grid" });
+  element = h("ul", { class: "grid", role: "list" });
   #task;
   #cards = new Map();
   #current = null;
@@ -30,24 +30,17 @@ export class Grid {
         this.#cards.delete(id);
       }
     }
-    const fresh = document.createDocumentFragment();
-    let last = null;
+    let place = this.element.firstElementChild;
     for (const image of images) {
-      let card = this.#cards.get(image.id);
-      if (!card) {
-        card = { element: this.#card(image), state: "" };
-        this.#cards.set(image.id, card);
-        if (last && last.element.isConnected && last.element.nextSibling) last.element.after(card.element);
-        else fresh.append(card.element);
-      }
+      const card = this.#cards.get(image.id) ?? this.#newCard(image);
+      if (card.element === place) place = place.nextElementSibling;
+      else this.element.insertBefore(card.element, place);
       const state = `${image.status} ${image.faces.length} ${image.error?.detail ?? ""}`;
       if (card.state !== state) {
         card.state = state;
         this.#fill(card.element, image);
       }
-      last = card;
     }
-    this.element.append(fresh);
     if (!this.#current?.isConnected) this.#reach(this.element.querySelector(".photo"));
   }
 
@@ -56,6 +49,12 @@ export class Grid {
     if (!photo) return;
     this.#reach(photo);
     photo.focus();
+  }
+
+  #newCard(image) {
+    const card = { element: this.#card(image), state: "" };
+    this.#cards.set(image.id, card);
+    return card;
   }
 
   #card(image) {

@@ -16,7 +16,7 @@ export class ListView {
   #text = null;
   #next = undefined; // the cursor of the page behind those that are shown
   #rows = new Map();
-  #list = h("ul", { class: "tasks" });
+  #list = h("ul", { class: "tasks", role: "list" });
   #notices = h("div", { class: "notices" });
   #more = h("button", { type: "button", class: "button", hidden: true, onclick: () => this.#showMore() }, t("show-more"));
   #nothing = h("p", { class: "nothing", hidden: true }, t("no-tasks"));

@@ -16,6 +16,7 @@ const FILTERS = {
   none: (image) => image.status === "done" && !image.faces.length,
   failed: (image) => image.status === "failed",
 };
+const PARTS = ["head", "notices", "sending", "working", "failed", "adding", "numbers", "photos"];
 const NAMES_SHOWN = 20;
 
 export class TaskView {
@@ -30,7 +31,7 @@ export class TaskView {
   #trouble = null;
   #leftOut;
   #parts = Object.fromEntries(
-    ["head", "notices", "sending", "working", "failed", "adding", "numbers", "photos"].map((name) => [name, h("div", { class: name })]),
+    PARTS.map((name) => [name, h("div", { class: name })]),
   );
   #drawn = {};
 
@@ -38,7 +39,9 @@ export class TaskView {
     this.#id = id;
     this.#go = go;
     this.#leftOut = leftOut;
-    this.element = h("div", { class: "view" }, h("a", { class: "back", href: "/tasks" }, icon("back"), t("all-tasks")), Object.values(this.#parts));
+    const parts = Object.values(this.#parts);
+    this.#parts.choices = h("div", { class: "row choices", role: "group", "aria-label": t("filter") });
+    this.element = h("div", { class: "view" }, h("a", { class: "back", href: "/tasks" }, icon("back"), t("all-tasks")), parts);
     this.grid = new Grid(id, (image) => this.viewer.open(this.#shown(), image));
     this.viewer = new Viewer(id, (image) => this.grid.focus(image), (image) => this.#takeOut(image));
     this.watch = new Watch(() => this.#load(), (error) => this.#refused(error));
@@ -111,7 +114,8 @@ export class TaskView {
     this.#part("failed", [task.status, failed], () => this.#failures());
     this.#part("adding", [task.status], () => this.#adding());
     this.#part("numbers", [task.status === "forming", task.progress.done, task.statistics], () => this.#numbers());
-    this.#part("photos", [total > 0, task.status === "forming", ...this.#filterCounts(), this.#filter], () => this.#photos());
+    this.#part("photos", [total > 0, task.status === "forming"], () => this.#photos());
+    this.#part("choices", [task.status === "forming", ...this.#filterCounts(), this.#filter], () => this.#choices());
     this.grid.update(this.#shown(), task.status === "processing");
     if (this.viewer.isOpen) this.viewer.update(this.#shown());
   }
@@ -177,28 +181,34 @@ export class TaskView {
     return [h("section", { class: "sheet", "aria-labelledby": "numbers" }, h("h2", { id: "numbers", class: "unseen" }, t("statistics")), statistics(this.#task))];
   }
 
+  // The grid stays where it is as long as there are photos: to put it in anew would lay out thousands of cards.
   #photos() {
     if (!this.#task.images.length) {
       return this.#task.status === "forming" ? [h("p", { class: "nothing" }, t("no-photos-yet"))] : [];
     }
-    const counts = this.#filterCounts();
-    const buttons = Object.keys(FILTERS).map((name, position) =>
-      h(
-        "button",
-        { type: "button", class: "choice", "aria-pressed": String(name === this.#filter), "data-focus": name, onclick: () => this.#choose(name) },
-        t(`filter-${name}`),
-        h("small", {}, number(counts[position])),
-      ),
-    );
-    const choices = this.#task.status === "forming" ? [] : buttons.filter((_, position) => !position || counts[position]);
     return [
       h(
         "section",
         { "aria-labelledby": "photos" },
-        h("div", { class: "over" }, h("h2", { id: "photos" }, t("photos-title")), h("div", { class: "row choices", role: "group", "aria-label": t("filter") }, choices)),
+        h("div", { class: "over" }, h("h2", { id: "photos" }, t("photos-title")), this.#parts.choices),
         this.grid.element,
       ),
     ];
+  }
+
+  #choices() {
+    if (this.#task.status === "forming") return [];
+    const counts = this.#filterCounts();
+    return Object.keys(FILTERS)
+      .filter((name, position) => name === "all" || name === this.#filter || counts[position])
+      .map((name) =>
+        h(
+          "button",
+          { type: "button", class: "choice", "aria-pressed": String(name === this.#filter), "data-focus": name, onclick: () => this.#choose(name) },
+          t(`filter-${name}`),
+          h("small", {}, number(counts[Object.keys(FILTERS).indexOf(name)])),
+        ),
+      );
   }
 
   #filterCounts() {

@@ -36,7 +36,8 @@ class Upload extends EventTarget {
   startsAfterwards = false;
   #task;
   #waiting = [];
-  #batches = []; // made already, to be sent before what waits
+  #batches = []; // {files, key, wasSent}: made already, to be sent before what waits
+  #limits = null;
   #bytesTotal = 0;
   #bytesSettled = 0;
   #bytesSent = 0;
@@ -64,6 +65,7 @@ class Upload extends EventTarget {
     this.#waiting.push(...files);
     for (const file of files) this.#bytesTotal += file.size;
     if (!this.isSending) await this.resume();
+    else if (this.#limits) this.#leaveOutWhatIsTooMuch();
   }
 
   async resume() {
@@ -71,9 +73,9 @@ class Upload extends EventTarget {
     this.problem = null;
     this.#changed();
     try {
-      const limits = (await call("GET", "limits")).value;
-      this.#before = (await call("GET", taskAddress(this.#task))).value.progress.total - this.accepted;
-      this.#leaveOutWhatIsTooMuch(limits);
+      this.#limits = (await call("GET", "limits")).value;
+      await this.#takeStock();
+      this.#leaveOutWhatIsTooMuch();
       while (this.state !== "stopped" && (this.#batches.length || this.#waiting.length)) await this.#send(this.#take());
       if (this.state !== "stopped") await this.#finish();
     } catch (error) {
@@ -82,6 +84,16 @@ class Upload extends EventTarget {
       this.problem = error;
     }
     this.#changed();
+  }
+
+  // Finds out how many photos were there before this upload, and whether the batch that was cut off had arrived.
+  async #takeStock() {
+    const [first] = this.#batches;
+    if (first?.wasSent && (await this.#hasArrived(first))) {
+      this.#batches.shift();
+      this.#accept(first);
+    }
+    this.#before = (await call("GET", taskAddress(this.#task))).value.progress.total - this.accepted;
   }
 
   stop() {
@@ -103,8 +115,10 @@ class Upload extends EventTarget {
   }
 
   // What the service would refuse anyway is not sent to it: gigabytes would travel for nothing.
-  #leaveOutWhatIsTooMuch(limits) {
-    const room = limits.max_images_per_task - this.#before - this.accepted;
+  #leaveOutWhatIsTooMuch() {
+    const limits = this.#limits;
+    const onTheirWay = this.#batches.reduce((sum, { files }) => sum + files.length, 0);
+    const room = limits.max_images_per_task - this.#before - this.accepted - onTheirWay;
     const fitting = [];
     for (const file of this.#waiting) {
       if (file.size > limits.max_image_bytes) {
@@ -128,44 +142,42 @@ class Upload extends EventTarget {
       if (count && size > BATCH_BYTES) break;
       count += 1;
     }
-    return this.#waiting.splice(0, count);
+    return batchOf(this.#waiting.splice(0, count));
   }
 
   async #send(batch) {
     try {
       await this.#postUntilAnswered(batch);
-      this.accepted += batch.length;
-      this.#settle(batch);
+      this.#accept(batch);
     } catch (error) {
       const isAboutAFile = ABOUT_A_FILE.includes(error.status) || error.cannotBeSent;
       if (this.state === "stopped" || !isAboutAFile) {
         this.#batches.unshift(batch);
         if (this.state !== "stopped") throw error;
-      } else if (batch.length === 1) {
-        this.#refuse(batch[0], error.detail || t("file-unreadable", { name: batch[0].name }));
+      } else if (batch.files.length === 1) {
+        this.#refuse(batch.files[0], error.detail || t("file-unreadable", { name: batch.files[0].name }));
       } else {
-        this.#sendApart(batch, error.detail);
+        this.#sendApart(batch.files, error.detail);
       }
     }
   }
 
   // The service refuses a request as a whole and names the file. Without a name that fits, halves find it.
-  #sendApart(batch, detail) {
-    const named = batch.filter((file) => detail.startsWith(`${file.name} `));
+  #sendApart(files, detail) {
+    const named = files.filter((file) => detail.startsWith(`${file.name} `));
     if (named.length === 1) {
       this.#refuse(named[0], detail);
-      this.#batches.unshift(batch.filter((file) => file !== named[0]));
+      this.#batches.unshift(batchOf(files.filter((file) => file !== named[0])));
     } else {
-      const middle = Math.ceil(batch.length / 2);
-      this.#batches.unshift(batch.slice(0, middle), batch.slice(middle));
+      const middle = Math.ceil(files.length / 2);
+      this.#batches.unshift(batchOf(files.slice(0, middle)), batchOf(files.slice(middle)));
     }
   }
 
   async #postUntilAnswered(batch) {
-    const key = newKey();
     for (let tries = 1; ; tries += 1) {
       try {
-        await this.#post(batch, key);
+        await this.#post(batch);
         return;
       } catch (error) {
         if (this.state === "stopped" || !PASSES.includes(error.status)) throw error;
@@ -180,7 +192,7 @@ class Upload extends EventTarget {
   // An answer can get lost when all went well: then the photos must not come twice.
   async #hasArrived(batch) {
     const { value } = await call("GET", taskAddress(this.#task));
-    return value.progress.total >= this.#before + this.accepted + batch.length;
+    return value.progress.total >= this.#before + this.accepted + batch.files.length;
   }
 
   async #untilReachable(pause) {
@@ -200,15 +212,16 @@ class Upload extends EventTarget {
     }
   }
 
-  #post(batch, key) {
+  #post(batch) {
+    batch.wasSent = true;
     const form = new FormData();
-    for (const file of batch) form.append("image", file, file.name);
-    const whole = batch.reduce((sum, file) => sum + file.size, 0);
+    for (const file of batch.files) form.append("image", file, file.name);
+    const whole = batch.files.reduce((sum, file) => sum + file.size, 0);
     return new Promise((resolve, reject) => {
       const request = new XMLHttpRequest();
       this.#request = request;
       request.open("POST", `${taskAddress(this.#task)}/images`);
-      request.setRequestHeader("Idempotency-Key", key);
+      request.setRequestHeader("Idempotency-Key", batch.key);
       request.upload.onprogress = (event) => this.#progress(Math.min(whole, event.loaded));
       request.onload = () => {
         if (request.status < 300) resolve();
@@ -222,6 +235,11 @@ class Upload extends EventTarget {
   #progress(loaded) {
     this.#bytesSent = Math.max(this.#bytesSent, this.#bytesSettled + loaded);
     this.#changed();
+  }
+
+  #accept(batch) {
+    this.accepted += batch.files.length;
+    this.#settle(batch.files);
   }
 
   #refuse(file, detail) {
@@ -242,7 +260,8 @@ class Upload extends EventTarget {
   }
 }
 
-// Not randomUUID, which plain http on another machine's address does not have.
-function newKey() {
-  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+// The key lets the service tell a batch that comes again. randomUUID is not there where plain http serves other machines.
+function batchOf(files) {
+  const key = [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  return { files, key, wasSent: false };
 }
