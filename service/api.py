@@ -1,17 +1,24 @@
 """What the routes of every slice share: bodies and queries by pydantic, JSON answers, lists."""
 
-from collections.abc import Callable, Mapping
+import re
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, BinaryIO, TypeVar
+from urllib.parse import quote
 
 import orjson
 from flask import Response, current_app, request
 from itsdangerous import BadSignature, URLSafeSerializer
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.wsgi import FileWrapper
 
 from service.errors import Invalid, Malformed, TooLarge
+
+LINK_SECONDS = 300
+"""How long the address lives that a request for a file is redirected to."""
 
 M = TypeVar("M", bound=BaseModel)
 F = TypeVar("F", bound=Callable[..., Any])
@@ -75,6 +82,14 @@ def query(model: type[M]) -> M:
     return _validated(lambda: model.model_validate(request.args.to_dict()), "query", None)
 
 
+def form_fields(model: type[M], texts: MultiDict[str, str]) -> M:
+    """Return a form's texts as the model; raises Invalid."""
+    repeated = [name for name, values in texts.lists() if len(values) > 1]
+    if repeated:
+        raise Invalid(f"The form has `{repeated[0]}` more than once.")
+    return _validated(lambda: model.model_validate(texts.to_dict()), "form", None)
+
+
 def _validated(validate: Callable[[], M], part: str, value: Any) -> M:
     if part == "body" and not isinstance(value, dict):
         raise Invalid("The body must be a JSON object.", [{"detail": "must be an object", "pointer": "#"}])
@@ -115,6 +130,40 @@ def file_answer(stream: BinaryIO, size: int, tag: str, media_type: str) -> Respo
     return response
 
 
+def stream_answer(pieces: Iterator[bytes], media_type: str, file_name: str) -> Response:
+    """Return what is made while it is sent, as an attachment of this name; it is closed when the client goes away."""
+    response = Response(pieces, content_type=media_type)
+    response.headers["Content-Disposition"] = attachment(file_name)
+    response.headers["Cache-Control"] = "private, no-cache"
+    return response
+
+
+def attachment(file_name: str) -> str:
+    """Return a Content-Disposition after RFC 6266: the name as it is, and in ASCII for old clients."""
+    plain = re.sub(r'[^ -~]|["\\%]', "_", unicodedata.normalize("NFC", file_name))
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(file_name, safe='')}"
+
+
+def redirects() -> bool:
+    """Tell whether this request for a file is to be answered with its address. It is signed for GET, not for HEAD."""
+    return current_app.extensions["settings"].content_delivery == "redirect" and request.method == "GET"
+
+
+def redirect_answer(url: str) -> Response:
+    """Lead to a file at an address that lives for LINK_SECONDS; the browser may keep the answer half as long."""
+    response = Response(status=302, headers={"Location": url})
+    response.headers["Cache-Control"] = f"private, max-age={LINK_SECONDS // 2}"
+    return response
+
+
+def absolute(url: str) -> str:
+    """Return the url itself, or a path of this service with `PUBLIC_URL`, or else the request's host, before it."""
+    if not url.startswith("/"):
+        return url
+    base: str = current_app.extensions["settings"].public_url or request.host_url
+    return base.rstrip("/") + url
+
+
 def page_answer(items: list[dict[str, Any]], place: tuple[str, ...] | None) -> Response:
     """Return a page of a list; `place` is where the next one begins."""
     return answer({"items": items, "next": str(_signer().dumps(place)) if place else None})
@@ -134,4 +183,4 @@ def place_of(cursor: str | None, parts: int) -> tuple[str, ...] | None:
 
 
 def _signer() -> URLSafeSerializer:
-    return URLSafeSerializer(current_app.extensions["settings"].api_password, salt=f"cursor {request.endpoint}")
+    return URLSafeSerializer(current_app.extensions["settings"].signing_key, salt=f"cursor {request.endpoint}")

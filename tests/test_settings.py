@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from base64 import b64encode
 
 import pytest
 
@@ -21,6 +22,21 @@ def test_an_account_chooses_facecloud() -> None:
     assert Settings.from_env(account | {"FACE_ENGINE": "local"}).engine == "local"
 
 
+def test_webhooks_need_a_secret_of_some_length_and_a_plain_yes_or_no() -> None:
+    def fault(**given: str) -> str:
+        with pytest.raises(BadSettings) as error:
+            Settings.from_env({"API_PASSWORD": "x", **given})
+        return str(error.value)
+
+    long = b64encode(bytes(24)).decode()
+    assert Settings.from_env({"API_PASSWORD": "x", "WEBHOOK_SECRET": f"whsec_{long}"}).webhook_secret.endswith(long)
+    for secret in (long, "whsec_", "whsec_short", f"whsec_{long}!"):
+        assert "WEBHOOK_SECRET must be whsec_" in fault(WEBHOOK_SECRET=secret)
+    assert Settings.from_env({"API_PASSWORD": "x", "WEBHOOK_ALLOW_PRIVATE": "TRUE"}).webhook_allow_private
+    assert not Settings.from_env({"API_PASSWORD": "x", "WEBHOOK_ALLOW_PRIVATE": "false"}).webhook_allow_private
+    assert "must be true or false" in fault(WEBHOOK_ALLOW_PRIVATE="perhaps")
+
+
 def test_all_faults_are_told_in_one_message() -> None:
     faulty = {
         "PORT": "many",
@@ -31,6 +47,9 @@ def test_all_faults_are_told_in_one_message() -> None:
         "FACECLOUD_URL": "nowhere",
         "DATABASE_URL": "sqlite://",
         "STORAGE_URL": "ftp://x",
+        "CONTENT_DELIVERY": "pigeon",
+        "S3_ENDPOINT_URL": "nowhere",
+        "AWS_ACCESS_KEY_ID": "alone",
         "LOG_LEVEL": "LOUD",
     }
     with pytest.raises(BadSettings) as caught:
@@ -41,7 +60,40 @@ def test_all_faults_are_told_in_one_message() -> None:
 
 def test_secrets_are_not_in_the_settings_representation() -> None:
     account = {"API_PASSWORD": "hidden-one", "FACECLOUD_EMAIL": "a@example.com", "FACECLOUD_PASSWORD": "hidden-two"}
-    assert "hidden" not in repr(Settings.from_env(account))
+    keys = {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "hidden-three", "SECRET_KEY": "hidden-four"}
+    settings = Settings.from_env(account | keys | {"AWS_SESSION_TOKEN": "hidden-five"})
+    assert settings.signing_key == "hidden-four"
+    assert "hidden" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("address", "bucket"),
+    [
+        ("s3://media", ("media", "")),
+        ("s3://media/", ("media", "")),
+        ("s3://my.media-1/a/b/", ("my.media-1", "a/b")),
+        ("storage/files", None),
+    ],
+)
+def test_the_storages_address_names_a_folder_or_a_bucket(address: str, bucket: tuple[str, str] | None) -> None:
+    assert Settings.from_env({"API_PASSWORD": "x", "STORAGE_URL": address}).bucket == bucket
+
+
+@pytest.mark.parametrize("address", ["s3://", "s3://A", "s3://x", "s3:///a", "s3://media/../x", "s3://media//x"])
+def test_an_address_of_no_bucket_is_refused(address: str) -> None:
+    with pytest.raises(BadSettings, match="STORAGE_URL"):
+        Settings.from_env({"API_PASSWORD": "x", "STORAGE_URL": address})
+
+
+def test_redirects_need_an_object_store() -> None:
+    with pytest.raises(BadSettings, match="CONTENT_DELIVERY is redirect"):
+        Settings.from_env({"API_PASSWORD": "x", "CONTENT_DELIVERY": "redirect"})
+
+
+def test_the_signing_key_follows_from_the_password_and_is_not_the_password() -> None:
+    one, two = (Settings(api_password=password) for password in ("one", "two"))
+    assert one.signing_key == Settings(api_password="one").signing_key != two.signing_key
+    assert "one" not in one.signing_key
 
 
 def test_without_a_password_the_server_does_not_start_and_says_what_to_set() -> None:

@@ -8,12 +8,16 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from service.db import now
+from service.errors import Unavailable
 from service.faces.engines import Detection, Engine
 from service.faces.models import MICRO, Face, Image, Task, image_key
+from service.faces.webhooks import announce
 from service.jobs.operation import Failure, Run
 from service.storage import Storage
 
 KIND = "face"
+STORE_ATTEMPTS = 20
+"""So many runs outlast about ten minutes without the store: the waits between them grow to a minute."""
 _AGES = ("with_age", "age_sum")
 
 _IMAGE_DONE = (
@@ -56,6 +60,8 @@ class FaceDetection:
             image = self.storage.read(key)
         except FileNotFoundError as error:
             raise Failure("engine_failed", "The image's file is not in the store any more.") from error
+        except Unavailable as error:
+            raise Failure("upstream_unavailable", error.detail, attempts=STORE_ATTEMPTS) from error
         return self.engine.detect(image, cancelled)
 
     def save(self, session: Session, results: Sequence[tuple[Run, list[Detection]]]) -> None:
@@ -136,14 +142,16 @@ _END = (
     sa.update(Task)
     .where(Task.id == sa.bindparam("task"), Task.status == "processing", Task.done + Task.failed == Task.total)
     .values(status=sa.case((Task.failed > 0, "error"), else_="completed"), finished_at=sa.bindparam("moment"))
+    .returning(Task.webhook_url)
 )
 
 
 def _count(session: Session, task: str, **more: int) -> None:
-    """Add to a task's counters, and end it with its last image.
+    """Add to a task's counters, and end it with its last image; its webhook, if it has one, is queued with the end.
 
     The update locks the task's row, so of two workers with the last two images the second sees the first's count.
     """
     connection = session.connection()
     connection.execute(_COUNT, {"task": task} | {f"more_{name}": more.get(name, 0) for name in _COUNTERS})
-    connection.execute(_END, {"task": task, "moment": now()})
+    if connection.execute(_END, {"task": task, "moment": now()}).scalar():
+        announce(session, task)

@@ -18,7 +18,7 @@ PATIENCE = 30
 
 def read_thumbnail(here: Services, task_id: str, image_id: str) -> bytes:
     """Return the thumbnail, made now if need be: an upright JPEG without metadata."""
-    find_image(here, task_id, image_id)
+    _check_image(here, task_id, image_id)
     key = thumbnail_key(task_id, image_id)
     with suppress(FileNotFoundError):
         return here.storage.read(key)
@@ -42,18 +42,23 @@ def _make(here: Services, task_id: str, image_id: str) -> bytes:
 def _forget_if_deleted(here: Services, task_id: str, image_id: str) -> None:
     """Remove what was saved after a deletion had removed the files. The row goes before the files: no row, no file."""
     try:
-        find_image(here, task_id, image_id)
+        _check_image(here, task_id, image_id)
     except Exception:
         here.storage.delete(thumbnail_key(task_id, image_id))
         raise
 
 
+def _check_image(here: Services, task_id: str, image_id: str) -> None:
+    with here.database.read() as session:
+        find_image(session, task_id, image_id)
+
+
 @contextmanager
 def _turn(here: Services) -> Iterator[None]:
     """Let as many be made at a time as there are cores: more would only slow the rest of the service."""
-    if not here.thumbnail_turns.acquire(timeout=PATIENCE):
+    if not here.drawings.acquire(timeout=PATIENCE):
         raise Unavailable("Too many thumbnails are being made. Try again in a few seconds.", retry_after=2)
     try:
         yield
     finally:
-        here.thumbnail_turns.release()
+        here.drawings.release()
