@@ -270,23 +270,25 @@ def test_three_hundred_photos_scroll_smoothly(visit: Visit, shared_emulator: Emu
     assert len(thumbnails) < 150, "only what comes into view is loaded"
     names = page.locator(".card .name").evaluate_all("names => names.map((name) => name.textContent)")
     assert names == [f"{number}.jpg" for number in range(1, 301)]
-    longest = page.evaluate(SCROLL)
-    assert longest < 0.25, f"a frame took {longest} s while scrolling"
+    frame = page.evaluate(SCROLL)
+    assert frame < 0.15, f"a frame took {frame} s while scrolling"
     last = cards.last.locator("img")
     wait_for(lambda: last.evaluate("image => image.complete && image.naturalWidth > 0"), 10, "the last thumbnail")
     visit.check()
 
 
+# The median of all frames, in seconds: single ones wait for whatever else the machine does.
 SCROLL = """async () => {
-  let longest = 0;
+  const frames = [];
   let before = performance.now();
   while (scrollY + innerHeight < document.documentElement.scrollHeight - 1) {
     scrollBy(0, 150);
     const now = await new Promise(requestAnimationFrame);
-    longest = Math.max(longest, now - before);
+    frames.push(now - before);
     before = now;
   }
-  return longest / 1000;
+  frames.sort((one, other) => one - other);
+  return frames[Math.floor(frames.length / 2)] / 1000;
 }"""
 
 
@@ -358,7 +360,7 @@ def drop(visit: Visit, path: Path) -> None:
 def test_the_page_asks_ever_more_seldom_while_nothing_changes(
     visit: Visit, client: Client, shared_emulator: EmulatorServer
 ) -> None:
-    shared_emulator.emulator.latency = 7.0
+    shared_emulator.emulator.latency = 25.0
     task = client.task(photo(1))
     client.start(task)
     asked: list[tuple[float, str | None, int]] = []
@@ -371,13 +373,14 @@ def test_the_page_asks_ever_more_seldom_while_nothing_changes(
     visit.page.on("response", note)
     page = visit.open(f"/tasks/{task}")
     expect(page.get_by_role("progressbar", name="Finding faces")).to_be_visible()
-    expect(page.locator(".head .status.completed")).to_be_visible()
-    unchanged = [entry for entry in asked if entry[2] == 304]
+    while len(asked) < 4:
+        page.wait_for_event("response", lambda response: response.url.endswith(f"/api/v1/tasks/{task}"))
+    assert [status for _, _, status in asked] == [200, 304, 304, 304]
     assert all(tag for _, tag, _ in asked[1:])
-    assert len(unchanged) >= 2
-    pauses = [after[0] - before[0] for before, after in pairwise(asked[1:])]
-    assert pauses[-1] > 1.5 * pauses[0], "the last pause is longer than the first"
-    assert len(asked) < 10
+    pauses = [after[0] - before[0] for before, after in pairwise(asked)]
+    assert pauses[0] > 450
+    assert pauses[-1] > 1.3 * pauses[0] or pauses[-1] > 4500, pauses
+    assert client.delete(f"/api/v1/tasks/{task}").status_code == 204
     visit.check()
 
 

@@ -52,7 +52,7 @@ const SOONEST = 500;
 const LATEST = 5000;
 
 // Asks again and again: every half a second after a change, then ever more seldom up to five seconds, never while nobody
-// looks. An answer that took long is not asked for again before ten times as long has passed.
+// looks. An answer that took long is not asked for again before five times as long has passed.
 export class Watch {
   #ask;
   #trouble;
@@ -102,7 +102,7 @@ export class Watch {
     } finally {
       this.#busy = false;
     }
-    const least = Math.min(LATEST, Math.max(SOONEST, 10 * (performance.now() - begin)));
+    const least = Math.min(LATEST, Math.max(SOONEST, 5 * (performance.now() - begin)));
     this.#pause = changed ? least : Math.max(least, Math.min(LATEST, this.#pause * 1.5));
     if (this.#again) {
       this.#again = false;
