@@ -92,6 +92,9 @@ def test_from_photos_to_faces_statistics_and_downloads(visit: Visit, shared_emul
     expect(page.locator(".grid .tag").first).to_have_text("♀ 31")
     links = [link.get_attribute("href") or "" for link in page.locator("a[download]").all()]
     assert [link.rpartition("/")[2] for link in links] == ["faces.csv", "faces.jsonl", "boxed.zip"]
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download the faces as CSV").click()
+    assert ",female,31.2," in download.value.path().read_text("utf-8")
     page.get_by_role("button", name="Without faces").click()
     expect(pictures).to_have_count(1)
     check_accessible(page)
