@@ -18,6 +18,7 @@ from service.faces import targets
 from service.faces.detection import KIND
 from service.faces.models import Face, Image, Task, image_key, thumbnail_key
 from service.faces.summary import summary
+from service.idempotency import settle
 from service.jobs import queue
 from service.jobs.executors import Executor
 from service.links import Download
@@ -79,7 +80,9 @@ def create_task(
             images = _add_rows(session, here, task, list(zip(ids, uploads, pictures, strict=True))) if ids else []
             if started:
                 _start(session, task)
-    return summary(task) | {"images": images}
+            created = summary(task) | {"images": images}
+            settle(session, lambda: created)
+    return created
 
 
 def list_tasks(
@@ -108,10 +111,7 @@ def get_task(here: Services, task_id: str) -> tuple[dict[str, Any], int]:
     """Return the task with its images and faces, and its version: three queries, whatever its size."""
     with here.database.read() as session:
         task = find_task(session, task_id)
-        images = session.execute(_IMAGES.where(Image.task_id == task_id).order_by(Image.position)).all()
-        rows = session.execute(_FACES.join(Image).where(Image.task_id == task_id).order_by(Face.position))
-        faces = _faces(rows)
-    return summary(task) | {"images": [_image(row, faces) for row in images]}, task.version
+        return _with_images(session, task), task.version
 
 
 def delete_task(here: Services, task_id: str) -> None:
@@ -127,7 +127,9 @@ def delete_task(here: Services, task_id: str) -> None:
 def start(here: Services, task_id: str) -> None:
     """Start a task: all its images, or after an error those that failed. One transaction with the jobs."""
     with queue.dispatching(here.database, here.executor) as session:
-        _start(session, find_task(session, task_id))
+        task = find_task(session, task_id)
+        _start(session, task)
+        settle(session, lambda: _with_images(session, task))
 
 
 def add_images(here: Services, task_id: str, uploads: Sequence[Upload]) -> list[dict[str, Any]]:
@@ -139,7 +141,9 @@ def add_images(here: Services, task_id: str, uploads: Sequence[Upload]) -> list[
         pictures = _store(here, task_id, ids, uploads)
         with here.database.write() as session:
             task = find_task(session, task_id)
-            return _add_rows(session, here, task, list(zip(ids, uploads, pictures, strict=True)))
+            images = _add_rows(session, here, task, list(zip(ids, uploads, pictures, strict=True)))
+            settle(session, lambda: images)
+        return images
 
 
 def get_image(here: Services, task_id: str, image_id: str) -> dict[str, Any]:
@@ -318,6 +322,13 @@ def _not_forming(task: Task) -> Conflict:
 _IMAGE_MEMBERS = ("id", "name", "status", "media_type", "size", "width", "height", "attempts")
 _IMAGES = sa.select(*(getattr(Image, name) for name in _IMAGE_MEMBERS), Image.error_code, Image.error_detail)
 _FACES = sa.select(Face.image_id, Face.x, Face.y, Face.width, Face.height, Face.gender, Face.age, Face.score)
+
+
+def _with_images(session: Session, task: Task) -> dict[str, Any]:
+    images = session.execute(_IMAGES.where(Image.task_id == task.id).order_by(Image.position)).all()
+    rows = session.execute(_FACES.join(Image).where(Image.task_id == task.id).order_by(Face.position))
+    faces = _faces(rows)
+    return summary(task) | {"images": [_image(row, faces) for row in images]}
 
 
 def _faces(rows: Any) -> dict[str, list[dict[str, Any]]]:

@@ -10,8 +10,9 @@ from service.api import body, form_fields
 from service.errors import Invalid, Malformed, UnsupportedType
 from service.faces.operations import Upload
 from service.faces.schemas import TaskForm, TaskIn
+from service.idempotency import reserve, reserve_json
 from service.media import ACCEPTED
-from service.uploads import Form, Spool, display_name, read_form, spooling
+from service.uploads import Form, Spool, display_name, fingerprint, read_form, spooling
 
 MAX_REQUEST_BYTES = 1_000_000_000
 KIND = "image"
@@ -21,7 +22,7 @@ KIND = "image"
 def read_uploads(request: Request, limit: int) -> Iterator[list[Upload]]:
     """Give the request's files; `limit` is in bytes a file. All are gone after the block.
 
-    Raises Malformed, Invalid, TooLarge, UnsupportedType.
+    Raises Malformed, Invalid, TooLarge, UnsupportedType, and what `idempotency.reserve` raises.
     """
     if request.mimetype == "multipart/form-data":
         with read_form(request, ("image", "name"), limit, KIND, MAX_REQUEST_BYTES) as form:
@@ -43,9 +44,10 @@ def read_uploads(request: Request, limit: int) -> Iterator[list[Upload]]:
 def read_task(request: Request, limit: int) -> Iterator[tuple[TaskForm, list[Upload]]]:
     """Give what a new task is made of: from JSON, or from a form with images, each named as its file is.
 
-    Raises Malformed, Invalid, TooLarge. The files are gone after the block.
+    Raises Malformed, Invalid, TooLarge, and what `idempotency.reserve` raises. The files are gone after the block.
     """
     if request.mimetype != "multipart/form-data":
+        reserve_json()
         yield TaskForm(**body(TaskIn).model_dump()), []
         return
     fields = tuple(TaskForm.model_fields)
@@ -85,4 +87,5 @@ def _bare(request: Request, name: str, file: Spool) -> Upload:
     if request.content_length is not None and file.tell() < request.content_length:
         raise Malformed(f"{name} was cut off: fewer bytes came than Content-Length says.")
     file.seek(0)
+    reserve("bytes", request.mimetype, fingerprint(file))
     return Upload(name, cast(Any, file))
