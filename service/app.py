@@ -34,6 +34,7 @@ from service.recordings.routes import recording_users, recordings
 from service.storage import DiskStorage, Storage
 from service.tries import Tries
 from service.web.access import watch
+from service.web.page import page
 from service.web.routes import web
 
 MAX_JSON_BYTES = 1_000_000
@@ -117,6 +118,7 @@ def create_app(settings: Settings) -> Flask:
     app.register_blueprint(recording_users)
     app.register_blueprint(recordings)
     app.register_blueprint(web)
+    app.register_blueprint(page)
     app.before_request(_refuse_nul)
     security.install(app, settings)
     watch(app, metrics)
