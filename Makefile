@@ -25,7 +25,7 @@ lint: install-dev
 	$(BIN)/lint-imports
 
 bench: install-dev
-	@for name in local_engine pipeline upload show_task recordings; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
+	@for name in local_engine pipeline upload show_task recordings pictures; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 facecloud: install
 	@$(BIN)/python -m service.faces.emulator
