@@ -3,7 +3,8 @@
 Photos of 12 megapixels and of half a one, as JPEG and PNG, each into WebP of its full size and 75, 50 and 25 % of it
 (quality 80, effort 4), and into three copies of its own type. Each way has both cores: here two processes of one
 thread, as the service has; sharp's own pool of threads; two processes with Pillow. They take turns, and the ratio is
-the median of the rounds. Without Node and sharp (`npm install --no-save sharp` here or at SHARP_FOLDER) that part is skipped.
+the median of the rounds. Without Node and sharp (`npm install --no-save sharp`, here or in SHARP_FOLDER) its part is
+skipped.
 """
 
 import json

@@ -5,6 +5,7 @@ from alembic import context
 
 import service.faces.models
 import service.jobs.models
+import service.processing.models
 import service.questions.models
 import service.recordings.models  # noqa: F401 - the imports fill the metadata
 from service.db import Model

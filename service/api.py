@@ -15,6 +15,8 @@ from service.errors import Invalid, Malformed, TooLarge
 
 M = TypeVar("M", bound=BaseModel)
 F = TypeVar("F", bound=Callable[..., Any])
+Answer = type[BaseModel] | list[type[BaseModel]] | str
+"""A model, an array of a model, or a media type."""
 
 
 class Shape(BaseModel):
@@ -34,7 +36,7 @@ class Page(Shape):
 class Described:
     """What the OpenAPI document says of a view beside its docstring."""
 
-    answers: Mapping[int, type[BaseModel] | str]
+    answers: Mapping[int, Answer]
     problems: tuple[int, ...] = ()
     body: type[BaseModel] | None = None
     query: type[BaseModel] | None = None
@@ -44,8 +46,8 @@ class Described:
     open: bool = False
 
 
-def describe(answers: Mapping[int, type[BaseModel] | str], *problems: int, **more: Any) -> Callable[[F], F]:
-    """Tell the OpenAPI document what a view takes and answers: a model, or a media type, a status."""
+def describe(answers: Mapping[int, Answer], *problems: int, **more: Any) -> Callable[[F], F]:
+    """Tell the OpenAPI document what a view takes and answers: a model, an array of one, or a media type, a status."""
 
     def mark(view: F) -> F:
         view.described = Described(answers, problems, **more)  # type: ignore[attr-defined]
@@ -67,6 +69,11 @@ def body(model: type[M]) -> M:
     return _validated(lambda: model.model_validate_json(text, strict=True), "body", value)
 
 
+def validated(model: type[M], value: Any, part: str = "body") -> M:
+    """Return a JSON value, or the named part of one, as the model; raises Invalid."""
+    return _validated(lambda: model.model_validate(value, strict=True), part, value)
+
+
 def query(model: type[M]) -> M:
     """Return the query string as the model; raises Invalid."""
     repeated = [name for name, values in request.args.lists() if len(values) > 1]
@@ -78,11 +85,12 @@ def query(model: type[M]) -> M:
 def _validated(validate: Callable[[], M], part: str, value: Any) -> M:
     if part == "body" and not isinstance(value, dict):
         raise Invalid("The body must be a JSON object.", [{"detail": "must be an object", "pointer": "#"}])
+    root = "#" if part in ("body", "query") else f"#/{part}"
     try:
         return validate()
     except ValidationError as error:
         errors = [
-            {"detail": _sentence(fault), "pointer": "#" + "".join(f"/{_escaped(step)}" for step in fault["loc"])}
+            {"detail": _sentence(fault), "pointer": root + "".join(f"/{_escaped(step)}" for step in fault["loc"])}
             for fault in error.errors(include_url=False, include_input=False)
         ]
         named = "; ".join(f"{fault['pointer'][2:] or part}: {fault['detail']}" for fault in errors[:5])

@@ -19,7 +19,12 @@ from service.faces.detection import FaceDetection
 from service.faces.engines import Engine
 from service.faces.routes import faces
 from service.jobs.executors import Executor, Threads
+from service.jobs.operation import Operation
 from service.media import Limits
+from service.originals import Intake
+from service.processing import operations as processing_operations
+from service.processing.editing import Processing
+from service.processing.routes import processing
 from service.questions import operations as question_operations
 from service.questions.routes import clues, questions
 from service.questions.sources import Source
@@ -39,9 +44,11 @@ def create_app(settings: Settings) -> Flask:
     database = Database(settings.database_url)
     storage = DiskStorage(Path(settings.storage_url))
     engine = make_engine(settings)
-    executor = Threads(
-        database, [FaceDetection(storage, engine)], workers=workers_of(settings), lease=settings.lease_seconds
-    )
+    operations: list[Operation] = [FaceDetection(storage, engine), Processing(storage)]
+    executor = Threads(database, operations, workers=workers_of(settings), lease=settings.lease_seconds)
+    limits = Limits(bytes=settings.max_image_bytes, pixels=settings.max_image_pixels)
+    # Syncing waits for the disk, so there are more of these threads than cores.
+    pool = ThreadPoolExecutor(4, thread_name_prefix="upload")
     app.extensions["settings"] = settings
     app.extensions["executor"] = executor
     app.extensions["engine"] = engine
@@ -49,9 +56,8 @@ def create_app(settings: Settings) -> Flask:
         database=database,
         storage=storage,
         executor=executor,
-        # Syncing waits for the disk, so there are more of these threads than cores.
-        pool=ThreadPoolExecutor(4, thread_name_prefix="upload"),
-        limits=Limits(bytes=settings.max_image_bytes, pixels=settings.max_image_pixels),
+        pool=pool,
+        limits=limits,
         images_per_task=settings.max_images_per_task,
     )
     app.extensions["questions"] = question_operations.Services(
@@ -68,13 +74,21 @@ def create_app(settings: Settings) -> Flask:
         ),
         turns=threading.BoundedSemaphore(share_of_cores(settings)),
     )
+    app.extensions["processing"] = processing_operations.Services(
+        database=database, executor=executor, intake=Intake(storage, pool, limits)
+    )
     # What the sweep of orphans spares: a slice that stores files without standing here would lose them.
-    app.extensions["known_keys"] = (face_operations.known_keys, recording_operations.known_keys)
+    app.extensions["known_keys"] = (
+        face_operations.known_keys,
+        recording_operations.known_keys,
+        processing_operations.known_keys,
+    )
     app.extensions["database"] = database
     app.extensions["storage"] = storage
     app.extensions["readiness"] = _readiness(database, storage, executor)
     errors.install(app)
     app.register_blueprint(faces)
+    app.register_blueprint(processing)
     app.register_blueprint(questions)
     app.register_blueprint(clues)
     app.register_blueprint(recording_users)

@@ -18,7 +18,7 @@ class Problem(Exception):
     """Something the client is told: one subclass a kind, `detail` a sentence that helps.
 
     Problem
-     ├── Malformed 400 · Unauthorized 401 · NotFound 404 · Conflict 409
+     ├── Malformed 400 · Unauthorized 401 · NotFound 404 · NotAllowed 405 · Conflict 409
      ├── TooLarge 413 · UnsupportedType 415 · Invalid 422
      └── Unavailable 503 · NoRoom 507
     """
@@ -49,6 +49,12 @@ class NotFound(Problem):
     """There is no such thing, or not for this client."""
 
     status = 404
+
+
+class NotAllowed(Problem):
+    """Not with this method now; the header `Allow` names those that the path knows."""
+
+    status = 405
 
 
 class Conflict(Problem):

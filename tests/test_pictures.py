@@ -31,10 +31,16 @@ EDITS: dict[str, tuple[pictures.Edit, Callable[[Image.Image], Image.Image]]] = {
 def opened(copy: pictures.Copy) -> Image.Image:
     """Open a copy, and hold it to what is said of it and to having no metadata."""
     data = copy.stream.read()
+    picture = opened_bytes(data, copy.media_type)
+    assert (len(data), picture.size) == (copy.size, (copy.width, copy.height))
+    return picture
+
+
+def opened_bytes(data: bytes, media_type: str) -> Image.Image:
+    """Open what is said to be a picture of this type without metadata."""
     picture = Image.open(io.BytesIO(data))
     picture.load()
-    assert (len(data), picture.size) == (copy.size, (copy.width, copy.height))
-    assert Image.MIME[picture.format or ""] == copy.media_type
+    assert Image.MIME[picture.format or ""] == media_type
     assert not picture.getexif()
     assert not {"exif", "icc_profile", "xmp", "comment", "Comment", "photoshop"} & set(picture.info)
     assert not any(word in data for word in (b"Exif", b"http://ns.adobe.com", b"ICC_PROFILE", b"iCCP", b"secret"))
@@ -130,8 +136,7 @@ def test_alpha_is_kept_by_every_edit(kind: str) -> None:
         result = one(data, edit).convert("RGBA")
         wanted = sheet if name == "gray" else expected(sheet).convert("RGBA")
         assert unlike(result.getchannel("A"), wanted.getchannel("A")) < 6, name
-    (small,) = renditions(data, [0.5])
-    picture = opened(small)
+    picture = next(opened(copy) for copy in renditions(data, [0.5]))
     assert picture.mode == "RGBA" and picture.getpixel((2, 2))[3] == 0 and picture.getpixel((30, 20))[3] == 255
 
 
