@@ -13,7 +13,7 @@ demo: install
 	@$(BIN)/python -m samples.demo
 
 test: install-dev
-	$(BIN)/pytest
+	$(BIN)/pytest -n 4 --dist loadfile
 
 chaos: install-dev
 	CHAOS_ROUNDS=200 $(BIN)/pytest tests/test_chaos.py

@@ -3,8 +3,10 @@
 import logging
 import signal
 import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping
+from itertools import islice
 from types import FrameType
 from typing import Any
 
@@ -12,19 +14,23 @@ import sqlalchemy as sa
 from flask import Flask
 from sqlalchemy.orm import Session
 
-from service.config import Settings
+from service.config import THREADS, Settings
 from service.db import Database
+from service.errors import Unavailable
 from service.jobs import models
 from service.jobs.executors import Executor, owner_name
-from service.storage import DiskStorage
+from service.storage import Storage, Unusable
 
 GRACE = 20
 """Seconds that what runs may take to end after SIGTERM."""
 ORPHAN_AGE = 3600
 """Seconds after which a file without a row is nobody's upload any more, while other processes are at work."""
 
-KnownKeys = Sequence[Callable[[Session], set[str]]]
-"""One function a slice: the storage keys that its rows know."""
+SWEEP_PAGE = 1000
+"""So many keys are looked up at once, so that a sweep needs the same memory whatever there is."""
+
+KnownKeys = Mapping[str, Callable[[Session, Collection[str]], set[str]]]
+"""By the prefix of a slice's keys, a function that returns those of some keys which its rows know."""
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +43,7 @@ def server_settings(app: Flask, settings: Settings) -> dict[str, Any]:
         "bind": f"{settings.host}:{settings.port}",
         "workers": settings.web_concurrency,
         "worker_class": "gthread",
-        "threads": 16,
+        "threads": THREADS,
         "keepalive": 30,
         # gunicorn kills what is left after this; the dispatcher has ended by then.
         "graceful_timeout": GRACE + 2,
@@ -59,7 +65,7 @@ class Hooks:
     def __init__(self, app: Flask, settings: Settings) -> None:
         self.settings = settings
         self.executor: Executor = app.extensions["executor"]
-        self.storage: DiskStorage = app.extensions["storage"]
+        self.storage: Storage = app.extensions["storage"]
         self.known_keys: KnownKeys = app.extensions["known_keys"]
         self.stopping_since: float | None = None
 
@@ -67,8 +73,20 @@ class Hooks:
         """Clean up after a crash, before the first process works."""
         database = Database(self.settings.database_url)
         try:
+            with database.read() as session:
+                models.dead(session, now=time.time())  # asks whether there are tables
+            if self.storage.shared:
+                self.storage.check()
+                return
             with self.storage.alone() as alone:
-                clean_up(database, self.storage, self.known_keys, alone=alone)
+                if alone:
+                    with database.write() as session:
+                        models.bury(session, None)
+                sweep(database, self.storage, self.known_keys, 0 if alone else ORPHAN_AGE)
+        except Unusable as error:
+            sys.exit(f"The service cannot start:\n{error}")
+        except Unavailable as error:
+            log.warning("%s The service starts all the same, and is ready when the store is.", error.detail)
         except sa.exc.OperationalError as error:
             if "no such table" not in str(error):
                 raise
@@ -82,6 +100,9 @@ class Hooks:
         sys.setswitchinterval(0.001)
         worker.held_folder = self.storage.hold()
         self.executor.start()
+        # A listing of what many machines store takes long: the first process does it beside its work.
+        if self.storage.shared and worker.age == 1:
+            threading.Thread(target=self.sweep_shared, name="sweep", daemon=True).start()
         serve = signal.getsignal(signal.SIGTERM)
 
         def stop(number: int, frame: FrameType | None) -> None:
@@ -91,6 +112,16 @@ class Hooks:
                 serve(number, frame)
 
         signal.signal(signal.SIGTERM, stop)
+
+    def sweep_shared(self) -> None:
+        """Clean up where others are at work too: only what is too old to be somebody's upload."""
+        database = Database(self.settings.database_url)
+        try:
+            sweep(database, self.storage, self.known_keys, ORPHAN_AGE)
+        except Exception:
+            log.exception("the sweep of the storage broke off; the next start makes another one")
+        finally:
+            database.close()
 
     def worker_exit(self, server: Any, worker: Any) -> None:
         """End the work; the time since SIGTERM counts."""
@@ -109,17 +140,19 @@ class Hooks:
             database.close()
 
 
-def clean_up(database: Database, storage: DiskStorage, known_keys: KnownKeys, *, alone: bool) -> None:
-    """Remove files that no row knows. Where no other process is at work, free every claimed job too."""
-    candidates = set(storage.keys(0 if alone else ORPHAN_AGE))
-    with database.write() as session:
-        if alone:
-            models.bury(session, None)
-        orphans = candidates.difference(*(known(session) for known in known_keys))
-    for key in orphans:
-        storage.delete(key)
-    if orphans:
-        log.warning("removed files=%d that no row knew", len(orphans))
+def sweep(database: Database, storage: Storage, known_keys: KnownKeys, older_than: float) -> None:
+    """Remove files that no row knows, and what was never finished, if older than so many seconds."""
+    unfinished, orphans = storage.drop_unfinished(older_than), 0
+    for prefix, known in known_keys.items():
+        keys = storage.keys(older_than, prefix)
+        while page := list(islice(keys, SWEEP_PAGE)):
+            # First the file, then the question: a row that is there by now has had its file before.
+            with database.read() as session:
+                unknown = set(page) - known(session, page)
+            storage.delete(*unknown)
+            orphans += len(unknown)
+    if orphans or unfinished:
+        log.warning("removed files=%d that no row knew, and unfinished=%d", orphans, unfinished)
 
 
 def _logging(level: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Uploaded images on their way into the storage: checked in full; all of a request are kept, or none."""
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -33,18 +33,17 @@ class Intake:
         try:
             yield self._stored(uploads, keys)
         except BaseException:
-            for key in keys:
-                self.storage.delete(key)
+            self.storage.delete(*keys)
             raise
 
     def _stored(self, uploads: Sequence[Upload], keys: Sequence[str]) -> list[media.Picture]:
-        # Decoding and syncing let other threads run, so a batch uses every core. All end before anything is judged,
-        # so that no file appears after the clean-up.
+        # Decoding and storing let other threads run, so a batch uses every core. After an error nothing more begins,
+        # but what has begun ends before anything is judged, so that no file appears after the clean-up.
         futures = [self.pool.submit(self._store, *pair) for pair in zip(uploads, keys, strict=True)]
-        for error in [future.exception() for future in futures]:
-            if error:
-                raise error
-        return [future.result() for future in futures]
+        wait(futures, return_when=FIRST_EXCEPTION)
+        begun = [future for future in futures if not future.cancel()]
+        wait(begun)
+        return [future.result() for future in begun]
 
     def _store(self, upload: Upload, key: str) -> media.Picture:
         picture = media.check(upload.stream, upload.name, self.limits, self.types)
