@@ -8,10 +8,10 @@ import orjson
 from flask import Response, current_app, request
 from itsdangerous import BadSignature, URLSafeSerializer
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.wsgi import FileWrapper
 
-from service.errors import Invalid, Malformed, TooLarge
+from service.errors import Invalid, Malformed
+from service.idempotency import read_body
 
 LINK_SECONDS = 300
 """How long the address lives that a request for a file is redirected to."""
@@ -61,10 +61,7 @@ def describe(answers: Mapping[int, Answer], *problems: int, **more: Any) -> Call
 
 def body(model: type[M]) -> M:
     """Return the request's JSON as the model; an empty body counts as `{}`. Raises Malformed, Invalid, TooLarge."""
-    try:
-        text = request.get_data(cache=False) or b"{}"
-    except RequestEntityTooLarge as error:
-        raise TooLarge(f"The body is too large: JSON may have at most {request.max_content_length} bytes.") from error
+    text = read_body() or b"{}"
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as error:

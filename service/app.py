@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import sqlalchemy as sa
-from flask import Flask, Response
+from flask import Flask
 
-from service import errors
+from service import errors, security
 from service.cli import add_commands
 from service.config import THREADS, Settings
 from service.db import Database
@@ -18,8 +18,9 @@ from service.faces import operations as face_operations
 from service.faces.detection import FaceDetection
 from service.faces.engines import Engine
 from service.faces.routes import faces
-from service.jobs.executors import Executor, Threads
+from service.jobs.executors import Executor, Threads, owner_name
 from service.jobs.operation import Operation
+from service.keys import Keys
 from service.links import Links
 from service.media import Limits
 from service.originals import Intake
@@ -32,6 +33,7 @@ from service.questions.sources import Source
 from service.recordings import operations as recording_operations
 from service.recordings.routes import recording_users, recordings
 from service.storage import DiskStorage, Storage
+from service.tries import Tries
 from service.web.routes import web
 
 MAX_JSON_BYTES = 1_000_000
@@ -54,6 +56,8 @@ def create_app(settings: Settings) -> Flask:
     # Storing waits, for the disk or the network, so there are more of these threads than cores.
     pool = ThreadPoolExecutor(UPLOADS_TO_S3 if settings.bucket else 4, thread_name_prefix="upload")
     app.extensions["settings"] = settings
+    app.extensions["tries"] = Tries(database, settings.max_failed_tries, settings.failed_tries_seconds)
+    app.extensions["keys"] = Keys(database, lambda: owner_name(os.getpid()))
     app.extensions["executor"] = executor
     app.extensions["engine"] = engine
     app.extensions["faces"] = face_operations.Services(
@@ -99,15 +103,9 @@ def create_app(settings: Settings) -> Flask:
     app.register_blueprint(recording_users)
     app.register_blueprint(recordings)
     app.register_blueprint(web)
-    app.after_request(_harden)
+    security.install(app, settings)
     add_commands(app)
     return app
-
-
-def _harden(response: Response) -> Response:
-    """Let no browser guess a type other than the one that was sent."""
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    return response
 
 
 def make_engine(settings: Settings) -> Engine:

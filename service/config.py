@@ -76,6 +76,15 @@ class Settings:
         "Makes the bit rate variable: from 0, the best, to 9, the smallest; empty: it is constant.", ""
     )
     public_url: str = setting("The address that links begin with; empty: that of the request.", "")
+    trusted_proxies: int = setting(
+        "How many proxies stand before the service; the last so many entries of `X-Forwarded-For`, `-Proto` and "
+        "`-Host` are believed.",
+        0,
+    )
+    max_failed_tries: int = setting(
+        "So many wrong credentials may come from one address; then it must wait.", 50, least=1
+    )
+    failed_tries_seconds: float = setting("For so many seconds wrong credentials are counted.", 300, least=1)
     host: str = setting("The address that the server listens on.", "127.0.0.1")
     port: int = setting("The port that the server listens on.", 8000)
     web_concurrency: int = setting("Server processes.", 2, least=1)

@@ -19,7 +19,7 @@ class Problem(Exception):
 
     Problem
      ├── Malformed 400 · Unauthorized 401 · Forbidden 403 · NotFound 404 · NotAllowed 405 · Conflict 409
-     ├── TooLarge 413 · UnsupportedType 415 · Invalid 422
+     ├── TooLarge 413 · UnsupportedType 415 · Invalid 422 · TooManyTries 429
      └── Unavailable 503 · NoRoom 507
     """
 
@@ -46,7 +46,7 @@ class Unauthorized(Problem):
 
 
 class Forbidden(Problem):
-    """Not allowed, or not any more."""
+    """Not from there, or not any more."""
 
     status = 403
 
@@ -92,6 +92,15 @@ class Invalid(Problem):
         super().__init__(detail, **members)
         if errors:
             self.members["errors"] = list(errors)
+
+
+class TooManyTries(Problem):
+    """Too many wrong credentials; `Retry-After` says when the next may come."""
+
+    status = 429
+
+    def __init__(self, detail: str, retry_after: int) -> None:
+        super().__init__(detail, headers={"Retry-After": str(retry_after)})
 
 
 class Unavailable(Problem):

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from flask import Flask
 from sqlalchemy.orm import Session
 
+from service import keys
 from service.config import THREADS, Settings
 from service.db import Database
 from service.errors import Unavailable
@@ -51,6 +52,8 @@ def server_settings(app: Flask, settings: Settings) -> dict[str, Any]:
         "timeout": 60,
         "loglevel": settings.log_level.lower(),
         "control_socket_disable": True,
+        # Whether a proxy's headers count is decided in one place: TRUSTED_PROXIES, by the application.
+        "forwarded_allow_ips": "",
         "logconfig_dict": _logging(settings.log_level),
         "on_starting": hooks.on_starting,
         "post_worker_init": hooks.post_worker_init,
@@ -82,6 +85,7 @@ class Hooks:
                 if alone:
                     with database.write() as session:
                         models.bury(session, None)
+                        keys.bury(session, None)
                 sweep(database, self.storage, self.known_keys, 0 if alone else ORPHAN_AGE)
         except Unusable as error:
             sys.exit(f"The service cannot start:\n{error}")
@@ -129,11 +133,12 @@ class Hooks:
         self.executor.stop(max(0.0, GRACE - gone))
 
     def child_exit(self, server: Any, worker: Any) -> None:
-        """In the parent: the jobs of a process that died may run again at once."""
+        """In the parent: the jobs of a process that died may run again at once, and its requests' keys are free."""
         database = Database(self.settings.database_url)
         try:
             with database.write() as session:
                 models.bury(session, owner_name(worker.pid))
+                keys.bury(session, owner_name(worker.pid))
         except sa.exc.OperationalError:
             log.warning("pid=%d died; its jobs run again when their leases run out", worker.pid)
         finally:
@@ -144,8 +149,8 @@ def sweep(database: Database, storage: Storage, known_keys: KnownKeys, older_tha
     """Remove files that no row knows, and what was never finished, if older than so many seconds."""
     unfinished, orphans = storage.drop_unfinished(older_than), 0
     for prefix, known in known_keys.items():
-        keys = storage.keys(older_than, prefix)
-        while page := list(islice(keys, SWEEP_PAGE)):
+        stored = storage.keys(older_than, prefix)
+        while page := list(islice(stored, SWEEP_PAGE)):
             # First the file, then the question: a row that is there by now has had its file before.
             with database.read() as session:
                 unknown = set(page) - known(session, page)

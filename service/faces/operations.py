@@ -15,6 +15,7 @@ from service.db import Database, now
 from service.errors import Conflict, Invalid, NotFound, TooLarge, Unavailable
 from service.faces.detection import KIND
 from service.faces.models import MICRO, Face, Image, Task, image_key
+from service.idempotency import settle
 from service.jobs import queue
 from service.jobs.executors import Executor
 from service.links import Download
@@ -59,6 +60,7 @@ def create_task(here: Services, name: str | None) -> dict[str, Any]:
     with here.database.write() as session:
         session.add(task)
         session.flush()
+        settle(session, lambda: _task(task) | {"images": []})
     return _task(task) | {"images": []}
 
 
@@ -88,10 +90,7 @@ def get_task(here: Services, task_id: str) -> tuple[dict[str, Any], int]:
     """Return the task with its images and faces, and its version: three queries, whatever its size."""
     with here.database.read() as session:
         task = _find(session, task_id)
-        images = session.execute(_IMAGES.where(Image.task_id == task_id).order_by(Image.position)).all()
-        rows = session.execute(_FACES.join(Image).where(Image.task_id == task_id).order_by(Face.position))
-        faces = _faces(rows)
-    return _task(task) | {"images": [_image(row, faces) for row in images]}, task.version
+        return _with_images(session, task), task.version
 
 
 def delete_task(here: Services, task_id: str) -> None:
@@ -122,6 +121,7 @@ def start(here: Services, task_id: str) -> None:
         )
         task.status, task.started_at, task.finished_at = "processing", now(), None
         task.failed, task.version = 0, task.version + 1
+        settle(session, lambda: _with_images(session, task))
 
 
 def add_images(here: Services, task_id: str, uploads: Sequence[Upload]) -> list[dict[str, Any]]:
@@ -153,8 +153,10 @@ def add_images(here: Services, task_id: str, uploads: Sequence[Upload]) -> list[
             task.total += len(rows)
             task.next_position += len(rows)
             task.version += 1
-        fresh: dict[str, Any] = {"error": None, "faces": []}
-        return [{name: row[name] for name in _IMAGE_MEMBERS} | fresh for row in rows]
+            fresh: dict[str, Any] = {"error": None, "faces": []}
+            images = [{name: row[name] for name in _IMAGE_MEMBERS} | fresh for row in rows]
+            settle(session, lambda: images)
+        return images
 
 
 def get_image(here: Services, task_id: str, image_id: str) -> dict[str, Any]:
@@ -277,6 +279,13 @@ def _not_forming(task: Task) -> Conflict:
 _IMAGE_MEMBERS = ("id", "name", "status", "media_type", "size", "width", "height", "attempts")
 _IMAGES = sa.select(*(getattr(Image, name) for name in _IMAGE_MEMBERS), Image.error_code, Image.error_detail)
 _FACES = sa.select(Face.image_id, Face.x, Face.y, Face.width, Face.height, Face.gender, Face.age, Face.score)
+
+
+def _with_images(session: Session, task: Task) -> dict[str, Any]:
+    images = session.execute(_IMAGES.where(Image.task_id == task.id).order_by(Image.position)).all()
+    rows = session.execute(_FACES.join(Image).where(Image.task_id == task.id).order_by(Face.position))
+    faces = _faces(rows)
+    return _task(task) | {"images": [_image(row, faces) for row in images]}
 
 
 def _faces(rows: Any) -> dict[str, list[dict[str, Any]]]:

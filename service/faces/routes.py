@@ -22,6 +22,7 @@ from service.faces import operations
 from service.faces.bodies import Bodies
 from service.faces.schemas import ImageOut, ImagesOut, Limits, TaskIn, TaskList, TaskOut, TaskQuery
 from service.faces.uploads import MAX_REQUEST_BYTES, read_uploads
+from service.idempotency import idempotent
 from service.media import ACCEPTED
 
 faces = Blueprint("faces", __name__, url_prefix="/api/v1")
@@ -48,6 +49,18 @@ def _here() -> operations.Services:
     return here
 
 
+def _created(task: dict[str, Any]) -> Response:
+    return answer(task, 201, Location=url_for("faces.get_task", task_id=task["id"]))
+
+
+def _started(task: dict[str, Any]) -> Response:
+    return answer(task, 202, Location=url_for("faces.get_task", task_id=task["id"]), Retry_After="1")
+
+
+def _added(images: list[dict[str, Any]]) -> Response:
+    return answer({"items": images}, 201)
+
+
 @faces.get("/limits")
 @describe({200: Limits})
 def show_limits() -> Response:
@@ -66,10 +79,10 @@ def show_limits() -> Response:
 
 @faces.post("/tasks")
 @describe({201: TaskOut}, 400, 413, 422, body=TaskIn, headers={201: ("Location",)})
+@idempotent(_created)
 def create_task() -> Response:
     """Create an empty task."""
-    task = operations.create_task(_here(), body(TaskIn).name)
-    return answer(task, 201, Location=url_for("faces.get_task", task_id=task["id"]))
+    return _created(operations.create_task(_here(), body(TaskIn).name))
 
 
 @faces.get("/tasks")
@@ -108,22 +121,24 @@ def delete_task(task_id: str) -> Response:
 
 @faces.post("/tasks/<task_id>/start")
 @describe({202: TaskOut}, 404, 409, headers={202: ("Location", "Retry-After")})
+@idempotent(_started)
 def start_task(task_id: str) -> Response:
     """Start a task; after an error, process again just the images that failed."""
     operations.start(_here(), task_id)
     task, _ = operations.get_task(_here(), task_id)
-    return answer(task, 202, Location=url_for("faces.get_task", task_id=task_id), Retry_After="1")
+    return _started(task)
 
 
 @faces.post("/tasks/<task_id>/images")
 @describe({201: ImagesOut}, 400, 404, 409, 413, 415, 422, 503, 507, content=UPLOAD)
+@idempotent(_added, form=True)
 def add_images(task_id: str) -> Response:
     """Upload images: multipart parts `image` with as many `name` fields or none, or the bare bytes with `?name=`.
 
     All or nothing: one bad file refuses the request and is named in the answer.
     """
     with read_uploads(request, _here().limits.bytes) as uploads:
-        return answer({"items": operations.add_images(_here(), task_id, uploads)}, 201)
+        return _added(operations.add_images(_here(), task_id, uploads))
 
 
 @faces.get("/tasks/<task_id>/images/<image_id>")
@@ -148,6 +163,4 @@ def get_content(task_id: str, image_id: str) -> Response:
     if redirects():
         return redirect_answer(operations.content_url(_here(), task_id, image_id, LINK_SECONDS))
     content = operations.open_content(_here(), task_id, image_id)
-    response = file_answer(content.stream, content.size, content.id, content.media_type)
-    response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
-    return response
+    return file_answer(content.stream, content.size, content.id, content.media_type)

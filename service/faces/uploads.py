@@ -8,8 +8,9 @@ from flask import Request
 
 from service.errors import Invalid, Malformed, UnsupportedType
 from service.faces.operations import Upload
+from service.idempotency import reserve
 from service.media import ACCEPTED
-from service.uploads import Form, Spool, display_name, read_form, spooling
+from service.uploads import Form, Spool, display_name, fingerprint, read_form, spooling
 
 MAX_REQUEST_BYTES = 1_000_000_000
 KIND = "image"
@@ -19,7 +20,7 @@ KIND = "image"
 def read_uploads(request: Request, limit: int) -> Iterator[list[Upload]]:
     """Give the request's files; `limit` is in bytes a file. All are gone after the block.
 
-    Raises Malformed, Invalid, TooLarge, UnsupportedType.
+    Raises Malformed, Invalid, TooLarge, UnsupportedType, and what `idempotency.reserve` raises.
     """
     if request.mimetype == "multipart/form-data":
         with read_form(request, ("image", "name"), limit, KIND, MAX_REQUEST_BYTES) as form:
@@ -55,4 +56,5 @@ def _bare(request: Request, name: str, file: Spool) -> Upload:
     if request.content_length is not None and file.tell() < request.content_length:
         raise Malformed(f"{name} was cut off: fewer bytes came than Content-Length says.")
     file.seek(0)
+    reserve("bytes", request.mimetype, fingerprint(file))
     return Upload(name, cast(Any, file))

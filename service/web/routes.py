@@ -16,6 +16,7 @@ from service.web.document import document
 web = Blueprint("web", __name__, template_folder="templates")
 
 SWAGGER = Path(flask_openapi3_swagger.__file__).parent / "templates" / "swagger"
+STATIC = Path(__file__).parent / "static"
 
 
 @web.get("/")
@@ -83,5 +84,5 @@ def docs() -> str:
 
 @web.get("/docs/<path:name>")
 def docs_file(name: str) -> Response:
-    """Serve Swagger UI from its package, so that the page works without the internet."""
-    return send_from_directory(SWAGGER, name, max_age=86400)
+    """Serve Swagger UI from its package, so that the page works without the internet, and the script that starts it."""
+    return send_from_directory(STATIC if name == "docs.js" else SWAGGER, name, max_age=86400)
