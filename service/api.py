@@ -47,6 +47,7 @@ class Described:
     headers: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     conditional: bool = False
     open: bool = False
+    scheme: str = "basic"
 
 
 def describe(answers: Mapping[int, Answer], *problems: int, **more: Any) -> Callable[[F], F]:

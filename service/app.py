@@ -11,6 +11,10 @@ import sqlalchemy as sa
 from flask import Flask
 
 from service import errors, security
+from service.augmentation import operations as augmentation_operations
+from service.augmentation.accounts import Accounts
+from service.augmentation.copying import Copying
+from service.augmentation.routes import accounts, augmentation
 from service.cli import add_commands
 from service.config import THREADS, Settings
 from service.db import Database
@@ -50,7 +54,11 @@ def create_app(settings: Settings) -> Flask:
     links = Links(settings.signing_key, settings.public_url)
     storage = make_storage(settings, links)
     engine = make_engine(settings)
-    operations: list[Operation] = [FaceDetection(storage, engine), Processing(storage)]
+    operations: list[Operation] = [
+        FaceDetection(storage, engine),
+        Processing(storage),
+        Copying(storage, settings.augmentation_scale),
+    ]
     executor = Threads(database, operations, workers=workers_of(settings), lease=settings.lease_seconds)
     limits = Limits(bytes=settings.max_image_bytes, pixels=settings.max_image_pixels)
     # Storing waits, for the disk or the network, so there are more of these threads than cores.
@@ -85,11 +93,24 @@ def create_app(settings: Settings) -> Flask:
     app.extensions["processing"] = processing_operations.Services(
         database=database, executor=executor, intake=Intake(storage, pool, limits)
     )
+    app.extensions["accounts"] = Accounts(
+        database=database,
+        tries=app.extensions["tries"],
+        turns=threading.BoundedSemaphore(share_of_cores(settings)),
+        secret=lambda: settings.signing_key,
+    )
+    app.extensions["augmentation"] = augmentation_operations.Services(
+        database=database,
+        executor=executor,
+        intake=Intake(storage, pool, limits, augmentation_operations.TYPES),
+        factor=settings.augmentation_scale,
+    )
     # By the prefix of its keys, which files each slice knows; the sweep removes all others below these prefixes.
     app.extensions["known_keys"] = {
         "tasks/": face_operations.known_keys,
         "recordings/": recording_operations.known_keys,
         "processing/": processing_operations.known_keys,
+        "augmentation/": augmentation_operations.known_keys,
     }
     app.extensions["links"] = links
     app.extensions["database"] = database
@@ -97,6 +118,8 @@ def create_app(settings: Settings) -> Flask:
     app.extensions["readiness"] = _readiness(database, storage, executor)
     errors.install(app)
     app.register_blueprint(faces)
+    app.register_blueprint(accounts)
+    app.register_blueprint(augmentation)
     app.register_blueprint(processing)
     app.register_blueprint(questions)
     app.register_blueprint(clues)

@@ -64,6 +64,9 @@ class Settings:
     max_image_bytes: int = setting("The largest image accepted, in bytes.", 20_000_000, least=1)
     max_image_pixels: int = setting("The largest image accepted, in pixels.", 50_000_000, least=1)
     max_images_per_task: int = setting("How many images a task may have.", 10_000, least=1)
+    augmentation_scale: float = setting(
+        "By how much a scaled copy's sides are longer than its original's.", 2, least=0.01
+    )
     quiz_source: str = setting(
         "Where quiz questions come from: `builtin`, `opentdb`, or the address of a jservice-compatible server.",
         "builtin",
@@ -164,6 +167,10 @@ def _facecloud_address(values: Mapping[str, Any]) -> str | None:
     return None
 
 
+def _augmentation_scale(values: Mapping[str, Any]) -> str | None:
+    return "AUGMENTATION_SCALE must be at most 8." if values.get("augmentation_scale", 2) > 8 else None
+
+
 def _quiz_source(values: Mapping[str, Any]) -> str | None:
     source = values.get("quiz_source", "builtin")
     if source not in ("builtin", "opentdb") and not _is_address(source):
@@ -258,6 +265,7 @@ _CHECKS: tuple[Callable[[Mapping[str, Any]], str | None], ...] = (
     _engine,
     _account,
     _facecloud_address,
+    _augmentation_scale,
     _quiz_source,
     _opentdb_address,
     _database,

@@ -74,6 +74,8 @@ def document(app: Flask) -> dict[str, Any]:
         info={"description": "Hand in a batch of photos, get every face with box, gender and age."},
     )
     spec.components.security_scheme("basic", {"type": "http", "scheme": "basic"})
+    bearer = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+    spec.components.security_scheme("bearer", bearer)
     spec.components.schema("Problem", PROBLEM)
     views = [(rule, app.view_functions[rule.endpoint]) for rule in app.url_map.iter_rules()]
     described = [(rule, view, view.described) for rule, view in views if hasattr(view, "described")]
@@ -110,7 +112,7 @@ def _operation(rule: Rule, view: Any, found: Described) -> dict[str, Any]:
         "summary": summary,
         "parameters": _parameters(rule, found) + [KEY] * keyed,
         "responses": _responses(rule, found, keyed=keyed),
-        "security": [] if found.open else [{"basic": []}],
+        "security": [] if found.open else [{found.scheme: []}],
     }
     if rest:
         operation["description"] = rest
