@@ -66,6 +66,7 @@ class S3Storage:
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._access = access
         self._clients: dict[tuple[int, str], Any] = {}
+        self._session: Any = None
         self._lock = threading.Lock()
 
     def save(self, key: str, stream: BinaryIO) -> int:
@@ -231,7 +232,8 @@ class S3Storage:
         access = self._access
         endpoint = (use == "public" and access.public_endpoint) or access.endpoint
         checking = use == "check"
-        session = boto3.session.Session(
+        # One session for all clients, made before the fork: the description of S3 takes ten megabytes.
+        session = self._session = self._session or boto3.session.Session(
             aws_access_key_id=access.key_id or None,
             aws_secret_access_key=access.secret or None,
             aws_session_token=access.token or None,
