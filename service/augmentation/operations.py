@@ -24,6 +24,7 @@ from service.originals import Intake, Upload
 LINK_SECONDS = 3600
 TYPES = ("image/jpeg", "image/png")
 PIECE = 256 * 1024
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _EXTENSION = re.compile(r"\.(jpe?g|jfif|png|webp|gif|bmp|tiff?)$", re.IGNORECASE)
 
 
@@ -161,7 +162,7 @@ def _add_rows(
 
 
 def _find(session: Session, user_id: str, task_id: str) -> tuple[AugmentationTask, Sequence[AugmentationImage]]:
-    task = session.get(AugmentationTask, task_id)
+    task = session.get(AugmentationTask, task_id) if _UUID.fullmatch(task_id) else None
     if not task or task.user_id != user_id:
         raise NotFound("There is no such task.")
     images = sa.select(AugmentationImage).where(AugmentationImage.task_id == task_id)
