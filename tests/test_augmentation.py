@@ -21,6 +21,7 @@ from PIL import Image
 
 from service.augmentation.operations import file_name
 from tests.conftest import MakeService
+from tests.object_store import ObjectStore
 from tests.support import Service, photo, wait_for
 from tests.test_pictures import EDITS, TYPES, corners, encoded, opened_bytes, stored, unlike, with_gps
 from tests.test_tasks import problem
@@ -365,3 +366,31 @@ def test_an_image_that_is_lost_ends_its_task_in_error_and_the_others_have_copies
     assert shown["images"][4]["rotated"] is None
     problem(ada.call("GET", f"/task/{task}"), 409)
     assert fetched(shown["images"][3]["scaled"], "image/jpeg").size == (192, 144)
+
+
+def test_on_s3_links_are_presigned_end_and_bear_the_name_and_results_are_files(
+    make_service: MakeService, object_store: ObjectStore
+) -> None:
+    bucket = object_store.bucket()
+    service = make_service(FACE_ENGINE="local", WEB_CONCURRENCY=1, **object_store.settings(bucket))
+    client = service.start()
+    ada = Visitor(service, "ada@example.com")
+    task = ada.upload(("a b.png", encoded(corners(), "PNG")))
+    shown = ada.ended(task)
+    assert shown["status"] == "finished"
+    link = shown["images"][0]["rotated"]
+    assert link.startswith(object_store.url) and "X-Amz-Expires=3600" in link
+    answer = requests.get(link, timeout=60)
+    assert 'filename="a b_rotated.png"' in answer.headers["Content-Disposition"]
+    assert unlike(opened_bytes(answer.content, answer.headers["Content-Type"]), EDITS["clockwise"][1](corners())) == 0
+    with ZipFile(io.BytesIO(ada.call("GET", f"/task/{task}").content)) as archive:
+        assert len(archive.namelist()) == 4
+
+    (file,) = client.post("/api/files/", files=[("file", encoded(corners(), "PNG"))]).json()["file_ids"]
+    order = {"file_ids": [file], "algorithm": "flip", "params": {"orientation": "vertical"}}
+    (number,) = client.post("/api/image-processing/", json=order).json()["task_ids"]
+    path = f"/api/image-processing/{number}"
+    wait_for(lambda: client.get(path).json()["status"] == "finished", 30, "the end of the task")
+    content = client.get(f"/api/files/{client.get(path).json()['result_id']}").content
+    assert unlike(opened_bytes(content, "image/png"), EDITS["vertical"][1](corners())) == 0
+    assert len(object_store.keys_of(bucket)) == 6
