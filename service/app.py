@@ -22,7 +22,8 @@ from service.faces import operations as face_operations
 from service.faces.detection import FaceDetection
 from service.faces.engines import Engine
 from service.faces.routes import faces
-from service.jobs.executors import Executor, Threads, owner_name
+from service.faces.webhooks import WebhookDelivery, derived_secret
+from service.jobs.executors import Executor, Lanes, Threads, owner_name
 from service.jobs.operation import Operation
 from service.keys import Keys
 from service.links import Links
@@ -41,6 +42,10 @@ from service.tries import Tries
 from service.web.routes import web
 
 MAX_JSON_BYTES = 1_000_000
+PICTURE_POLL = 0.05
+"""Seconds within which a process takes part in copies that another one was asked for."""
+WEBHOOK_THREADS = 4
+"""Webhooks under way at a time in one server process."""
 UPLOADS_TO_S3 = 12
 """Photos of one process that are checked and sent at once; each waits some milliseconds for the answer."""
 
@@ -54,12 +59,11 @@ def create_app(settings: Settings) -> Flask:
     links = Links(settings.signing_key, settings.public_url)
     storage = make_storage(settings, links)
     engine = make_engine(settings)
-    operations: list[Operation] = [
-        FaceDetection(storage, engine),
-        Processing(storage),
-        Copying(storage, settings.augmentation_scale),
-    ]
-    executor = Threads(database, operations, workers=workers_of(settings), lease=settings.lease_seconds)
+    executor = Lanes(
+        Threads(database, [FaceDetection(storage, engine)], workers=workers_of(settings), lease=settings.lease_seconds),
+        picture_lane(settings, database, storage),
+        webhook_lane(settings, database),
+    )
     limits = Limits(bytes=settings.max_image_bytes, pixels=settings.max_image_pixels)
     # Storing waits, for the disk or the network, so there are more of these threads than cores.
     pool = ThreadPoolExecutor(UPLOADS_TO_S3 if settings.bucket else 4, thread_name_prefix="upload")
@@ -75,6 +79,8 @@ def create_app(settings: Settings) -> Flask:
         pool=pool,
         limits=limits,
         images_per_task=settings.max_images_per_task,
+        private_webhooks=settings.webhook_allow_private,
+        drawings=threading.BoundedSemaphore(share_of_cores(settings)),
     )
     app.extensions["questions"] = question_operations.Services(
         database=database, source=make_question_source(settings, database)
@@ -129,6 +135,26 @@ def create_app(settings: Settings) -> Flask:
     security.install(app, settings)
     add_commands(app)
     return app
+
+
+def picture_lane(settings: Settings, database: Database, storage: Storage) -> Executor:
+    """Make the executor of copies: as many threads as cores, since they compute while photos may wait for FaceCloud."""
+    operations: list[Operation] = [Processing(storage), Copying(storage, settings.augmentation_scale)]
+    # Nobody waits for a copy to the millisecond, so this dispatcher looks less often.
+    return Threads(
+        database, operations, workers=share_of_cores(settings), lease=settings.lease_seconds, poll=PICTURE_POLL
+    )
+
+
+def webhook_lane(settings: Settings, database: Database) -> Executor:
+    """Make the executor of webhooks: threads of their own, since a receiver that is slow must not hold up photos."""
+
+    def secret() -> str:
+        return settings.webhook_secret or derived_secret(settings.api_password)
+
+    delivery = WebhookDelivery(secret, private_allowed=settings.webhook_allow_private)
+    # Nobody waits for a webhook to the millisecond, so this dispatcher looks less often.
+    return Threads(database, [delivery], workers=WEBHOOK_THREADS, lease=settings.lease_seconds, poll=0.2)
 
 
 def make_engine(settings: Settings) -> Engine:

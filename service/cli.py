@@ -6,7 +6,7 @@ import click
 from alembic import command
 from alembic.config import Config
 from flask import Flask, current_app
-from flask.cli import AppGroup
+from flask.cli import AppGroup, with_appcontext
 
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
 
@@ -17,6 +17,7 @@ def add_commands(app: Flask) -> None:
     """Give the application its commands."""
     app.cli.add_command(database)
     app.cli.add_command(facecloud_emulator)
+    app.cli.add_command(webhook_secret)
 
 
 def alembic_config(url: str) -> Config:
@@ -57,3 +58,13 @@ def facecloud_emulator(host: str, port: int) -> None:
     from service.faces import emulator_server
 
     emulator_server.main(["--host", host, "--port", str(port)])
+
+
+@click.command("webhook-secret")
+@with_appcontext
+def webhook_secret() -> None:
+    """Print the secret that signs webhooks, for those who receive them."""
+    from service.faces.webhooks import derived_secret
+
+    settings = current_app.extensions["settings"]
+    click.echo(settings.webhook_secret or derived_secret(settings.api_password))

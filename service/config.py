@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from base64 import b64decode
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cached_property
@@ -66,6 +67,15 @@ class Settings:
     max_images_per_task: int = setting("How many images a task may have.", 10_000, least=1)
     augmentation_scale: float = setting(
         "By how much a scaled copy's sides are longer than its original's.", 2, least=0.01
+    )
+    webhook_secret: str = setting(
+        "The secret that signs webhooks, as Standard Webhooks write it: `whsec_` and 24 to 64 bytes in Base64; "
+        "empty: derived from the password, and shown by `flask webhook-secret`.",
+        "",
+        secret=True,
+    )
+    webhook_allow_private: bool = setting(
+        "Lets webhooks call this machine and private networks: `true` or `false`.", False
     )
     quiz_source: str = setting(
         "Where quiz questions come from: `builtin`, `opentdb`, or the address of a jservice-compatible server.",
@@ -138,6 +148,10 @@ class Settings:
 def _read(kind: Any, text: str, least: float) -> Any:
     if kind is str:
         return text
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise ValueError(f"is {text!r}, but must be true or false")
+        return text.lower() == "true"
     try:
         number = kind(text.replace("_", ""))
     except ValueError:
@@ -169,6 +183,17 @@ def _facecloud_address(values: Mapping[str, Any]) -> str | None:
 
 def _augmentation_scale(values: Mapping[str, Any]) -> str | None:
     return "AUGMENTATION_SCALE must be at most 8." if values.get("augmentation_scale", 2) > 8 else None
+
+
+def _webhook_secret(values: Mapping[str, Any]) -> str | None:
+    secret = values.get("webhook_secret", "whsec_" + 32 * "A")
+    try:
+        size = len(b64decode(secret.removeprefix("whsec_"), validate=True))
+    except ValueError:
+        size = 0
+    if not secret.startswith("whsec_") or not 24 <= size <= 64:
+        return "WEBHOOK_SECRET must be whsec_ and 24 to 64 bytes in Base64."
+    return None
 
 
 def _quiz_source(values: Mapping[str, Any]) -> str | None:
@@ -266,6 +291,7 @@ _CHECKS: tuple[Callable[[Mapping[str, Any]], str | None], ...] = (
     _account,
     _facecloud_address,
     _augmentation_scale,
+    _webhook_secret,
     _quiz_source,
     _opentdb_address,
     _database,

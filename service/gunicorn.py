@@ -77,7 +77,7 @@ class Hooks:
         database = Database(self.settings.database_url)
         try:
             with database.read() as session:
-                models.dead(session, now=time.time())  # asks whether there are tables
+                models.dead(session, (), now=time.time())  # asks whether there are tables
             if self.storage.shared:
                 self.storage.check()
                 return
@@ -149,8 +149,8 @@ def sweep(database: Database, storage: Storage, known_keys: KnownKeys, older_tha
     """Remove files that no row knows, and what was never finished, if older than so many seconds."""
     unfinished, orphans = storage.drop_unfinished(older_than), 0
     for prefix, known in known_keys.items():
-        stored = storage.keys(older_than, prefix)
-        while page := list(islice(stored, SWEEP_PAGE)):
+        found = storage.keys(older_than, prefix)
+        while page := list(islice(found, SWEEP_PAGE)):
             # First the file, then the question: a row that is there by now has had its file before.
             with database.read() as session:
                 unknown = set(page) - known(session, page)

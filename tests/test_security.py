@@ -33,6 +33,7 @@ OPEN = {
     "GET /healthz",
     "GET /readyz",
     "GET /api/random",
+    "GET /files/<token>/<name>",  # its signature is the secret
     "GET /record",  # its unguessable id is the secret
     "POST /records",  # asks for a token, in its form
 }

@@ -4,7 +4,7 @@ from typing import Any, cast
 
 from flask import Blueprint, Response, current_app, g, request, url_for
 
-from service.api import absolute, answer, body, describe, page_answer, place_of, query
+from service.api import absolute, answer, body, describe, page_answer, place_of, query, stream_answer
 from service.augmentation import operations
 from service.augmentation.accounts import Accounts, log_in, register, user_of
 from service.augmentation.models import COPIES, ORIGINAL
@@ -129,10 +129,7 @@ def show_history(user_id: str) -> Response:
 @describe({200: "application/zip"}, 404, 409, headers={200: ("Content-Disposition",)}, scheme="bearer")
 def download_task(task_id: str) -> Response:
     """Download a finished task's originals and copies as a zip, made while it is sent."""
-    response = Response(operations.archive(_here(), g.user_id, task_id), content_type="application/zip")
-    response.headers["Content-Disposition"] = f'attachment; filename="{task_id}.zip"'
-    response.headers["Cache-Control"] = "private, no-cache"
-    return response
+    return stream_answer(operations.archive(_here(), g.user_id, task_id), "application/zip", f"{task_id}.zip")
 
 
 def _complete(item: dict[str, Any], names: tuple[str, ...]) -> None:

@@ -81,12 +81,19 @@ class Threads:
     """One dispatcher thread owns the database; a pool of threads does the work and touches none."""
 
     def __init__(
-        self, database: Database, operations: Sequence[Operation], *, workers: int, lease: float = 30.0
+        self,
+        database: Database,
+        operations: Sequence[Operation],
+        *,
+        workers: int,
+        lease: float = 30.0,
+        poll: float = POLL,
     ) -> None:
         self._database = database
         self._operations: Mapping[str, Operation] = {operation.kind: operation for operation in operations}
         self._workers = workers
         self._lease = lease
+        self._poll = poll
         self._owner = ""
         self._held: dict[int, Held] = {}
         self._finished: list[Held] = []
@@ -179,7 +186,7 @@ class Threads:
     def _dispatch(self) -> None:
         changed: Callable[[], bool] | None = None
         while not (self._stopping and not self._held):
-            self._news.wait(POLL)
+            self._news.wait(self._poll)
             self._news.clear()
             try:
                 changed = changed or self._database.watch()
@@ -212,7 +219,7 @@ class Threads:
         if recovering:
             self._recovered = monotonic
             with self._database.read() as session:
-                recovering = models.dead(session, now=now)
+                recovering = models.dead(session, self._operations.keys(), now=now)
         if not (finished or renewing or recovering) and wanted:
             wanted = self._due(wanted, now)
         claimed: list[Held] = []
@@ -323,7 +330,7 @@ class Threads:
                 held.cancelled |= held.run.id not in ours
 
     def _recover(self, session: Session, now: float) -> None:
-        again, lost = models.recover(session, now=now, losses=LOSSES)
+        again, lost = models.recover(session, self._operations.keys(), now=now, losses=LOSSES)
         log.warning("recovered jobs=%d failed=%d: their runs had died", again, len(lost))
         self._look = True
         text = f"The server process died {LOSSES} times while it worked on this file."
@@ -348,3 +355,41 @@ class Threads:
             with self._lock:
                 for held in waiting + late:
                     self._held.pop(held.run.id, None)
+
+
+class Lanes:
+    """Executors side by side, each with its kinds of jobs: slow work of one takes no thread from another's."""
+
+    def __init__(self, *lanes: Executor) -> None:
+        self._lanes = lanes
+
+    def start(self) -> None:
+        """Start all."""
+        for lane in self._lanes:
+            lane.start()
+
+    def wake(self) -> None:
+        """Wake all: what was added may be any lane's."""
+        for lane in self._lanes:
+            lane.wake()
+
+    def cancel(self, task: str) -> None:
+        """Stop the task's runs in all."""
+        for lane in self._lanes:
+            lane.cancel(task)
+
+    def begin_stop(self) -> None:
+        """Let none claim anything more."""
+        for lane in self._lanes:
+            lane.begin_stop()
+
+    def stop(self, grace: float) -> None:
+        """Stop all within the one time of grace."""
+        end = time.monotonic() + grace
+        self.begin_stop()
+        for lane in self._lanes:
+            lane.stop(max(0.0, end - time.monotonic()))
+
+    def working(self) -> bool:
+        """Tell whether all take jobs."""
+        return all(lane.working() for lane in self._lanes)

@@ -158,31 +158,31 @@ def next_due(session: Session, kind: str, *, now: float) -> float | None:
     return due if due is not None else session.scalar(sa.select(sa.func.min(Job.not_before)).where(*queued))
 
 
-def dead(session: Session, *, now: float) -> bool:
-    """Tell whether any lease has run out."""
-    return session.scalar(sa.select(Job.id).where(*_silent(now)).limit(1)) is not None
+def dead(session: Session, kinds: Collection[str], *, now: float) -> bool:
+    """Tell whether any lease has run out of a job of these kinds."""
+    return session.scalar(sa.select(Job.id).where(*_silent(kinds, now)).limit(1)) is not None
 
 
-def _silent(now: float) -> Sequence[sa.ColumnElement[bool]]:
-    return Job.status == "running", Job.lease_expires_at < now
+def _silent(kinds: Collection[str], now: float) -> Sequence[sa.ColumnElement[bool]]:
+    return Job.status == "running", Job.lease_expires_at < now, Job.kind.in_(kinds)
 
 
-def recover(session: Session, *, now: float, losses: int) -> tuple[int, list[Run]]:
-    """running → queued for runs whose lease ran out; → failed for jobs that lost so many.
+def recover(session: Session, kinds: Collection[str], *, now: float, losses: int) -> tuple[int, list[Run]]:
+    """running → queued for runs of these kinds whose lease ran out; → failed for jobs that lost so many.
 
     Return how many run again, and the runs that failed.
     """
     options: Any = {"synchronize_session": False}
     lost = session.execute(
         sa.update(Job)
-        .where(*_silent(now), Job.losses >= losses - 1)
+        .where(*_silent(kinds, now), Job.losses >= losses - 1)
         .values(status="failed", losses=Job.losses + 1, owner=None, error="worker_lost")
         .returning(*_RUN),
         execution_options=options,
     ).all()
     again = session.execute(
         sa.update(Job)
-        .where(*_silent(now))
+        .where(*_silent(kinds, now))
         .values(status="queued", losses=Job.losses + 1, owner=None, not_before=0.0)
         .returning(Job.id),
         execution_options=options,

@@ -49,7 +49,7 @@ TEXTS = {
     304: "Not changed.",
     400: "The request cannot be read.",
     401: "No credentials, or wrong ones.",
-    403: "Not allowed, or not any more; or from a page of another site.",
+    403: "From a page of another site, or not allowed any more.",
     404: "There is no such thing.",
     405: "Not with this method.",
     409: "Not in this state.",

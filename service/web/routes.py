@@ -64,7 +64,6 @@ def get_file(token: str, name: str) -> Response:
     stream.seek(0)
     response = file_answer(stream, size, token.rpartition(".")[2], download.media_type)
     response.headers["Cache-Control"] = f"private, max-age={int(left)}"
-    response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
     if disposition := download.disposition():
         response.headers["Content-Disposition"] = disposition
     return response
