@@ -21,13 +21,16 @@ from service.db import Database
 from service.faces import operations as face_operations
 from service.faces.detection import FaceDetection
 from service.faces.engines import Engine
+from service.faces.measured import Measured
 from service.faces.routes import faces
 from service.faces.webhooks import WebhookDelivery, derived_secret
 from service.jobs.executors import Executor, Lanes, Threads, owner_name
+from service.jobs.journal import Journal
 from service.jobs.operation import Operation
 from service.keys import Keys
 from service.links import Links
 from service.media import Limits
+from service.metrics import Metrics
 from service.originals import Intake
 from service.processing import operations as processing_operations
 from service.processing.editing import Processing
@@ -39,6 +42,7 @@ from service.recordings import operations as recording_operations
 from service.recordings.routes import recording_users, recordings
 from service.storage import DiskStorage, Storage
 from service.tries import Tries
+from service.web.access import watch
 from service.web.routes import web
 
 MAX_JSON_BYTES = 1_000_000
@@ -58,11 +62,26 @@ def create_app(settings: Settings) -> Flask:
     database = Database(settings.database_url)
     links = Links(settings.signing_key, settings.public_url)
     storage = make_storage(settings, links)
-    engine = make_engine(settings)
+    metrics = Metrics(settings.metrics_folder, settings.database_url)
+    journal = Journal(metrics)
+    engine = Measured(make_engine(settings, metrics), settings.engine, metrics)
+    detection = FaceDetection(storage, engine)
+    copying: list[Operation] = [Processing(storage), Copying(storage, settings.augmentation_scale)]
+    delivery = make_webhooks(settings)
     executor = Lanes(
-        Threads(database, [FaceDetection(storage, engine)], workers=workers_of(settings), lease=settings.lease_seconds),
-        picture_lane(settings, database, storage),
-        webhook_lane(settings, database),
+        Threads(database, [detection], journal, workers=workers_of(settings), lease=settings.lease_seconds),
+        # As many threads as cores, since copies are computed while photos may wait for FaceCloud.
+        Threads(
+            database,
+            copying,
+            journal,
+            workers=share_of_cores(settings),
+            lease=settings.lease_seconds,
+            poll=PICTURE_POLL,
+        ),
+        # Threads of their own, since a receiver that is slow must not hold up photos. Nobody waits for a webhook to
+        # the millisecond, so this dispatcher looks less often.
+        Threads(database, [delivery], journal, workers=WEBHOOK_THREADS, lease=settings.lease_seconds, poll=0.2),
     )
     limits = Limits(bytes=settings.max_image_bytes, pixels=settings.max_image_pixels)
     # Storing waits, for the disk or the network, so there are more of these threads than cores.
@@ -71,7 +90,9 @@ def create_app(settings: Settings) -> Flask:
     app.extensions["tries"] = Tries(database, settings.max_failed_tries, settings.failed_tries_seconds)
     app.extensions["keys"] = Keys(database, lambda: owner_name(os.getpid()))
     app.extensions["executor"] = executor
+    app.extensions["kinds"] = [operation.kind for operation in (detection, *copying, delivery)]
     app.extensions["engine"] = engine
+    app.extensions["metrics"] = metrics
     app.extensions["faces"] = face_operations.Services(
         database=database,
         storage=storage,
@@ -133,31 +154,21 @@ def create_app(settings: Settings) -> Flask:
     app.register_blueprint(recordings)
     app.register_blueprint(web)
     security.install(app, settings)
+    watch(app, metrics)
     add_commands(app)
     return app
 
 
-def picture_lane(settings: Settings, database: Database, storage: Storage) -> Executor:
-    """Make the executor of copies: as many threads as cores, since they compute while photos may wait for FaceCloud."""
-    operations: list[Operation] = [Processing(storage), Copying(storage, settings.augmentation_scale)]
-    # Nobody waits for a copy to the millisecond, so this dispatcher looks less often.
-    return Threads(
-        database, operations, workers=share_of_cores(settings), lease=settings.lease_seconds, poll=PICTURE_POLL
-    )
-
-
-def webhook_lane(settings: Settings, database: Database) -> Executor:
-    """Make the executor of webhooks: threads of their own, since a receiver that is slow must not hold up photos."""
+def make_webhooks(settings: Settings) -> WebhookDelivery:
+    """Make the operation that delivers webhooks; its secret is made with the first one, since that takes a while."""
 
     def secret() -> str:
         return settings.webhook_secret or derived_secret(settings.api_password)
 
-    delivery = WebhookDelivery(secret, private_allowed=settings.webhook_allow_private)
-    # Nobody waits for a webhook to the millisecond, so this dispatcher looks less often.
-    return Threads(database, [delivery], workers=WEBHOOK_THREADS, lease=settings.lease_seconds, poll=0.2)
+    return WebhookDelivery(secret, private_allowed=settings.webhook_allow_private)
 
 
-def make_engine(settings: Settings) -> Engine:
+def make_engine(settings: Settings, metrics: Metrics) -> Engine:
     """Make the face engine that the settings name. It connects, or loads its networks, with the first image."""
     if settings.engine == "facecloud":
         from service.faces.facecloud import FaceCloud
@@ -169,6 +180,7 @@ def make_engine(settings: Settings) -> Engine:
             timeout=settings.facecloud_timeout,
             concurrency=workers_of(settings),
             max_pixels=settings.facecloud_max_pixels,
+            observe=lambda outcome, _: metrics.answers.labels(outcome).inc(),
         )
     from service.faces.local import LocalEngine
 

@@ -6,6 +6,7 @@ from base64 import b64decode
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -102,6 +103,11 @@ class Settings:
     port: int = setting("The port that the server listens on.", 8000)
     web_concurrency: int = setting("Server processes.", 2, least=1)
     log_level: str = setting("`DEBUG`, `INFO`, `WARNING` or `ERROR`.", "INFO")
+    log_format: str = setting("`text`, or `json` for one JSON object a line.", "text")
+    metrics_folder: str = setting(
+        "Where the processes keep what `/metrics` shows; empty: a folder in shared memory, named after the database.",
+        "",
+    )
 
     @property
     def engine(self) -> str:
@@ -124,15 +130,25 @@ class Settings:
         return hashlib.scrypt(self.api_password.encode(), salt=b"signing key", n=2**14, r=8, p=1).hex()
 
     @classmethod
-    def from_env(cls, environment: Mapping[str, str]) -> Self:
-        """Read the settings; raise `BadSettings` with all faults at once. An empty value means the default."""
+    def from_env(cls, environment: Mapping[str, str], *, serving: bool = True) -> Self:
+        """Read the settings; raise `BadSettings` with all faults at once. An empty value means the default.
+
+        `X_FILE` names a file that holds the value of `X`, as containers are given their secrets.
+        Who serves nobody needs no password: it is empty then, and an empty one lets nobody in.
+        """
         values: dict[str, Any] = {}
         faults: list[str] = []
         for item in fields(cls):
             name = item.name.upper()
-            text = environment.get(name, "").strip()
+            try:
+                text = _text(environment, name)
+            except ValueError as error:
+                faults.append(str(error))
+                continue
             if not text:
-                if item.default is MISSING:
+                if item.default is MISSING and not serving:
+                    values[item.name] = ""
+                elif item.default is MISSING:
                     faults.append(f"{name} is not set. {item.metadata['help']} Set it in .env or in the environment.")
                 continue
             try:
@@ -143,6 +159,19 @@ class Settings:
         if faults:
             raise BadSettings("\n".join(faults))
         return cls(**values)
+
+
+def _text(environment: Mapping[str, str], name: str) -> str:
+    text = environment.get(name, "").strip()
+    path = environment.get(f"{name}_FILE", "").strip()
+    if not path:
+        return text
+    if text:
+        raise ValueError(f"{name} and {name}_FILE must not both be set.")
+    try:
+        return Path(path).read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{name}_FILE is {path}, which cannot be read: {error}.") from error
 
 
 def _read(kind: Any, text: str, least: float) -> Any:
@@ -286,6 +315,10 @@ def _log_level(values: Mapping[str, Any]) -> str | None:
     return None
 
 
+def _log_format(values: Mapping[str, Any]) -> str | None:
+    return None if values.get("log_format", "text") in ("text", "json") else "LOG_FORMAT must be text or json."
+
+
 _CHECKS: tuple[Callable[[Mapping[str, Any]], str | None], ...] = (
     _engine,
     _account,
@@ -303,4 +336,5 @@ _CHECKS: tuple[Callable[[Mapping[str, Any]], str | None], ...] = (
     _public_address,
     _port,
     _log_level,
+    _log_format,
 )

@@ -146,6 +146,11 @@ def upright_within(data: bytes, max_pixels: int, *, exact: bool = True) -> tuple
     return image, max(image.size) / longest
 
 
+def begins_as_photo(head: bytes) -> bool:
+    """Tell whether these are the first bytes of an accepted type; 16 are enough."""
+    return _media_type(head) is not None
+
+
 @dataclass(frozen=True, slots=True)
 class Bare:
     """An image without its metadata, for a decoder other than Pillow's.

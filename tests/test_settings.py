@@ -3,6 +3,7 @@
 import os
 import subprocess
 from base64 import b64encode
+from pathlib import Path
 
 import pytest
 
@@ -56,6 +57,18 @@ def test_all_faults_are_told_in_one_message() -> None:
         Settings.from_env(faulty)
     for name in ("API_PASSWORD", "FACECLOUD_PASSWORD", *faulty):
         assert name in str(caught.value)
+
+
+def test_a_setting_can_stand_in_a_file_of_its_own(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("from the file\n")
+    assert Settings.from_env({"API_PASSWORD_FILE": str(file), "API_PASSWORD": ""}).api_password == "from the file"
+    faulty = {"API_PASSWORD": "x", "API_PASSWORD_FILE": str(file), "FACECLOUD_EMAIL_FILE": str(tmp_path / "missing")}
+    with pytest.raises(BadSettings) as caught:
+        Settings.from_env(faulty)
+    assert "API_PASSWORD and API_PASSWORD_FILE must not both be set" in str(caught.value)
+    assert "FACECLOUD_EMAIL_FILE" in str(caught.value)
+    assert "from the file" not in str(caught.value)
 
 
 def test_secrets_are_not_in_the_settings_representation() -> None:
