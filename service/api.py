@@ -12,6 +12,7 @@ from flask import Response, current_app, request
 from itsdangerous import BadSignature, URLSafeSerializer
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from werkzeug.datastructures import MultiDict
+from werkzeug.routing import BaseConverter
 from werkzeug.wsgi import FileWrapper
 
 from service.errors import Invalid, Malformed
@@ -30,6 +31,14 @@ class Shape(BaseModel):
     """The base of what comes in: unknown members are refused, and nothing is guessed from another type."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+class Number(BaseConverter):
+    """A number in a path. Anything else is 0, which nothing has: so credentials are looked at before it is 404."""
+
+    def to_python(self, value: str) -> int:
+        """Return the number."""
+        return int(value) if value.isascii() and value.isdigit() and len(value) < 19 else 0
 
 
 class Page(Shape):

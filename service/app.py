@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from flask import Flask
 
 from service import errors, security
+from service.api import Number
 from service.augmentation import operations as augmentation_operations
 from service.augmentation.accounts import Accounts
 from service.augmentation.copying import Copying
@@ -59,6 +60,7 @@ def create_app(settings: Settings) -> Flask:
     app = Flask("service", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_JSON_BYTES
     app.url_map.strict_slashes = True
+    app.url_map.converters["number"] = Number
     database = Database(settings.database_url)
     links = Links(settings.signing_key, settings.public_url)
     storage = make_storage(settings, links)

@@ -64,7 +64,7 @@ def add_files() -> Response:
         return _added(operations.add_files(_here(), uploads))
 
 
-@processing.get("/files/<int:file_id>")
+@processing.get("/files/<number:file_id>")
 @describe({200: "image/*"}, 404, conditional=True)
 def get_file(file_id: int) -> Response:
     """Get a file's bytes, whole or by `Range`: an upload as it came, or a task's result."""
@@ -72,7 +72,7 @@ def get_file(file_id: int) -> Response:
     return file_answer(content.stream, content.size, str(content.id), content.media_type)
 
 
-@processing.delete("/files/<int:file_id>")
+@processing.delete("/files/<number:file_id>")
 @describe({204: ""}, 404, 409)
 def delete_file(file_id: int) -> Response:
     """Delete a file; not while a task that is pending or being processed needs it."""
@@ -96,14 +96,14 @@ def create_processing_tasks() -> Response:
     return _started(operations.create_tasks(_here(), order.file_ids, order.algorithm, order.params))
 
 
-@processing.get("/image-processing/<int:task_id>")
+@processing.get("/image-processing/<number:task_id>")
 @describe({200: ProcessingTaskOut}, 404)
 def get_processing_task(task_id: int) -> Response:
     """Get a task: pending, processing, finished with its `result_id`, or error."""
     return answer(operations.get_task(_here(), task_id))
 
 
-@processing.post("/image-processing/<int:task_id>/restart")
+@processing.post("/image-processing/<number:task_id>/restart")
 @describe({200: ProcessingTaskOut}, 404, 405)
 @idempotent(answer)
 def restart_processing_task(task_id: int) -> Response:

@@ -144,7 +144,7 @@ def _parameters(rule: Rule, found: Described) -> list[dict[str, Any]]:
 
 
 def _path_type(rule: Rule, name: str) -> str:
-    return "integer" if f"<int:{name}>" in rule.rule else "string"
+    return "integer" if f"<number:{name}>" in rule.rule else "string"
 
 
 def _responses(rule: Rule, found: Described, *, keyed: bool) -> dict[str, Any]:
