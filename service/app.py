@@ -23,6 +23,7 @@ from service.faces import operations as face_operations
 from service.faces.detection import KIND, FaceDetection
 from service.faces.engines import Engine
 from service.faces.measured import Measured
+from service.faces.retention import Retention
 from service.faces.routes import faces
 from service.faces.webhooks import WebhookDelivery, derived_secret
 from service.jobs.executors import Executor, Lanes, Threads, owner_name
@@ -113,6 +114,7 @@ def create_app(settings: Settings) -> Flask:
         private_webhooks=settings.webhook_allow_private,
         drawings=threading.BoundedSemaphore(share_of_cores(settings)),
     )
+    app.extensions["retention"] = Retention(app.extensions["faces"], settings.retention_days)
     app.extensions["questions"] = question_operations.Services(
         database=database, source=make_question_source(settings, database)
     )
@@ -149,9 +151,7 @@ def create_app(settings: Settings) -> Flask:
         "processing/": processing_operations.known_keys,
         "augmentation/": augmentation_operations.known_keys,
     }
-    app.extensions["links"] = links
-    app.extensions["database"] = database
-    app.extensions["storage"] = storage
+    app.extensions.update(links=links, database=database, storage=storage)
     app.extensions["readiness"] = _readiness(database, storage, executor if settings.web_works else None)
     errors.install(app)
     app.register_blueprint(faces)

@@ -80,6 +80,9 @@ class Settings:
     max_image_bytes: int = setting("The largest image accepted, in bytes.", 20_000_000, least=1)
     max_image_pixels: int = setting("The largest image accepted, in pixels.", 50_000_000, least=1)
     max_images_per_task: int = setting("How many images a task may have.", 10_000, least=1)
+    retention_days: int = setting(
+        "Tasks are deleted with their files so many days after their end; 0: they are kept for ever.", 0
+    )
     augmentation_scale: float = setting(
         "By how much a scaled copy's sides are longer than its original's.", 2, least=0.01
     )
@@ -228,6 +231,10 @@ def _augmentation_scale(values: Mapping[str, Any]) -> str | None:
     return "AUGMENTATION_SCALE must be at most 8." if values.get("augmentation_scale", 2) > 8 else None
 
 
+def _retention_days(values: Mapping[str, Any]) -> str | None:
+    return "RETENTION_DAYS must be at most 36500." if values.get("retention_days", 0) > 36_500 else None
+
+
 def _webhook_secret(values: Mapping[str, Any]) -> str | None:
     secret = values.get("webhook_secret", "whsec_" + 32 * "A")
     try:
@@ -351,6 +358,7 @@ _CHECKS: tuple[Callable[[Mapping[str, Any]], str | None], ...] = (
     _account,
     _facecloud_address,
     _augmentation_scale,
+    _retention_days,
     _webhook_secret,
     _quiz_source,
     _opentdb_address,
