@@ -89,6 +89,7 @@ def work_on_jobs() -> None:
         current_app.extensions["database"].wait(WAIT_SECONDS)
     except OperationalError as error:
         raise click.ClickException(f"The database cannot be used: {first_line(error)}") from error
+    current_app.extensions["metrics"].join()
     worker.work(current_app.extensions["executor"], current_app.extensions["storage"])
 
 

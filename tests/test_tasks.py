@@ -388,7 +388,7 @@ def test_the_pages_to_try_the_interface_work_without_the_internet(client: Client
     assert "://" not in page
     for asset in re.findall(r'(?:src|href)="(/[^"]+)"', page):
         assert client.get(asset).status_code == 200
-    assert client.get("/", allow_redirects=False).headers["Location"] == "/docs"
+    assert client.get("/", allow_redirects=False).headers["Location"] == "/tasks"
 
 
 ORIENTED = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}

@@ -16,7 +16,7 @@ from service.db import Database, now
 from service.errors import Conflict, Invalid, NotFound, TooLarge, Unavailable
 from service.faces import targets
 from service.faces.detection import KIND
-from service.faces.models import Face, Image, Task, image_key
+from service.faces.models import Face, Image, Task, image_key, thumbnail_key
 from service.faces.summary import summary
 from service.idempotency import settle
 from service.jobs import queue
@@ -29,7 +29,7 @@ STATUSES = ("forming", "processing", "completed", "error")
 
 @dataclass(frozen=True)
 class Services:
-    """What the operations of face tasks stand on. `drawings` counts how many photos may be drawn at once here."""
+    """What the operations of face tasks stand on. `drawings` bounds what is drawn or made small at once."""
 
     database: Database
     storage: Storage
@@ -168,6 +168,7 @@ def delete_image(here: Services, task_id: str, image_id: str) -> None:
         task.total -= 1
         task.version += 1
     here.storage.delete(image_key(task_id, image_id))
+    here.storage.delete(thumbnail_key(task_id, image_id))
 
 
 def open_content(here: Services, task_id: str, image_id: str) -> Content:
@@ -189,10 +190,10 @@ def content_url(here: Services, task_id: str, image_id: str, lifetime: float) ->
 
 
 def known_keys(session: Session, keys: Collection[str]) -> set[str]:
-    """Return those of the storage keys that some row knows."""
-    ids = {key.rpartition("/")[2] for key in keys}
+    """Return those of the storage keys that some row knows: originals, and their thumbnails."""
+    ids = {key.rpartition("/")[2].removesuffix(".thumbnail") for key in keys}
     rows = session.execute(sa.select(Image.task_id, Image.id).where(Image.id.in_(ids)))
-    return {image_key(task, image) for task, image in rows}
+    return {key(task, image) for task, image in rows for key in (image_key, thumbnail_key)}
 
 
 def _store(here: Services, task_id: str, ids: Sequence[str], uploads: Sequence[Upload]) -> list[media.Picture]:
