@@ -14,15 +14,18 @@ from service import errors
 from service.cli import add_commands
 from service.config import Settings
 from service.db import Database
+from service.faces import inspection as face_inspection
 from service.faces import operations as face_operations
 from service.faces.detection import FaceDetection
 from service.faces.engines import Engine
 from service.faces.routes import faces
 from service.jobs.executors import Executor, Threads
+from service.jobs.operation import Operation
 from service.media import Limits
 from service.questions import operations as question_operations
 from service.questions.routes import clues, questions
 from service.questions.sources import Source
+from service.recordings import inspection as recording_inspection
 from service.recordings import operations as recording_operations
 from service.recordings.routes import recording_users, recordings
 from service.storage import DiskStorage
@@ -39,10 +42,10 @@ def create_app(settings: Settings) -> Flask:
     database = Database(settings.database_url)
     storage = DiskStorage(Path(settings.storage_url))
     engine = make_engine(settings)
-    executor = Threads(
-        database, [FaceDetection(storage, engine)], workers=workers_of(settings), lease=settings.lease_seconds
-    )
+    operations: list[Operation] = [FaceDetection(storage, engine)]
+    executor = Threads(database, operations, workers=workers_of(settings), lease=settings.lease_seconds)
     app.extensions["settings"] = settings
+    app.extensions["operations"] = {operation.kind: operation for operation in operations}
     app.extensions["executor"] = executor
     app.extensions["engine"] = engine
     app.extensions["faces"] = face_operations.Services(
@@ -70,6 +73,7 @@ def create_app(settings: Settings) -> Flask:
     )
     # What the sweep of orphans spares: a slice that stores files without standing here would lose them.
     app.extensions["known_keys"] = (face_operations.known_keys, recording_operations.known_keys)
+    app.extensions["inspections"] = (face_inspection.INSPECTION, recording_inspection.INSPECTION)
     app.extensions["database"] = database
     app.extensions["storage"] = storage
     app.extensions["readiness"] = _readiness(database, storage, executor)

@@ -4,27 +4,21 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any
 
 import sqlalchemy as sa
 from flask import Flask
-from sqlalchemy.orm import Session
 
 from service.config import Settings
 from service.db import Database
+from service.inspection import ORPHAN_AGE, KnownKeys, orphans
 from service.jobs import models
 from service.jobs.executors import Executor, owner_name
 from service.storage import DiskStorage
 
 GRACE = 20
 """Seconds that what runs may take to end after SIGTERM."""
-ORPHAN_AGE = 3600
-"""Seconds after which a file without a row is nobody's upload any more, while other processes are at work."""
-
-KnownKeys = Sequence[Callable[[Session], set[str]]]
-"""One function a slice: the storage keys that its rows know."""
 
 log = logging.getLogger(__name__)
 
@@ -111,15 +105,15 @@ class Hooks:
 
 def clean_up(database: Database, storage: DiskStorage, known_keys: KnownKeys, *, alone: bool) -> None:
     """Remove files that no row knows. Where no other process is at work, free every claimed job too."""
-    candidates = set(storage.keys(0 if alone else ORPHAN_AGE))
-    with database.write() as session:
-        if alone:
+    if alone:
+        with database.write() as session:
             models.bury(session, None)
-        orphans = candidates.difference(*(known(session) for known in known_keys))
-    for key in orphans:
+    removed = 0
+    for key in orphans(database, storage, known_keys, older_than=0 if alone else ORPHAN_AGE):
         storage.delete(key)
-    if orphans:
-        log.warning("removed files=%d that no row knew", len(orphans))
+        removed += 1
+    if removed:
+        log.warning("removed files=%d that no row knew", removed)
 
 
 def _logging(level: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What a client can do with face tasks: plain values and streams in, plain values out."""
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -194,9 +194,11 @@ def open_content(here: Services, task_id: str, image_id: str) -> Content:
     return Content(image_id, image.media_type, image.size, stream)
 
 
-def known_keys(session: Session) -> set[str]:
-    """Return the storage keys that some row knows."""
-    return {image_key(task, image) for task, image in session.execute(sa.select(Image.task_id, Image.id))}
+def known_keys(session: Session, keys: Collection[str]) -> set[str]:
+    """Return which of these storage keys some row knows."""
+    ids = [key.rpartition("/")[2] for key in keys]
+    rows = session.execute(sa.select(Image.task_id, Image.id).where(Image.id.in_(ids)))
+    return {image_key(task, image) for task, image in rows}
 
 
 def _store(here: Services, task_id: str, ids: Sequence[str], uploads: Sequence[Upload]) -> list[media.Picture]:

@@ -45,7 +45,7 @@ class Job(Model):
     error: Mapped[str | None] = mapped_column(sa.String(32))
 
 
-_RUN = (Job.id, Job.kind, Job.subject, Job.task, Job.position, Job.attempt)
+_RUN = (Job.id, Job.kind, Job.subject, Job.task, Job.position, Job.attempt, Job.losses)
 
 # Statements are made once: building one costs SQLAlchemy more than SQLite needs to run it. The plain list of ids in
 # `_STILL` is there for the index; the pairs are the fence.

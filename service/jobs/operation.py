@@ -37,7 +37,7 @@ class Cancelled(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One attempt at one job, as claimed."""
+    """One attempt at one job, as claimed. `losses` is how many runs before it died."""
 
     id: int
     kind: str
@@ -45,6 +45,7 @@ class Run:
     task: str
     position: int
     attempt: int
+    losses: int
 
 
 class Operation(Protocol):

@@ -6,7 +6,7 @@ import re
 import tempfile
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
@@ -108,12 +108,11 @@ def open_recording(here: Services, user_id: str, recording_id: str) -> Content:
     return Content(recording_id, recording.size, stream)
 
 
-def known_keys(session: Session) -> set[str]:
-    """Return the storage keys that some row knows."""
-    return {recording_key(user, recording) for user, recording in session.execute(_KEYS)}
-
-
-_KEYS = sa.select(Recording.user_id, Recording.id)
+def known_keys(session: Session, keys: Collection[str]) -> set[str]:
+    """Return which of these storage keys some row knows."""
+    ids = [key.rpartition("/")[2] for key in keys]
+    rows = session.execute(sa.select(Recording.user_id, Recording.id).where(Recording.id.in_(ids)))
+    return {recording_key(user, recording) for user, recording in rows}
 
 
 def _hash(token: str) -> str:
