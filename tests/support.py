@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -131,8 +131,11 @@ class Client(requests.Session):
         """Wait until a task has ended, and return it."""
 
         def end() -> dict[str, Any] | None:
-            shown = self.show(task)
-            return shown if shown["status"] in ("completed", "error") else None
+            # A process that dies in the middle of an answer cuts it off, which no adapter tries again.
+            with suppress(requests.exceptions.ChunkedEncodingError):
+                shown = self.show(task)
+                return shown if shown["status"] in ("completed", "error") else None
+            return None
 
         shown: dict[str, Any] = wait_for(end, seconds, f"the end of task {task}")
         return shown
