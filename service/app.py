@@ -72,7 +72,10 @@ def create_app(settings: Settings) -> Flask:
         turns=threading.BoundedSemaphore(share_of_cores(settings)),
     )
     # What the sweep of orphans spares: a slice that stores files without standing here would lose them.
-    app.extensions["known_keys"] = (face_operations.known_keys, recording_operations.known_keys)
+    app.extensions["known_keys"] = {
+        "tasks/": face_operations.known_keys,
+        "recordings/": recording_operations.known_keys,
+    }
     app.extensions["inspections"] = (face_inspection.INSPECTION, recording_inspection.INSPECTION)
     app.extensions["database"] = database
     app.extensions["storage"] = storage

@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from flask import Flask
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from service.config import Settings
 from service.db import Database
@@ -101,20 +102,23 @@ def _tables(database: Database, newest: str | None) -> str | None:
 
 def _sound(database: Database) -> Iterator[str]:
     """Let SQLite look at its own file; other databases do so by themselves."""
-    if database.engine.dialect.name == "sqlite":
-        with database.read() as session:
-            told = session.execute(sa.text("PRAGMA quick_check(10)")).scalars().all()
-        yield from (f"SQLite finds its file damaged: {line}." for line in told if line != "ok")
+    with database.read() as session:
+        told = session.execute(sa.text("PRAGMA quick_check(10)")).scalars().all() if _is_sqlite(session) else ()
+    yield from (f"SQLite finds its file damaged: {line}." for line in told if line != "ok")
     for table, row in _without_parents(database):
         yield f"Row {row} of table {table} belongs to a row that is not there."
 
 
 def _without_parents(database: Database) -> Iterator[tuple[str, int]]:
     """Give the rows whose foreign key leads nowhere: SQLite lets programs in that do not keep them."""
-    if database.engine.dialect.name == "sqlite":
-        with database.read() as session:
+    with database.read() as session:
+        if _is_sqlite(session):
             for table, row, *_ in session.execute(sa.text("PRAGMA foreign_key_check")):
                 yield table, row
+
+
+def _is_sqlite(session: Session) -> bool:
+    return session.get_bind().dialect.name == "sqlite"
 
 
 def _inspections(app: Flask) -> tuple[Inspection, ...]:

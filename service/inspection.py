@@ -4,7 +4,7 @@ All of it goes in batches, each in a short transaction of its own: memory and th
 however large the installation. What one statement sees is one moment, so a running server is no false alarm.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -23,8 +23,8 @@ BATCH = 500
 ORPHAN_AGE = 3600
 """Seconds after which a file without a row is nobody's upload any more, while other processes are at work."""
 
-KnownKeys = Sequence[Callable[[Session, Collection[str]], set[str]]]
-"""One function a slice: which of these storage keys its rows know. It may return others too."""
+KnownKeys = Mapping[str, Callable[[Session, Collection[str]], set[str]]]
+"""By the prefix of a slice's keys, a function that returns those of some keys which its rows know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ def orphans(database: Database, storage: Storage, known_keys: KnownKeys, *, olde
     walk = storage.keys(older_than)
     while keys := list(islice(walk, BATCH)):
         with database.read() as session:
-            known = {key for knows in known_keys for key in knows(session, keys)}
+            known = {key for knows in known_keys.values() for key in knows(session, keys)}
         yield from (key for key in keys if key not in known)
 
 

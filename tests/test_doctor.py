@@ -168,7 +168,7 @@ def test_orphans_go_in_batches_whatever_their_number(patient: tuple[Path, dict[s
     folder, tasks = patient
     there = set((folder / "files").rglob("*"))
     for number in range(1100):
-        (folder / "files" / "tasks" / tasks[ENDED] / f".new-{number}").write_bytes(b"x")
+        (folder / "files" / "tasks" / tasks[ENDED] / f"left-{number}").write_bytes(b"x")
     with application(folder) as app:
         found = list(examine(app, newest_revision()))
         assert len(found) == 1100
