@@ -13,6 +13,9 @@ from werkzeug.wsgi import FileWrapper
 
 from service.errors import Invalid, Malformed, TooLarge
 
+LINK_SECONDS = 300
+"""How long the address lives that a request for a file is redirected to."""
+
 M = TypeVar("M", bound=BaseModel)
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -115,6 +118,26 @@ def file_answer(stream: BinaryIO, size: int, tag: str, media_type: str) -> Respo
     return response
 
 
+def redirects() -> bool:
+    """Tell whether this request for a file is to be answered with its address. It is signed for GET, not for HEAD."""
+    return current_app.extensions["settings"].content_delivery == "redirect" and request.method == "GET"
+
+
+def redirect_answer(url: str) -> Response:
+    """Lead to a file at an address that lives for LINK_SECONDS; the browser may keep the answer half as long."""
+    response = Response(status=302, headers={"Location": url})
+    response.headers["Cache-Control"] = f"private, max-age={LINK_SECONDS // 2}"
+    return response
+
+
+def absolute(url: str) -> str:
+    """Return the url itself, or a path of this service with `PUBLIC_URL`, or else the request's host, before it."""
+    if not url.startswith("/"):
+        return url
+    base: str = current_app.extensions["settings"].public_url or request.host_url
+    return base.rstrip("/") + url
+
+
 def page_answer(items: list[dict[str, Any]], place: tuple[str, ...] | None) -> Response:
     """Return a page of a list; `place` is where the next one begins."""
     return answer({"items": items, "next": str(_signer().dumps(place)) if place else None})
@@ -134,4 +157,4 @@ def place_of(cursor: str | None, parts: int) -> tuple[str, ...] | None:
 
 
 def _signer() -> URLSafeSerializer:
-    return URLSafeSerializer(current_app.extensions["settings"].api_password, salt=f"cursor {request.endpoint}")
+    return URLSafeSerializer(current_app.extensions["settings"].signing_key, salt=f"cursor {request.endpoint}")

@@ -12,7 +12,7 @@ from flask import Flask, Response
 
 from service import errors
 from service.cli import add_commands
-from service.config import Settings
+from service.config import THREADS, Settings
 from service.db import Database
 from service.faces import inspection as face_inspection
 from service.faces import operations as face_operations
@@ -21,6 +21,7 @@ from service.faces.engines import Engine
 from service.faces.routes import faces
 from service.jobs.executors import Executor, Threads
 from service.jobs.operation import Operation
+from service.links import Links
 from service.media import Limits
 from service.questions import operations as question_operations
 from service.questions.routes import clues, questions
@@ -28,10 +29,12 @@ from service.questions.sources import Source
 from service.recordings import inspection as recording_inspection
 from service.recordings import operations as recording_operations
 from service.recordings.routes import recording_users, recordings
-from service.storage import DiskStorage
+from service.storage import DiskStorage, Storage
 from service.web.routes import web
 
 MAX_JSON_BYTES = 1_000_000
+UPLOADS_TO_S3 = 12
+"""Photos of one process that are checked and sent at once; each waits some milliseconds for the answer."""
 
 
 def create_app(settings: Settings) -> Flask:
@@ -40,7 +43,8 @@ def create_app(settings: Settings) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = MAX_JSON_BYTES
     app.url_map.strict_slashes = True
     database = Database(settings.database_url)
-    storage = DiskStorage(Path(settings.storage_url))
+    links = Links(settings.signing_key, settings.public_url)
+    storage = make_storage(settings, links)
     engine = make_engine(settings)
     operations: list[Operation] = [FaceDetection(storage, engine)]
     executor = Threads(database, operations, workers=workers_of(settings), lease=settings.lease_seconds)
@@ -52,8 +56,8 @@ def create_app(settings: Settings) -> Flask:
         database=database,
         storage=storage,
         executor=executor,
-        # Syncing waits for the disk, so there are more of these threads than cores.
-        pool=ThreadPoolExecutor(4, thread_name_prefix="upload"),
+        # Storing waits, for the disk or the network, so there are more of these threads than cores.
+        pool=ThreadPoolExecutor(UPLOADS_TO_S3 if settings.bucket else 4, thread_name_prefix="upload"),
         limits=Limits(bytes=settings.max_image_bytes, pixels=settings.max_image_pixels),
         images_per_task=settings.max_images_per_task,
     )
@@ -71,12 +75,13 @@ def create_app(settings: Settings) -> Flask:
         ),
         turns=threading.BoundedSemaphore(share_of_cores(settings)),
     )
-    # What the sweep of orphans spares: a slice that stores files without standing here would lose them.
+    # By the prefix of its keys, which files each slice knows; the sweep removes all others below these prefixes.
     app.extensions["known_keys"] = {
         "tasks/": face_operations.known_keys,
         "recordings/": recording_operations.known_keys,
     }
     app.extensions["inspections"] = (face_inspection.INSPECTION, recording_inspection.INSPECTION)
+    app.extensions["links"] = links
     app.extensions["database"] = database
     app.extensions["storage"] = storage
     app.extensions["readiness"] = _readiness(database, storage, executor)
@@ -116,6 +121,26 @@ def make_engine(settings: Settings) -> Engine:
     return LocalEngine()
 
 
+def make_storage(settings: Settings, links: Links) -> Storage:
+    """Make the storage that the settings name. S3 connects with the first use."""
+    if not settings.bucket:
+        return DiskStorage(Path(settings.storage_url), links)
+    from service.s3 import Access, S3Storage
+
+    access = Access(
+        endpoint=settings.s3_endpoint_url,
+        public_endpoint=settings.s3_public_endpoint_url,
+        region=settings.s3_region,
+        key_id=settings.aws_access_key_id,
+        secret=settings.aws_secret_access_key,
+        token=settings.aws_session_token,
+        timeout=settings.s3_timeout,
+        # One for each thread that may use it at once: jobs, uploads, requests.
+        connections=workers_of(settings) + UPLOADS_TO_S3 + THREADS,
+    )
+    return S3Storage(*settings.bucket, access)
+
+
 def make_question_source(settings: Settings, database: Database) -> Source:
     """Make the source of quiz questions that the settings name. It connects with the first request."""
     if settings.quiz_source == "builtin":
@@ -146,7 +171,7 @@ def share_of_cores(settings: Settings) -> int:
     return max(1, math.ceil(len(os.sched_getaffinity(0)) / settings.web_concurrency))
 
 
-def _readiness(database: Database, storage: DiskStorage, executor: Executor) -> dict[str, Callable[[], None]]:
+def _readiness(database: Database, storage: Storage, executor: Executor) -> dict[str, Callable[[], None]]:
     def check_database() -> None:
         with database.read() as session:
             session.execute(sa.text("SELECT 1 FROM task LIMIT 1"))

@@ -10,6 +10,7 @@ from flask import Flask, current_app
 from flask.cli import AppGroup
 
 from service import doctor as doctors
+from service.errors import Unavailable
 from service.jobs import queue
 
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
@@ -90,12 +91,16 @@ def doctor(context: click.Context, repair: bool) -> None:
     newest = newest_revision()
     for line in doctors.settings_without_secrets(current_app.extensions["settings"]):
         click.echo(line, err=True)
-    if repair:
-        for sentence in doctors.repair(current_app, newest):
-            click.echo(sentence)
     wrong = 0
-    for sentence in doctors.examine(current_app, newest):
-        click.echo(sentence)
+    try:
+        if repair:
+            for sentence in doctors.repair(current_app, newest):
+                click.echo(sentence)
+        for sentence in doctors.examine(current_app, newest):
+            click.echo(sentence)
+            wrong += 1
+    except Unavailable as error:  # in the middle
+        click.echo(f"The store or the database is away: {error.detail}")
         wrong += 1
     if wrong:
         context.exit(1)

@@ -1,12 +1,18 @@
 """The settings: one frozen dataclass, read from the environment by `from_env`."""
 
+import hashlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
+from functools import cached_property
 from typing import Any, Self
 from urllib.parse import urlsplit
 
 _BITRATES = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 192, 224, 256, 320)
 """Those that MP3 knows, in kbit/s."""
+
+THREADS = 16
+"""Requests that one server process answers at once."""
 
 
 class BadSettings(Exception):
@@ -27,8 +33,20 @@ class Settings:
 
     api_password: str = setting("The password of HTTP Basic. There is no default.", secret=True)
     api_username: str = setting("The user name of HTTP Basic.", "admin")
+    secret_key: str = setting("Signs cursors and links; empty: it is made from `API_PASSWORD`.", "", secret=True)
     database_url: str = setting("Where the rows are, as SQLAlchemy writes it.", "sqlite:///storage/service.db")
-    storage_url: str = setting("The folder where the files are.", "storage/files")
+    storage_url: str = setting("Where the files are: a folder, or `s3://bucket/prefix`.", "storage/files")
+    s3_endpoint_url: str = setting("The address of the object store; empty: Amazon's.", "")
+    s3_public_endpoint_url: str = setting("Its address as clients reach it, for links; empty: the same.", "")
+    s3_region: str = setting("The bucket's region; empty: as boto3 finds it, else us-east-1.", "")
+    s3_timeout: float = setting("Seconds that the object store may take for one answer.", 10, least=0.1)
+    aws_access_key_id: str = setting("The access key; empty: as boto3 finds it, such as by the machine's role.", "")
+    aws_secret_access_key: str = setting("The secret that belongs to the access key.", "", secret=True)
+    aws_session_token: str = setting("The token of a temporary access key.", "", secret=True)
+    content_delivery: str = setting(
+        "How files are given out: `stream`, or on S3 `redirect` to an address that is signed and ends.", "stream"
+    )
+    cdn_url: str = setting("The address of a CDN that stands before the bucket; empty: there is none.", "")
     workers: int = setting(
         "Files worked on at a time in one server process; 0: eight with FaceCloud, "
         "a share of the cores with the embedded engine.",
@@ -67,6 +85,21 @@ class Settings:
     def engine(self) -> str:
         """The name of the face engine in use."""
         return self.face_engine or ("facecloud" if self.facecloud_email else "local")
+
+    @property
+    def bucket(self) -> tuple[str, str] | None:
+        """The bucket and the prefix in it, where the files are on S3."""
+        if not self.storage_url.startswith("s3://"):
+            return None
+        bucket, _, prefix = self.storage_url.removeprefix("s3://").partition("/")
+        return bucket, prefix.strip("/")
+
+    @cached_property
+    def signing_key(self) -> str:
+        """What cursors and links are signed with. Slow to make from a password, so that no link helps to guess it."""
+        if self.secret_key:
+            return self.secret_key
+        return hashlib.scrypt(self.api_password.encode(), salt=b"signing key", n=2**14, r=8, p=1).hex()
 
     @classmethod
     def from_env(cls, environment: Mapping[str, str]) -> Self:
@@ -152,8 +185,34 @@ def _database(values: Mapping[str, Any]) -> str | None:
 
 
 def _storage(values: Mapping[str, Any]) -> str | None:
-    if "://" in values.get("storage_url", ""):
-        return "STORAGE_URL must be a folder."
+    address = values.get("storage_url", "")
+    if address.startswith("s3://"):
+        if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[\w.!*'()-]*[^./])*/?", address, re.ASCII):
+            return "STORAGE_URL must name a bucket, and a prefix if need be, such as s3://bucket/prefix."
+    elif "://" in address:
+        return "STORAGE_URL must be a folder, or s3://bucket/prefix."
+    return None
+
+
+def _s3_addresses(values: Mapping[str, Any]) -> str | None:
+    for name in ("s3_endpoint_url", "s3_public_endpoint_url", "cdn_url"):
+        if values.get(name) and not _is_address(values[name]):
+            return f"{name.upper()} must be an address such as https://files.example.com."
+    return None
+
+
+def _access_key(values: Mapping[str, Any]) -> str | None:
+    if bool(values.get("aws_access_key_id")) != bool(values.get("aws_secret_access_key")):
+        return "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY must be set together."
+    return None
+
+
+def _content_delivery(values: Mapping[str, Any]) -> str | None:
+    delivery = values.get("content_delivery", "stream")
+    if delivery not in ("stream", "redirect"):
+        return "CONTENT_DELIVERY must be stream or redirect."
+    if delivery == "redirect" and not values.get("storage_url", "").startswith("s3://"):
+        return "CONTENT_DELIVERY is redirect, so STORAGE_URL must be s3://bucket/prefix."
     return None
 
 
@@ -194,6 +253,9 @@ _CHECKS: tuple[Callable[[Mapping[str, Any]], str | None], ...] = (
     _opentdb_address,
     _database,
     _storage,
+    _s3_addresses,
+    _access_key,
+    _content_delivery,
     _mp3,
     _public_address,
     _port,

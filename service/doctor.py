@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from service.config import Settings
 from service.db import Database
+from service.errors import Unavailable
 from service.inspection import ORPHAN_AGE, Check, Inspection, mend_rows, missing_files, orphans, wrong_rows
 from service.jobs import queue
 from service.jobs.models import Job
@@ -38,15 +39,15 @@ def examine(app: Flask, newest: str | None, *, orphan_age: float | None = None) 
         yield from wrong_rows(database, check)
     try:
         storage.check()
-    except OSError as error:
-        yield f"The store cannot be written to: {error.strerror or error}."
+    except (OSError, Unavailable) as error:
+        yield f"The store cannot be written to: {getattr(error, 'strerror', None) or error}."
         return
     for stored in (stored for inspection in _inspections(app) for stored in inspection.files):
         yield from missing_files(database, storage, stored)
     with storage.alone() as alone:
         age = orphan_age if orphan_age is not None else 0 if alone else ORPHAN_AGE
-        for key in orphans(database, storage, app.extensions["known_keys"], older_than=age):
-            yield f"File {key} belongs to no row."
+        for keys in orphans(database, storage, app.extensions["known_keys"], older_than=age):
+            yield from (f"File {key} belongs to no row." for key in keys)
 
 
 def repair(app: Flask, newest: str | None) -> Iterator[str]:
@@ -70,9 +71,13 @@ def repair(app: Flask, newest: str | None) -> Iterator[str]:
     for check in _checks(app):
         yield from mend_rows(database, check)
     with storage.alone() as alone:
-        for key in orphans(database, storage, app.extensions["known_keys"], older_than=0 if alone else ORPHAN_AGE):
-            storage.delete(key)
-            yield f"Removed file {key}, which belonged to no row."
+        age = 0 if alone else ORPHAN_AGE
+        unfinished = storage.drop_unfinished(age)
+        if unfinished:
+            yield f"Removed {unfinished} files that were never finished."
+        for keys in orphans(database, storage, app.extensions["known_keys"], older_than=age):
+            storage.delete(*keys)
+            yield from (f"Removed file {key}, which belonged to no row." for key in keys)
 
 
 def settings_without_secrets(settings: Settings) -> Iterator[str]:

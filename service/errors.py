@@ -18,7 +18,7 @@ class Problem(Exception):
     """Something the client is told: one subclass a kind, `detail` a sentence that helps.
 
     Problem
-     ├── Malformed 400 · Unauthorized 401 · NotFound 404 · Conflict 409
+     ├── Malformed 400 · Unauthorized 401 · Forbidden 403 · NotFound 404 · Conflict 409
      ├── TooLarge 413 · UnsupportedType 415 · Invalid 422
      └── Unavailable 503 · NoRoom 507
     """
@@ -43,6 +43,12 @@ class Unauthorized(Problem):
     """No credentials, or wrong ones."""
 
     status = 401
+
+
+class Forbidden(Problem):
+    """Not allowed, or not any more."""
+
+    status = 403
 
 
 class NotFound(Problem):

@@ -3,6 +3,7 @@
 import logging
 import signal
 import sys
+import threading
 import time
 from types import FrameType
 from typing import Any
@@ -10,12 +11,13 @@ from typing import Any
 import sqlalchemy as sa
 from flask import Flask
 
-from service.config import Settings
+from service.config import THREADS, Settings
 from service.db import Database
+from service.errors import Unavailable
 from service.inspection import ORPHAN_AGE, KnownKeys, orphans
 from service.jobs import models
 from service.jobs.executors import Executor, owner_name
-from service.storage import DiskStorage
+from service.storage import Storage, Unusable
 
 GRACE = 20
 """Seconds that what runs may take to end after SIGTERM."""
@@ -31,7 +33,7 @@ def server_settings(app: Flask, settings: Settings) -> dict[str, Any]:
         "bind": f"{settings.host}:{settings.port}",
         "workers": settings.web_concurrency,
         "worker_class": "gthread",
-        "threads": 16,
+        "threads": THREADS,
         "keepalive": 30,
         # gunicorn kills what is left after this; the dispatcher has ended by then.
         "graceful_timeout": GRACE + 2,
@@ -53,7 +55,7 @@ class Hooks:
     def __init__(self, app: Flask, settings: Settings) -> None:
         self.settings = settings
         self.executor: Executor = app.extensions["executor"]
-        self.storage: DiskStorage = app.extensions["storage"]
+        self.storage: Storage = app.extensions["storage"]
         self.known_keys: KnownKeys = app.extensions["known_keys"]
         self.stopping_since: float | None = None
 
@@ -61,8 +63,20 @@ class Hooks:
         """Clean up after a crash, before the first process works."""
         database = Database(self.settings.database_url)
         try:
+            with database.read() as session:
+                models.dead(session, now=time.time())  # asks whether there are tables
+            if self.storage.shared:
+                self.storage.check()
+                return
             with self.storage.alone() as alone:
-                clean_up(database, self.storage, self.known_keys, alone=alone)
+                if alone:
+                    with database.write() as session:
+                        models.bury(session, None)
+                sweep(database, self.storage, self.known_keys, 0 if alone else ORPHAN_AGE)
+        except Unusable as error:
+            sys.exit(f"The service cannot start:\n{error}")
+        except Unavailable as error:
+            log.warning("%s The service starts all the same, and is ready when the store is.", error.detail)
         except sa.exc.OperationalError as error:
             if "no such table" not in str(error):
                 raise
@@ -76,6 +90,9 @@ class Hooks:
         sys.setswitchinterval(0.001)
         worker.held_folder = self.storage.hold()
         self.executor.start()
+        # A listing of what many machines store takes long: the first process does it beside its work.
+        if self.storage.shared and worker.age == 1:
+            threading.Thread(target=self.sweep_shared, name="sweep", daemon=True).start()
         serve = signal.getsignal(signal.SIGTERM)
 
         def stop(number: int, frame: FrameType | None) -> None:
@@ -85,6 +102,16 @@ class Hooks:
                 serve(number, frame)
 
         signal.signal(signal.SIGTERM, stop)
+
+    def sweep_shared(self) -> None:
+        """Clean up where others are at work too: only what is too old to be somebody's upload."""
+        database = Database(self.settings.database_url)
+        try:
+            sweep(database, self.storage, self.known_keys, ORPHAN_AGE)
+        except Exception:
+            log.exception("the sweep of the storage broke off; the next start makes another one")
+        finally:
+            database.close()
 
     def worker_exit(self, server: Any, worker: Any) -> None:
         """End the work; the time since SIGTERM counts."""
@@ -103,17 +130,14 @@ class Hooks:
             database.close()
 
 
-def clean_up(database: Database, storage: DiskStorage, known_keys: KnownKeys, *, alone: bool) -> None:
-    """Remove files that no row knows. Where no other process is at work, free every claimed job too."""
-    if alone:
-        with database.write() as session:
-            models.bury(session, None)
-    removed = 0
-    for key in orphans(database, storage, known_keys, older_than=0 if alone else ORPHAN_AGE):
-        storage.delete(key)
-        removed += 1
-    if removed:
-        log.warning("removed files=%d that no row knew", removed)
+def sweep(database: Database, storage: Storage, known_keys: KnownKeys, older_than: float) -> None:
+    """Remove files that no row knows, and what was never finished, if older than so many seconds."""
+    unfinished, removed = storage.drop_unfinished(older_than), 0
+    for keys in orphans(database, storage, known_keys, older_than=older_than):
+        storage.delete(*keys)
+        removed += len(keys)
+    if removed or unfinished:
+        log.warning("removed files=%d that no row knew, and unfinished=%d", removed, unfinished)
 
 
 def _logging(level: str) -> dict[str, Any]:

@@ -92,14 +92,18 @@ def missing_files(database: Database, storage: Storage, stored: Stored) -> Itera
             yield from (stored.sentence.format_map(row._mapping) for row in missing if row[0] in here)
 
 
-def orphans(database: Database, storage: Storage, known_keys: KnownKeys, *, older_than: float) -> Iterator[str]:
-    """Give the keys, written more than so many seconds ago, that no row knows."""
-    # First the files, then the rows: a file that gets its row meanwhile is not taken for an orphan.
-    walk = storage.keys(older_than)
-    while keys := list(islice(walk, BATCH)):
-        with database.read() as session:
-            known = {key for knows in known_keys.values() for key in knows(session, keys)}
-        yield from (key for key in keys if key not in known)
+def orphans(
+    database: Database, storage: Storage, known_keys: KnownKeys, *, older_than: float
+) -> Iterator[Collection[str]]:
+    """Give the keys, written more than so many seconds ago, that no row knows: a batch at a time."""
+    for prefix, known in known_keys.items():
+        walk = storage.keys(older_than, prefix)
+        while keys := list(islice(walk, BATCH)):
+            # First the file, then the question: a row that is there by now has had its file before.
+            with database.read() as session:
+                unknown = set(keys) - known(session, keys)
+            if unknown:
+                yield sorted(unknown)
 
 
 def _batches(database: Database, key: InstrumentedAttribute[Any], query: Query) -> Iterator[Sequence[Row]]:

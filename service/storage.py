@@ -7,17 +7,30 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from service.errors import NoRoom
+from service.links import Download, Links
 
 CHUNK = 256 * 1024
+UNFINISHED = ".new-"
+"""What the name of a file begins with while it is written."""
+
+
+class Unusable(OSError):
+    """The storage is set up wrongly, so that trying again does not help; the message is for the operator."""
 
 
 class Storage(Protocol):
-    """Bytes under keys such as `tasks/<id>/<id>`. A missing key is `FileNotFoundError`; a full store is `NoRoom`."""
+    """Bytes under keys such as `tasks/<id>/<id>`.
+
+    A missing key is `FileNotFoundError`; a full store is `NoRoom`; one that cannot be reached now is `Unavailable`.
+    """
+
+    shared: bool
+    """Whether other machines may use it too, so that nobody can know to be alone with it."""
 
     def save(self, key: str, stream: BinaryIO) -> int:
         """Store the rest of the stream under the key, whole or not at all, and return its size in bytes."""
@@ -28,17 +41,32 @@ class Storage(Protocol):
     def read(self, key: str) -> bytes:
         """Return the bytes."""
 
-    def delete(self, key: str) -> None:
-        """Remove one key; one that is not there is no error."""
+    def delete(self, *keys: str) -> None:
+        """Remove the keys; one that is not there is no error."""
 
     def delete_prefix(self, prefix: str) -> None:
         """Remove every key below the prefix, which ends with a slash."""
 
-    def keys(self, older_than: float = 0) -> Iterator[str]:
-        """Walk over the keys written more than so many seconds ago, unfinished writes among them."""
+    def url(self, key: str, lifetime: float, download: Download | None = None) -> str:
+        """Return an address that gives the bytes to whoever has it, for so many seconds. The key is not looked up.
+
+        On the disk it is a path of this service where `PUBLIC_URL` is not set: `api.absolute` completes it.
+        """
+
+    def keys(self, older_than: float = 0, prefix: str = "") -> Iterator[str]:
+        """Walk over the keys below the prefix that were written more than so many seconds ago."""
+
+    def drop_unfinished(self, older_than: float) -> int:
+        """Remove what was begun so many seconds ago and never became a key; return how many."""
 
     def check(self) -> None:
-        """Raise OSError when nothing can be stored."""
+        """Raise Unusable, another OSError or Unavailable when nothing can be stored."""
+
+    def hold(self) -> BinaryIO:
+        """Tell others that a process works on this storage, until it ends or closes what this returns."""
+
+    def alone(self) -> AbstractContextManager[bool]:
+        """Tell whether no process holds this storage; while true is told, none can begin to."""
 
 
 def is_full(error: OSError) -> bool:
@@ -46,18 +74,26 @@ def is_full(error: OSError) -> bool:
     return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
-class DiskStorage:
-    """A folder. A file appears under its key only when it is whole and synced."""
+def parts_of(key: str) -> list[str]:
+    """Return the parts of a key; raise ValueError for what leaves the root of the storage or is no name there."""
+    parts = key.split("/")
+    if not all(parts) or any(part in (".", "..") or "\0" in part for part in parts):
+        raise ValueError(f"not a key: {key!r}")
+    return parts
 
-    def __init__(self, root: Path) -> None:
+
+class DiskStorage:
+    """A folder. A file appears under its key only when it is whole and synced. `links` makes its urls."""
+
+    shared = False
+
+    def __init__(self, root: Path, links: Links) -> None:
         self.root = root.resolve()
         self.root.mkdir(parents=True, exist_ok=True)
+        self._links = links
 
     def _path(self, key: str) -> Path:
-        parts = key.split("/")
-        if not all(parts) or any(part in (".", "..") or "\0" in part or os.sep in part for part in parts):
-            raise ValueError(f"not a key: {key!r}")
-        return self.root.joinpath(*parts)
+        return self.root.joinpath(*parts_of(key))
 
     def save(self, key: str, stream: BinaryIO) -> int:
         """Write to a temporary name in the same folder, sync, rename."""
@@ -86,7 +122,7 @@ class DiskStorage:
             folder.mkdir(parents=True, exist_ok=True)
             # Another thread may remove the empty folder between the two calls.
             with suppress(FileNotFoundError):
-                return tempfile.mkstemp(prefix=".new-", dir=folder)
+                return tempfile.mkstemp(prefix=UNFINISHED, dir=folder)
 
     def open(self, key: str) -> BinaryIO:
         """Open the file for reading."""
@@ -96,11 +132,11 @@ class DiskStorage:
         """Read the whole file."""
         return self._path(key).read_bytes()
 
-    def delete(self, key: str) -> None:
-        """Remove the file, and the folders that it leaves empty."""
-        path = self._path(key)
-        path.unlink(missing_ok=True)
-        self._remove_empty(path.parent)
+    def delete(self, *keys: str) -> None:
+        """Remove the files, and the folders that they leave empty."""
+        for path in map(self._path, keys):
+            path.unlink(missing_ok=True)
+            self._remove_empty(path.parent)
 
     def delete_prefix(self, prefix: str) -> None:
         """Remove the folder, also when somebody is just writing into it."""
@@ -119,19 +155,38 @@ class DiskStorage:
                 folder.rmdir()
                 folder = folder.parent
 
-    def keys(self, older_than: float = 0) -> Iterator[str]:
+    def url(self, key: str, lifetime: float, download: Download | None = None) -> str:
+        """Return a signed path of this service."""
+        parts_of(key)
+        return self._links.make(key, lifetime, download or Download())
+
+    def keys(self, older_than: float = 0, prefix: str = "") -> Iterator[str]:
         """Walk the folder."""
+        for path in self._files(self.root / prefix, older_than):
+            if path != self._lock and not path.name.startswith(UNFINISHED):
+                yield path.relative_to(self.root).as_posix()
+
+    def drop_unfinished(self, older_than: float) -> int:
+        """Remove temporary files whose writer died, and the folders that they leave empty."""
+        count = 0
+        for path in self._files(self.root, older_than):
+            if path.name.startswith(UNFINISHED):
+                path.unlink(missing_ok=True)
+                self._remove_empty(path.parent)
+                count += 1
+        return count
+
+    def _files(self, folder: Path, older_than: float) -> Iterator[Path]:
         limit = time.time() - older_than
-        for folder, _, names in os.walk(self.root):
-            for name in names:
-                path = Path(folder, name)
+        for place, _, names in os.walk(folder):
+            for path in (Path(place, name) for name in names):
                 with suppress(FileNotFoundError):
-                    if path != self._lock and path.stat().st_mtime <= limit:
-                        yield path.relative_to(self.root).as_posix()
+                    if path.stat().st_mtime <= limit:
+                        yield path
 
     def check(self) -> None:
         """Raise OSError when the folder is gone or cannot be written to."""
-        with tempfile.NamedTemporaryFile(prefix=".new-", dir=self.root):
+        with tempfile.NamedTemporaryFile(prefix=UNFINISHED, dir=self.root):
             pass
 
     @property

@@ -8,6 +8,7 @@ import pytest
 
 from service.faces.emulator import Emulator
 from service.faces.emulator_server import EmulatorServer
+from tests.object_store import ObjectStore
 from tests.support import Client, Service, flask
 
 MakeService = Callable[..., Service]
@@ -19,6 +20,13 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("migrated") / "service.db"
     flask(f"sqlite:///{path}", "database", "upgrade")
     return path
+
+
+@pytest.fixture(scope="session")
+def object_store() -> Iterator[ObjectStore]:
+    """Give a real S3 server to all tests; a test makes buckets of its own."""
+    with ObjectStore() as store:
+        yield store
 
 
 @pytest.fixture

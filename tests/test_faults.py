@@ -30,7 +30,7 @@ from werkzeug.test import TestResponse
 from service.faces.detection import FaceDetection
 from service.faces.emulator_server import EmulatorServer
 from service.faces.engines import Detection
-from service.gunicorn import clean_up
+from service.gunicorn import sweep
 from service.jobs.executors import Threads
 from service.storage import Storage
 from tests.conftest import MakeService, facecloud
@@ -102,9 +102,9 @@ class FaultyStorage:
         self.faults.count(self.fault)
         return self.storage.read(key)
 
-    def delete(self, key: str) -> None:
+    def delete(self, *keys: str) -> None:
         self.faults.count(self.fault)
-        self.storage.delete(key)
+        self.storage.delete(*keys)
 
     def delete_prefix(self, prefix: str) -> None:
         self.faults.count(self.fault)
@@ -167,7 +167,7 @@ class Patient:
     def check_whole(self) -> None:
         """After the sweep of a start nothing is half done."""
         storage = self.app.extensions["storage"]
-        clean_up(self.app.extensions["database"], storage, self.app.extensions["known_keys"], alone=True)
+        sweep(self.app.extensions["database"], storage, self.app.extensions["known_keys"], 0)
         assert inconsistencies(self.folder) == []
 
 

@@ -31,6 +31,9 @@ def test_all_faults_are_told_in_one_message() -> None:
         "FACECLOUD_URL": "nowhere",
         "DATABASE_URL": "sqlite://",
         "STORAGE_URL": "ftp://x",
+        "CONTENT_DELIVERY": "pigeon",
+        "S3_ENDPOINT_URL": "nowhere",
+        "AWS_ACCESS_KEY_ID": "alone",
         "LOG_LEVEL": "LOUD",
     }
     with pytest.raises(BadSettings) as caught:
@@ -41,7 +44,40 @@ def test_all_faults_are_told_in_one_message() -> None:
 
 def test_secrets_are_not_in_the_settings_representation() -> None:
     account = {"API_PASSWORD": "hidden-one", "FACECLOUD_EMAIL": "a@example.com", "FACECLOUD_PASSWORD": "hidden-two"}
-    assert "hidden" not in repr(Settings.from_env(account))
+    keys = {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "hidden-three", "SECRET_KEY": "hidden-four"}
+    settings = Settings.from_env(account | keys | {"AWS_SESSION_TOKEN": "hidden-five"})
+    assert settings.signing_key == "hidden-four"
+    assert "hidden" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("address", "bucket"),
+    [
+        ("s3://media", ("media", "")),
+        ("s3://media/", ("media", "")),
+        ("s3://my.media-1/a/b/", ("my.media-1", "a/b")),
+        ("storage/files", None),
+    ],
+)
+def test_the_storages_address_names_a_folder_or_a_bucket(address: str, bucket: tuple[str, str] | None) -> None:
+    assert Settings.from_env({"API_PASSWORD": "x", "STORAGE_URL": address}).bucket == bucket
+
+
+@pytest.mark.parametrize("address", ["s3://", "s3://A", "s3://x", "s3:///a", "s3://media/../x", "s3://media//x"])
+def test_an_address_of_no_bucket_is_refused(address: str) -> None:
+    with pytest.raises(BadSettings, match="STORAGE_URL"):
+        Settings.from_env({"API_PASSWORD": "x", "STORAGE_URL": address})
+
+
+def test_redirects_need_an_object_store() -> None:
+    with pytest.raises(BadSettings, match="CONTENT_DELIVERY is redirect"):
+        Settings.from_env({"API_PASSWORD": "x", "CONTENT_DELIVERY": "redirect"})
+
+
+def test_the_signing_key_follows_from_the_password_and_is_not_the_password() -> None:
+    one, two = (Settings(api_password=password) for password in ("one", "two"))
+    assert one.signing_key == Settings(api_password="one").signing_key != two.signing_key
+    assert "one" not in one.signing_key
 
 
 def test_without_a_password_the_server_does_not_start_and_says_what_to_set() -> None:

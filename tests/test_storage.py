@@ -2,19 +2,46 @@
 
 import io
 import os
+import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from sqlalchemy.orm import Session
 
-from service.errors import NoRoom
+from service.db import Database
+from service.errors import Forbidden, NoRoom, NotFound
+from service.gunicorn import sweep
+from service.links import Download, Links
+from service.s3 import PART, Access, S3Storage
 from service.storage import DiskStorage, Storage
+from tests.object_store import ObjectStore
+
+LINKS = Links("a key of the tests")
 
 
-@pytest.fixture
-def storage(tmp_path: Path) -> Storage:
-    return DiskStorage(tmp_path / "files")
+def on_disk(folder: Path) -> DiskStorage:
+    return DiskStorage(folder, LINKS)
+
+
+def on_s3(store: ObjectStore, bucket: str) -> S3Storage:
+    key, secret = store.keys["app"]
+    return S3Storage(bucket, "media", Access(endpoint=store.url, key_id=key, secret=secret))
+
+
+@pytest.fixture(params=["disk", "s3"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    if request.param == "disk":
+        return on_disk(tmp_path / "files")
+    store = request.getfixturevalue("object_store")
+    return on_s3(store, store.bucket())
+
+
+def unfinished(storage: Storage) -> int:
+    """Return how many writes have been begun and neither finished nor cleaned up, and clean them up."""
+    return storage.drop_unfinished(-60)
 
 
 def test_what_was_saved_is_read_again(storage: Storage) -> None:
@@ -25,6 +52,46 @@ def test_what_was_saved_is_read_again(storage: Storage) -> None:
         assert stream.read(10) == content[:10]
     storage.save("tasks/one/two", io.BytesIO(b"new"))
     assert storage.read("tasks/one/two") == b"new"
+    assert storage.save("tasks/one/empty", io.BytesIO()) == 0
+    assert storage.read("tasks/one/empty") == b""
+
+
+class Dripping(io.RawIOBase):
+    """A stream that gives less than is asked for, as a connection does, and may break off with an error."""
+
+    def __init__(self, content: bytes, breaks: bool = False) -> None:
+        self.content = io.BytesIO(content)
+        self.breaks = breaks
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        count = self.content.readinto(memoryview(buffer)[:700_001])
+        if not count and self.breaks:
+            raise ConnectionResetError
+        return count
+
+
+@pytest.mark.parametrize("size", [PART - 1, PART, 2 * PART + 12_345])
+def test_a_long_stream_arrives_whole_however_it_is_cut_into_parts(storage: Storage, size: int) -> None:
+    content = os.urandom(size)
+    assert storage.save("tasks/long", Dripping(content)) == size  # type: ignore[arg-type]
+    assert storage.read("tasks/long") == content
+    assert unfinished(storage) == 0
+
+
+def test_a_stream_can_be_read_from_any_place(storage: Storage) -> None:
+    content = os.urandom(3_000_000)
+    storage.save("tasks/one", io.BytesIO(content))
+    with storage.open("tasks/one") as stream:
+        assert stream.seekable()
+        for place in (2_000_000, 10, 2_999_990):
+            stream.seek(place)
+            assert stream.read(300_000) == content[place : place + 300_000]
+            assert stream.tell() == min(place + 300_000, len(content))
+        assert stream.read() == b""
+        assert stream.seek(0, os.SEEK_END) == len(content)
 
 
 def test_a_missing_key_is_file_not_found_and_deleting_it_is_no_error(storage: Storage) -> None:
@@ -33,20 +100,27 @@ def test_a_missing_key_is_file_not_found_and_deleting_it_is_no_error(storage: St
     with pytest.raises(FileNotFoundError):
         storage.open("tasks/none")
     storage.delete("tasks/none")
+    storage.delete("tasks/none", "tasks/nothing")
+    storage.delete()
     storage.delete_prefix("tasks/none/")
 
 
-def test_a_prefix_goes_with_all_below_it_and_nothing_beside(storage: Storage) -> None:
-    for key in ("tasks/a/1", "tasks/a/b/2", "tasks/ab/3"):
-        storage.save(key, io.BytesIO(b"x"))
+def test_a_prefix_of_more_than_a_thousand_keys_goes_with_all_below_it_and_nothing_beside(storage: Storage) -> None:
+    keys = [f"tasks/a/{number}" for number in range(1003)] + ["tasks/a/b/2", "tasks/ab/3", "tasks/a.1"]
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda key: storage.save(key, io.BytesIO(b"x")), keys))
+    assert sorted(storage.keys()) == sorted(keys)
+    assert sorted(storage.keys(prefix="tasks/a/")) == sorted(keys[:-2])
     storage.delete_prefix("tasks/a/")
-    assert list(storage.keys()) == ["tasks/ab/3"]
+    assert sorted(storage.keys()) == ["tasks/a.1", "tasks/ab/3"]
+    storage.delete("tasks/a.1", "tasks/ab/3")
+    assert list(storage.keys()) == []
 
 
 def test_keys_can_be_asked_for_by_age(storage: Storage) -> None:
     storage.save("tasks/a", io.BytesIO(b"x"))
     assert list(storage.keys(older_than=3600)) == []
-    assert list(storage.keys()) == ["tasks/a"]
+    assert list(storage.keys(older_than=-60)) == ["tasks/a"]
 
 
 @pytest.mark.parametrize("key", ["", "/etc/passwd", "../x", "tasks/../../x", "tasks//x", "tasks/./x", "tasks/x\0"])
@@ -55,23 +129,72 @@ def test_a_key_that_leaves_the_root_is_refused(storage: Storage, key: str) -> No
         storage.save(key, io.BytesIO(b"x"))
     with pytest.raises(ValueError, match="not a key"):
         storage.read(key)
+    with pytest.raises(ValueError, match="not a key"):
+        storage.url(key, 60)
 
 
-class Broken(io.RawIOBase):
-    """A stream that ends with an error, as a cut connection does."""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        raise ConnectionResetError
-
-
-def test_a_stream_that_breaks_leaves_no_file_and_no_folder(tmp_path: Path) -> None:
-    storage = DiskStorage(tmp_path / "files")
+@pytest.mark.parametrize("size", [0, 100_000, PART + 1])
+def test_a_stream_that_breaks_leaves_nothing(storage: Storage, size: int) -> None:
     with pytest.raises(ConnectionResetError):
-        storage.save("tasks/a/b", Broken())  # type: ignore[arg-type]
-    assert list(storage.root.iterdir()) == []
+        storage.save("tasks/a/b", Dripping(os.urandom(size), breaks=True))  # type: ignore[arg-type]
+    assert list(storage.keys(-60)) == []
+    assert unfinished(storage) == 0
+    if isinstance(storage, DiskStorage):
+        assert list(storage.root.iterdir()) == []
+
+
+def test_a_sweep_removes_what_no_row_knows_below_its_prefixes_and_nothing_else(
+    storage: Storage, tmp_path: Path, migrated: Path
+) -> None:
+    shutil.copy(migrated, tmp_path / "service.db")
+    for key in ("tasks/1/known", "tasks/1/orphan", "somebody/elses"):
+        storage.save(key, io.BytesIO(b"x"))
+
+    def known(_: Session, keys: Collection[str]) -> set[str]:
+        assert set(keys) <= {"tasks/1/known", "tasks/1/orphan"}
+        return {"tasks/1/known", "tasks/1/gone"}
+
+    database = Database(f"sqlite:///{tmp_path}/service.db")
+    sweep(database, storage, {"tasks/": known, "recordings/": known}, 3600)
+    assert len(list(storage.keys(-60))) == 3
+    sweep(database, storage, {"tasks/": known, "recordings/": known}, -60)
+    database.close()
+    assert sorted(storage.keys(-60)) == ["somebody/elses", "tasks/1/known"]
+
+
+# The disk alone.
+
+
+def test_a_link_to_a_file_on_the_disk_carries_all_that_is_needed_and_ends(tmp_path: Path) -> None:
+    download = Download('Grüße / "2"\r\n.jpg', "image/jpeg", inline=True)
+    link = DiskStorage(tmp_path, Links("key", "https://media.example.com/")).url("tasks/a", 60, download)
+    assert link.startswith("https://media.example.com/files/")
+    token = link.split("/")[4]
+    key, left, read = Links("key").read(token)
+    assert (key, read) == ("tasks/a", download)
+    assert 55 < left <= 60
+    for wrong in (token[:-1] + ("A" if token[-1] != "A" else "B"), token[1:], "", "x.y"):
+        with pytest.raises(NotFound):
+            Links("key").read(wrong)
+    with pytest.raises(NotFound):
+        Links("another key").read(token)
+    with pytest.raises(Forbidden):
+        Links("key").read(Links("key").make("tasks/a", -1, download).split("/")[2])
+
+
+@pytest.mark.parametrize(
+    ("download", "disposition"),
+    [
+        (Download("a b.jpg"), 'attachment; filename="a b.jpg"'),
+        (Download("a.jpg", inline=True), 'inline; filename="a.jpg"'),
+        (Download('"é";\r\n.jpg'), "attachment; filename=\"e.jpg\"; filename*=UTF-8''%22%C3%A9%22%3B%0D%0A.jpg"),
+        (Download("日本"), "attachment; filename=\"file\"; filename*=UTF-8''%E6%97%A5%E6%9C%AC"),
+        (Download(), "attachment"),
+        (Download(inline=True), None),
+    ],
+)
+def test_a_file_name_is_written_so_that_every_browser_reads_it(download: Download, disposition: str | None) -> None:
+    assert download.disposition() == disposition
 
 
 @pytest.fixture
@@ -88,17 +211,29 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_is_no_room_with_nothing_half_written_and_it_goes_on_when_there_is_room(small_disk: Path) -> None:
-    storage = DiskStorage(small_disk / "files")
+    storage = on_disk(small_disk / "files")
     storage.save("tasks/a", io.BytesIO(bytes(30_000)))
     with pytest.raises(NoRoom):
         storage.save("tasks/b", io.BytesIO(bytes(60_000)))
     assert list(storage.keys()) == ["tasks/a"]
+    assert unfinished(storage) == 0
     storage.delete("tasks/a")
     assert storage.save("tasks/b", io.BytesIO(bytes(30_000))) == 30_000
 
 
+def test_what_a_dead_writer_left_on_the_disk_is_no_key_and_is_dropped_when_it_is_old(tmp_path: Path) -> None:
+    storage = on_disk(tmp_path / "files")
+    left = storage.root / "tasks" / "a" / ".new-x"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"half")
+    assert list(storage.keys()) == []
+    assert storage.drop_unfinished(3600) == 0
+    assert storage.drop_unfinished(0) == 1
+    assert list(storage.root.iterdir()) == []
+
+
 def test_only_one_that_is_alone_is_told_so(tmp_path: Path) -> None:
-    storage = DiskStorage(tmp_path)
+    storage = on_disk(tmp_path)
     with storage.alone() as alone:
         assert alone
     held = storage.hold()

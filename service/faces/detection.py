@@ -8,12 +8,15 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from service.db import now
+from service.errors import Unavailable
 from service.faces.engines import Detection, Engine
 from service.faces.models import MICRO, Face, Image, Task, image_key
 from service.jobs.operation import Failure, Run
 from service.storage import Storage
 
 KIND = "face"
+STORE_ATTEMPTS = 20
+"""So many runs outlast about ten minutes without the store: the waits between them grow to a minute."""
 _AGES = ("with_age", "age_sum")
 
 _IMAGE_DONE = (
@@ -56,6 +59,8 @@ class FaceDetection:
             image = self.storage.read(key)
         except FileNotFoundError as error:
             raise Failure("engine_failed", "The image's file is not in the store any more.") from error
+        except Unavailable as error:
+            raise Failure("upstream_unavailable", error.detail, attempts=STORE_ATTEMPTS) from error
         return self.engine.detect(image, cancelled)
 
     def save(self, session: Session, results: Sequence[tuple[Run, list[Detection]]]) -> None:

@@ -2,8 +2,8 @@
 
 import uuid
 from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -12,11 +12,12 @@ from sqlalchemy.orm import Session
 
 from service import media
 from service.db import Database, now
-from service.errors import Conflict, Invalid, NotFound, TooLarge
+from service.errors import Conflict, Invalid, NotFound, TooLarge, Unavailable
 from service.faces.detection import KIND
 from service.faces.models import MICRO, Face, Image, Task, image_key
 from service.jobs import queue
 from service.jobs.executors import Executor
+from service.links import Download
 from service.storage import Storage
 
 STATUSES = ("forming", "processing", "completed", "error")
@@ -183,10 +184,7 @@ def delete_image(here: Services, task_id: str, image_id: str) -> None:
 
 def open_content(here: Services, task_id: str, image_id: str) -> Content:
     """Return an image's original bytes."""
-    with here.database.read() as session:
-        image = session.get(Image, image_id)
-    if not image or image.task_id != task_id:
-        raise _unknown_image()
+    image = _find_image(here, task_id, image_id)
     try:
         stream = here.storage.open(image_key(task_id, image_id))
     except FileNotFoundError as error:  # deleted between the two
@@ -194,9 +192,15 @@ def open_content(here: Services, task_id: str, image_id: str) -> Content:
     return Content(image_id, image.media_type, image.size, stream)
 
 
+def content_url(here: Services, task_id: str, image_id: str, lifetime: float) -> str:
+    """Return an address of an image's original bytes that lives for so many seconds."""
+    image = _find_image(here, task_id, image_id)
+    return here.storage.url(image_key(task_id, image_id), lifetime, Download("", image.media_type, inline=True))
+
+
 def known_keys(session: Session, keys: Collection[str]) -> set[str]:
-    """Return which of these storage keys some row knows."""
-    ids = [key.rpartition("/")[2] for key in keys]
+    """Return those of the storage keys that some row knows."""
+    ids = {key.rpartition("/")[2] for key in keys}
     rows = session.execute(sa.select(Image.task_id, Image.id).where(Image.id.in_(ids)))
     return {image_key(task, image) for task, image in rows}
 
@@ -209,14 +213,14 @@ def _store(here: Services, task_id: str, ids: Sequence[str], uploads: Sequence[U
 
     if len(uploads) == 1:
         return [check_and_save(ids[0], uploads[0])]
-    # Decoding and syncing let other threads run, so a batch uses every core. All end before anything is judged,
-    # so that no file appears after the clean-up.
+    # Decoding and storing let other threads run, so a batch uses every core. After an error nothing more begins, but
+    # what has begun ends before anything is judged, so that no file appears after the clean-up. They begin in order,
+    # so the first error of all is among those that have ended.
     futures = [here.pool.submit(check_and_save, *pair) for pair in zip(ids, uploads, strict=True)]
-    errors = [future.exception() for future in futures]
-    for error in errors:
-        if error:
-            raise error
-    return [future.result() for future in futures]
+    wait(futures, return_when=FIRST_EXCEPTION)
+    begun = [future for future in futures if not future.cancel()]
+    wait(begun)
+    return [future.result() for future in begun]
 
 
 @contextmanager
@@ -224,12 +228,20 @@ def _kept_only_if_it_succeeds(here: Services, task_id: str, ids: Sequence[str]) 
     try:
         yield
     except BaseException as error:
-        for image_id in ids:
-            here.storage.delete(image_key(task_id, image_id))
+        with suppress(Unavailable):  # then the sweep takes them
+            here.storage.delete(*(image_key(task_id, image_id) for image_id in ids))
         if isinstance(error, FileNotFoundError):  # a deletion took the folder away while it was written to
             with here.database.read() as session:
                 _find(session, task_id)
         raise
+
+
+def _find_image(here: Services, task_id: str, image_id: str) -> Image:
+    with here.database.read() as session:
+        image = session.get(Image, image_id)
+    if not image or image.task_id != task_id:
+        raise _unknown_image()
+    return image
 
 
 def _find(session: Session, task_id: str) -> Task:

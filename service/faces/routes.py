@@ -5,7 +5,18 @@ from typing import Any
 import orjson
 from flask import Blueprint, Response, current_app, request, url_for
 
-from service.api import answer, body, describe, file_answer, page_answer, place_of, query
+from service.api import (
+    LINK_SECONDS,
+    answer,
+    body,
+    describe,
+    file_answer,
+    page_answer,
+    place_of,
+    query,
+    redirect_answer,
+    redirects,
+)
 from service.auth import require_basic
 from service.faces import operations
 from service.faces.bodies import Bodies
@@ -88,7 +99,7 @@ def get_task(task_id: str) -> Response:
 
 
 @faces.delete("/tasks/<task_id>")
-@describe({204: ""}, 404)
+@describe({204: ""}, 404, 503)
 def delete_task(task_id: str) -> Response:
     """Delete a task in any status: its processing stops, its rows and files go."""
     operations.delete_task(_here(), task_id)
@@ -105,7 +116,7 @@ def start_task(task_id: str) -> Response:
 
 
 @faces.post("/tasks/<task_id>/images")
-@describe({201: ImagesOut}, 400, 404, 409, 413, 415, 422, 507, content=UPLOAD)
+@describe({201: ImagesOut}, 400, 404, 409, 413, 415, 422, 503, 507, content=UPLOAD)
 def add_images(task_id: str) -> Response:
     """Upload images: multipart parts `image` with as many `name` fields or none, or the bare bytes with `?name=`.
 
@@ -123,7 +134,7 @@ def get_image(task_id: str, image_id: str) -> Response:
 
 
 @faces.delete("/tasks/<task_id>/images/<image_id>")
-@describe({204: ""}, 404, 409)
+@describe({204: ""}, 404, 409, 503)
 def delete_image(task_id: str, image_id: str) -> Response:
     """Take an image out of a task that has not been started."""
     operations.delete_image(_here(), task_id, image_id)
@@ -131,9 +142,11 @@ def delete_image(task_id: str, image_id: str) -> Response:
 
 
 @faces.get("/tasks/<task_id>/images/<image_id>/content")
-@describe({200: "image/*"}, 404, conditional=True)
+@describe({200: "image/*", 302: ""}, 404, 503, conditional=True)
 def get_content(task_id: str, image_id: str) -> Response:
     """Get the original bytes of an image, whole or by `Range`."""
+    if redirects():
+        return redirect_answer(operations.content_url(_here(), task_id, image_id, LINK_SECONDS))
     content = operations.open_content(_here(), task_id, image_id)
     response = file_answer(content.stream, content.size, content.id, content.media_type)
     response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"

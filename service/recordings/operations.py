@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from service.db import Database, now
 from service.errors import NoRoom, NotFound, Unauthorized, Unavailable
+from service.links import Download
 from service.recordings.models import Recording, RecordingUser, recording_key
 from service.storage import Storage, is_full
 
@@ -95,12 +96,7 @@ def add_recording(here: Services, user_id: str, stream: BinaryIO) -> str:
 
 def open_recording(here: Services, user_id: str, recording_id: str) -> Content:
     """Return a recording's MP3; raises NotFound for whatever is not there."""
-    recording = None
-    if _UUID.fullmatch(user_id) and _UUID.fullmatch(recording_id):
-        with here.database.read() as session:
-            recording = session.get(Recording, recording_id)
-    if not recording or recording.user_id != user_id:
-        raise _unknown()
+    recording = _find(here, user_id, recording_id)
     try:
         stream = here.storage.open(recording_key(user_id, recording_id))
     except FileNotFoundError as error:
@@ -108,11 +104,28 @@ def open_recording(here: Services, user_id: str, recording_id: str) -> Content:
     return Content(recording_id, recording.size, stream)
 
 
+def recording_url(here: Services, user_id: str, recording_id: str, lifetime: float) -> str:
+    """Return an address of a recording's MP3 that lives for so many seconds; raises NotFound."""
+    recording = _find(here, user_id, recording_id)
+    download = Download(f"{recording.id}.mp3", "audio/mpeg")
+    return here.storage.url(recording_key(user_id, recording_id), lifetime, download)
+
+
 def known_keys(session: Session, keys: Collection[str]) -> set[str]:
-    """Return which of these storage keys some row knows."""
-    ids = [key.rpartition("/")[2] for key in keys]
+    """Return those of the storage keys that some row knows."""
+    ids = {key.rpartition("/")[2] for key in keys}
     rows = session.execute(sa.select(Recording.user_id, Recording.id).where(Recording.id.in_(ids)))
     return {recording_key(user, recording) for user, recording in rows}
+
+
+def _find(here: Services, user_id: str, recording_id: str) -> Recording:
+    recording = None
+    if _UUID.fullmatch(user_id) and _UUID.fullmatch(recording_id):
+        with here.database.read() as session:
+            recording = session.get(Recording, recording_id)
+    if not recording or recording.user_id != user_id:
+        raise _unknown()
+    return recording
 
 
 def _hash(token: str) -> str:

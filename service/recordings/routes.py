@@ -5,7 +5,7 @@ from urllib.parse import urlencode
 
 from flask import Blueprint, Response, current_app, request
 
-from service.api import answer, body, describe, file_answer
+from service.api import LINK_SECONDS, absolute, answer, body, describe, file_answer, redirect_answer, redirects
 from service.auth import require_basic
 from service.errors import Invalid, TooLarge, UnsupportedType
 from service.recordings import operations
@@ -72,14 +72,14 @@ def add_recording() -> Response:
         user = form.texts["user"]
         operations.check_token(_here(), user, form.texts["token"])
         recording = operations.add_recording(_here(), user, cast(Any, form.files["audio"].stream))
-    url = f"{_public_url()}/record?{urlencode({'id': recording, 'user': user})}"
+    url = absolute(f"/record?{urlencode({'id': recording, 'user': user})}")
     return answer({"id": recording, "url": url}, 201, Location=url)
 
 
 @recordings.get("/record")
 @describe(
-    {200: "audio/mpeg", 206: "audio/mpeg"},
-    *(404, 416),
+    {200: "audio/mpeg", 206: "audio/mpeg", 302: ""},
+    *(404, 416, 503),
     query=RecordingQuery,
     headers={200: ("Content-Disposition",), 206: ("Content-Range",)},
     conditional=True,
@@ -87,7 +87,10 @@ def add_recording() -> Response:
 )
 def get_recording() -> Response:
     """Download a recording's MP3, whole or by `Range`. No credentials: who has the link may."""
-    content = operations.open_recording(_here(), request.args.get("user", ""), request.args.get("id", ""))
+    user, recording = request.args.get("user", ""), request.args.get("id", "")
+    if redirects():
+        return redirect_answer(operations.recording_url(_here(), user, recording, LINK_SECONDS))
+    content = operations.open_recording(_here(), user, recording)
     response = file_answer(content.stream, content.size, content.id, "audio/mpeg")
     response.headers["Content-Disposition"] = f'attachment; filename="{content.id}.mp3"'
     return response
@@ -101,8 +104,3 @@ def _check(form: Form) -> None:
         raise Invalid(f"The form lacks {named}: `user` and `token` are texts, `audio` is a file with a name.", faults)
     if len([*form.texts.items(multi=True), *form.files.items(multi=True)]) > len(FIELDS):
         raise Invalid("The form has a part more than once: send `user`, `token` and `audio` once each.")
-
-
-def _public_url() -> str:
-    configured: str = current_app.extensions["settings"].public_url
-    return (configured or request.host_url).rstrip("/")

@@ -1,13 +1,16 @@
 """Health, the OpenAPI document and the page at /docs, open to everybody."""
 
 from collections.abc import Callable, Mapping
+from io import SEEK_END
 from pathlib import Path
 
 import flask_openapi3_swagger
 from flask import Blueprint, Response, current_app, redirect, render_template, send_from_directory
 
-from service.api import answer, describe
-from service.errors import render
+from service.api import answer, describe, file_answer
+from service.errors import NotFound, render
+from service.links import Links
+from service.storage import Storage
 from service.web.document import document
 
 web = Blueprint("web", __name__, template_folder="templates")
@@ -43,6 +46,27 @@ def readyz() -> Response:
     if missing:
         return render(503, f"Not ready: {', '.join(missing)}.", headers={"Retry-After": "5"}, missing=sorted(missing))
     return answer({"status": "ready"})
+
+
+@web.get("/files/<token>/<name>")
+@describe({200: "application/octet-stream"}, 403, 404, 503, conditional=True, open=True)
+def get_file(token: str, name: str) -> Response:
+    """Get a stored file by a signed link, whole or by `Range`, until the link ends. No credentials."""
+    links: Links = current_app.extensions["links"]
+    storage: Storage = current_app.extensions["storage"]
+    key, left, download = links.read(token)
+    try:
+        stream = storage.open(key)
+    except FileNotFoundError as error:
+        raise NotFound("There is no such file any more.") from error
+    size = stream.seek(0, SEEK_END)
+    stream.seek(0)
+    response = file_answer(stream, size, token.rpartition(".")[2], download.media_type)
+    response.headers["Cache-Control"] = f"private, max-age={int(left)}"
+    response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
+    if disposition := download.disposition():
+        response.headers["Content-Disposition"] = disposition
+    return response
 
 
 @web.get("/openapi.json")

@@ -1,0 +1,59 @@
+"""Links to stored files: signed, with an end, and what a browser is told of the file."""
+
+import time
+import unicodedata
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from itsdangerous import BadSignature, URLSafeSerializer
+
+from service.errors import Forbidden, NotFound
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """How a stored file is given out: a file name or none, a media type, shown in the browser or saved."""
+
+    name: str = ""
+    media_type: str = "application/octet-stream"
+    inline: bool = False
+
+    def disposition(self) -> str | None:
+        """Return the Content-Disposition of RFC 6266, or None where there is nothing to say."""
+        if not self.name:
+            return None if self.inline else "attachment"
+        plain = unicodedata.normalize("NFKD", self.name).encode("ascii", "ignore").decode()
+        plain = "".join(letter for letter in plain if letter.isprintable() and letter not in '"\\%;/') or "file"
+        text = f'{"inline" if self.inline else "attachment"}; filename="{plain}"'
+        if plain == self.name:
+            return text
+        return f"{text}; filename*=UTF-8''{quote(self.name.encode('utf-8', 'ignore'), safe='')}"
+
+
+class Links:
+    """Makes and reads signed links of this service: `/files/<token>/<name>`. Whoever has one may read until its end.
+
+    All that decides stands in the token, which is compared in constant time; the name is for people and `curl -O`.
+    """
+
+    def __init__(self, key: str, base: str = "") -> None:
+        self._signer = URLSafeSerializer(key, salt="link to a file")
+        self._base = base.rstrip("/")
+
+    def make(self, key: str, lifetime: float, download: Download) -> str:
+        """Return a link to the key: with the base before it, or without one a mere path."""
+        end = int(time.time() + lifetime)
+        token = self._signer.dumps([key, end, download.name, download.media_type, download.inline])
+        name = download.name.replace("/", "_")
+        return f"{self._base}/files/{token!s}/{quote(name if name.strip('.') else 'file', safe='')}"
+
+    def read(self, token: str) -> tuple[str, float, Download]:
+        """Return the key, the seconds that are left, and the download; raise NotFound, or Forbidden after the end."""
+        try:
+            key, end, *download = self._signer.loads(token)
+        except BadSignature as error:
+            raise NotFound("There is no such file.") from error
+        left = end - time.time()
+        if left <= 0:
+            raise Forbidden("This link has expired. Ask for a new one.")
+        return key, left, Download(*download)
