@@ -195,8 +195,8 @@ def test_beside_a_server_at_work_young_files_are_spared_and_what_the_dead_held_i
     make_service: MakeService,
 ) -> None:
     with EmulatorServer(Emulator(decode=False)) as emulator:
-        emulator.emulator.script.set([Mood(name="ok", seconds=20)])
-        service = make_service(**facecloud(emulator, WEB_CONCURRENCY=1))
+        emulator.emulator.script.set([Mood(name="ok", seconds=100)])
+        service = make_service(**facecloud(emulator, WEB_CONCURRENCY=1, FACECLOUD_TIMEOUT=100))
         client = service.start()
         task = client.task(photo(1), photo(2))
         client.start(task)
