@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test chaos soak demo install install-dev migrate lint bench facecloud clean
+.PHONY: run test chaos soak demo install install-dev migrate lint audit bench facecloud clean
 
 run: install
 	@$(BIN)/python -m service.first_run
@@ -28,6 +28,10 @@ lint: install-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Needs the internet, so it is no part of `lint`.
+audit: install-dev
+	$(BIN)/pip-audit -r requirements.txt --no-deps --disable-pip
 
 bench: install-dev
 	@for name in local_engine pipeline upload show_task recordings; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done

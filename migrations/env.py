@@ -5,8 +5,10 @@ from alembic import context
 
 import service.faces.models
 import service.jobs.models
+import service.keys
 import service.questions.models
-import service.recordings.models  # noqa: F401 - the imports fill the metadata
+import service.recordings.models
+import service.tries  # noqa: F401 - the imports fill the metadata
 from service.db import Model
 
 engine = sa.create_engine(context.config.get_main_option("sqlalchemy.url", ""))

@@ -1,17 +1,21 @@
 """What the routes of every slice share: bodies and queries by pydantic, JSON answers, lists."""
 
-from collections.abc import Callable, Mapping
+import re
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, BinaryIO, TypeVar
+from urllib.parse import quote
 
 import orjson
 from flask import Response, current_app, request
 from itsdangerous import BadSignature, URLSafeSerializer
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.datastructures import MultiDict
 from werkzeug.wsgi import FileWrapper
 
-from service.errors import Invalid, Malformed, TooLarge
+from service.errors import Invalid, Malformed
+from service.idempotency import read_body
 
 LINK_SECONDS = 300
 """How long the address lives that a request for a file is redirected to."""
@@ -59,10 +63,7 @@ def describe(answers: Mapping[int, type[BaseModel] | str], *problems: int, **mor
 
 def body(model: type[M]) -> M:
     """Return the request's JSON as the model; an empty body counts as `{}`. Raises Malformed, Invalid, TooLarge."""
-    try:
-        text = request.get_data(cache=False) or b"{}"
-    except RequestEntityTooLarge as error:
-        raise TooLarge(f"The body is too large: JSON may have at most {request.max_content_length} bytes.") from error
+    text = read_body() or b"{}"
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
@@ -76,6 +77,14 @@ def query(model: type[M]) -> M:
     if repeated:
         raise Invalid(f"The query has `{repeated[0]}` more than once.")
     return _validated(lambda: model.model_validate(request.args.to_dict()), "query", None)
+
+
+def form_fields(model: type[M], texts: MultiDict[str, str]) -> M:
+    """Return a form's texts as the model; raises Invalid."""
+    repeated = [name for name, values in texts.lists() if len(values) > 1]
+    if repeated:
+        raise Invalid(f"The form has `{repeated[0]}` more than once.")
+    return _validated(lambda: model.model_validate(texts.to_dict()), "form", None)
 
 
 def _validated(validate: Callable[[], M], part: str, value: Any) -> M:
@@ -116,6 +125,20 @@ def file_answer(stream: BinaryIO, size: int, tag: str, media_type: str) -> Respo
     response.headers["Cache-Control"] = "private, max-age=31536000, immutable"
     response.make_conditional(request.environ, accept_ranges=True, complete_length=size)
     return response
+
+
+def stream_answer(pieces: Iterator[bytes], media_type: str, file_name: str) -> Response:
+    """Return what is made while it is sent, as an attachment of this name; it is closed when the client goes away."""
+    response = Response(pieces, content_type=media_type)
+    response.headers["Content-Disposition"] = attachment(file_name)
+    response.headers["Cache-Control"] = "private, no-cache"
+    return response
+
+
+def attachment(file_name: str) -> str:
+    """Return a Content-Disposition after RFC 6266: the name as it is, and in ASCII for old clients."""
+    plain = re.sub(r'[^ -~]|["\\%]', "_", unicodedata.normalize("NFC", file_name))
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(file_name, safe='')}"
 
 
 def redirects() -> bool:

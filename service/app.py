@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import sqlalchemy as sa
-from flask import Flask, Response
+from flask import Flask
 
-from service import errors
+from service import errors, security
 from service.cli import add_commands
 from service.config import THREADS, Settings
 from service.db import Database
@@ -18,11 +18,15 @@ from service.faces import inspection as face_inspection
 from service.faces import operations as face_operations
 from service.faces.detection import FaceDetection
 from service.faces.engines import Engine
+from service.faces.measured import Measured
 from service.faces.routes import faces
-from service.jobs.executors import Executor, Threads
-from service.jobs.operation import Operation
+from service.faces.webhooks import WebhookDelivery, derived_secret
+from service.jobs.executors import Executor, Lanes, Threads, owner_name
+from service.jobs.journal import Journal
+from service.keys import Keys
 from service.links import Links
 from service.media import Limits
+from service.metrics import Metrics
 from service.questions import operations as question_operations
 from service.questions.routes import clues, questions
 from service.questions.sources import Source
@@ -30,9 +34,13 @@ from service.recordings import inspection as recording_inspection
 from service.recordings import operations as recording_operations
 from service.recordings.routes import recording_users, recordings
 from service.storage import DiskStorage, Storage
+from service.tries import Tries
+from service.web.access import watch
 from service.web.routes import web
 
 MAX_JSON_BYTES = 1_000_000
+WEBHOOK_THREADS = 4
+"""Webhooks under way at a time in one server process."""
 UPLOADS_TO_S3 = 12
 """Photos of one process that are checked and sent at once; each waits some milliseconds for the answer."""
 
@@ -45,13 +53,25 @@ def create_app(settings: Settings) -> Flask:
     database = Database(settings.database_url)
     links = Links(settings.signing_key, settings.public_url)
     storage = make_storage(settings, links)
-    engine = make_engine(settings)
-    operations: list[Operation] = [FaceDetection(storage, engine)]
-    executor = Threads(database, operations, workers=workers_of(settings), lease=settings.lease_seconds)
+    metrics = Metrics(settings.metrics_folder, settings.database_url)
+    journal = Journal(metrics)
+    engine = Measured(make_engine(settings, metrics), settings.engine, metrics)
+    detection = FaceDetection(storage, engine)
+    delivery = make_webhooks(settings)
+    executor = Lanes(
+        Threads(database, [detection], journal, workers=workers_of(settings), lease=settings.lease_seconds),
+        # Threads of their own, since a receiver that is slow must not hold up photos. Nobody waits for a webhook to
+        # the millisecond, so this dispatcher looks less often.
+        Threads(database, [delivery], journal, workers=WEBHOOK_THREADS, lease=settings.lease_seconds, poll=0.2),
+    )
     app.extensions["settings"] = settings
-    app.extensions["operations"] = {operation.kind: operation for operation in operations}
+    app.extensions["operations"] = {operation.kind: operation for operation in (detection, delivery)}
+    app.extensions["tries"] = Tries(database, settings.max_failed_tries, settings.failed_tries_seconds)
+    app.extensions["keys"] = Keys(database, lambda: owner_name(os.getpid()))
     app.extensions["executor"] = executor
+    app.extensions["kinds"] = [detection.kind, delivery.kind]
     app.extensions["engine"] = engine
+    app.extensions["metrics"] = metrics
     app.extensions["faces"] = face_operations.Services(
         database=database,
         storage=storage,
@@ -60,6 +80,8 @@ def create_app(settings: Settings) -> Flask:
         pool=ThreadPoolExecutor(UPLOADS_TO_S3 if settings.bucket else 4, thread_name_prefix="upload"),
         limits=Limits(bytes=settings.max_image_bytes, pixels=settings.max_image_pixels),
         images_per_task=settings.max_images_per_task,
+        private_webhooks=settings.webhook_allow_private,
+        drawings=threading.BoundedSemaphore(share_of_cores(settings)),
     )
     app.extensions["questions"] = question_operations.Services(
         database=database, source=make_question_source(settings, database)
@@ -92,18 +114,22 @@ def create_app(settings: Settings) -> Flask:
     app.register_blueprint(recording_users)
     app.register_blueprint(recordings)
     app.register_blueprint(web)
-    app.after_request(_harden)
+    security.install(app, settings)
+    watch(app, metrics)
     add_commands(app)
     return app
 
 
-def _harden(response: Response) -> Response:
-    """Let no browser guess a type other than the one that was sent."""
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    return response
+def make_webhooks(settings: Settings) -> WebhookDelivery:
+    """Make the operation that delivers webhooks; its secret is made with the first one, since that takes a while."""
+
+    def secret() -> str:
+        return settings.webhook_secret or derived_secret(settings.api_password)
+
+    return WebhookDelivery(secret, private_allowed=settings.webhook_allow_private)
 
 
-def make_engine(settings: Settings) -> Engine:
+def make_engine(settings: Settings, metrics: Metrics) -> Engine:
     """Make the face engine that the settings name. It connects, or loads its networks, with the first image."""
     if settings.engine == "facecloud":
         from service.faces.facecloud import FaceCloud
@@ -115,6 +141,7 @@ def make_engine(settings: Settings) -> Engine:
             timeout=settings.facecloud_timeout,
             concurrency=workers_of(settings),
             max_pixels=settings.facecloud_max_pixels,
+            observe=lambda outcome, _: metrics.answers.labels(outcome).inc(),
         )
     from service.faces.local import LocalEngine
 

@@ -1,23 +1,42 @@
 """HTTP Basic, by flask-httpauth."""
 
+import hashlib
 import hmac
 
-from flask import Response, current_app
+from flask import Response, current_app, g
 from flask_httpauth import HTTPBasicAuth
 
 from service.config import Settings
 from service.errors import render
+from service.tries import Tries, address
 
 basic = HTTPBasicAuth(realm="service")
 
 
 @basic.verify_password  # type: ignore[untyped-decorator]
-def verify(username: str, password: str) -> str | None:
-    """Return the user's name if both are right. Both are compared in full, in constant time."""
+def verify(username: str | None, password: str | None) -> str | None:
+    """Return the user's name if both are right; raises TooManyTries. Only credentials that came count as a try."""
+    if not username and not password:
+        return None
+    tries: Tries = current_app.extensions["tries"]
+    tries.check(f"basic {address()}")
     settings: Settings = current_app.extensions["settings"]
-    right = hmac.compare_digest(username.encode(), settings.api_username.encode())
-    right &= hmac.compare_digest(password.encode(), settings.api_password.encode())
-    return username if right else None
+    right = _same(username or "", settings.api_username)
+    right &= _same(password or "", settings.api_password)
+    if not (right and settings.api_password):
+        tries.failed(f"basic {address()}")
+        return None
+    g.asker = "basic"
+    return username
+
+
+def _same(given: str, expected: str) -> bool:
+    """Compare in a time that tells nothing: not where they differ, nor by their hashes how long the secret is."""
+    return hmac.compare_digest(_hash(given), _hash(expected))
+
+
+def _hash(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
 @basic.error_handler  # type: ignore[untyped-decorator]

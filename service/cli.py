@@ -7,16 +7,18 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from flask import Flask, current_app
-from flask.cli import AppGroup
+from flask.cli import with_appcontext
 
 from service import doctor as doctors
+from service.commands import Group
 from service.errors import Unavailable
+from service.faces.commands import faces, tasks
 from service.jobs import queue
 
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
 
-database = AppGroup("database", help="The database's tables.")
-jobs = AppGroup("jobs", help="The queue of jobs.")
+database = Group("database", help="The database's tables.")
+jobs = Group("jobs", help="The queue of jobs.")
 
 
 def add_commands(app: Flask) -> None:
@@ -24,7 +26,10 @@ def add_commands(app: Flask) -> None:
     app.cli.add_command(database)
     app.cli.add_command(jobs)
     app.cli.add_command(doctor)
+    app.cli.add_command(faces)
+    app.cli.add_command(tasks)
     app.cli.add_command(facecloud_emulator)
+    app.cli.add_command(webhook_secret)
 
 
 def alembic_config(url: str) -> Config:
@@ -115,3 +120,13 @@ def facecloud_emulator(host: str, port: int) -> None:
     from service.faces import emulator_server
 
     emulator_server.main(["--host", host, "--port", str(port)])
+
+
+@click.command("webhook-secret")
+@with_appcontext
+def webhook_secret() -> None:
+    """Print the secret that signs webhooks, for those who receive them."""
+    from service.faces.webhooks import derived_secret
+
+    settings = current_app.extensions["settings"]
+    click.echo(settings.webhook_secret or derived_secret(settings.api_password))

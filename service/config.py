@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from base64 import b64decode
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cached_property
@@ -64,6 +65,15 @@ class Settings:
     max_image_bytes: int = setting("The largest image accepted, in bytes.", 20_000_000, least=1)
     max_image_pixels: int = setting("The largest image accepted, in pixels.", 50_000_000, least=1)
     max_images_per_task: int = setting("How many images a task may have.", 10_000, least=1)
+    webhook_secret: str = setting(
+        "The secret that signs webhooks, as Standard Webhooks write it: `whsec_` and 24 to 64 bytes in Base64; "
+        "empty: derived from the password, and shown by `flask webhook-secret`.",
+        "",
+        secret=True,
+    )
+    webhook_allow_private: bool = setting(
+        "Lets webhooks call this machine and private networks: `true` or `false`.", False
+    )
     quiz_source: str = setting(
         "Where quiz questions come from: `builtin`, `opentdb`, or the address of a jservice-compatible server.",
         "builtin",
@@ -76,10 +86,24 @@ class Settings:
         "Makes the bit rate variable: from 0, the best, to 9, the smallest; empty: it is constant.", ""
     )
     public_url: str = setting("The address that links begin with; empty: that of the request.", "")
+    trusted_proxies: int = setting(
+        "How many proxies stand before the service; the last so many entries of `X-Forwarded-For`, `-Proto` and "
+        "`-Host` are believed.",
+        0,
+    )
+    max_failed_tries: int = setting(
+        "So many wrong credentials may come from one address; then it must wait.", 50, least=1
+    )
+    failed_tries_seconds: float = setting("For so many seconds wrong credentials are counted.", 300, least=1)
     host: str = setting("The address that the server listens on.", "127.0.0.1")
     port: int = setting("The port that the server listens on.", 8000)
     web_concurrency: int = setting("Server processes.", 2, least=1)
     log_level: str = setting("`DEBUG`, `INFO`, `WARNING` or `ERROR`.", "INFO")
+    log_format: str = setting("`text`, or `json` for one JSON object a line.", "text")
+    metrics_folder: str = setting(
+        "Where the processes keep what `/metrics` shows; empty: a folder in shared memory, named after the database.",
+        "",
+    )
 
     @property
     def engine(self) -> str:
@@ -102,15 +126,20 @@ class Settings:
         return hashlib.scrypt(self.api_password.encode(), salt=b"signing key", n=2**14, r=8, p=1).hex()
 
     @classmethod
-    def from_env(cls, environment: Mapping[str, str]) -> Self:
-        """Read the settings; raise `BadSettings` with all faults at once. An empty value means the default."""
+    def from_env(cls, environment: Mapping[str, str], *, serving: bool = True) -> Self:
+        """Read the settings; raise `BadSettings` with all faults at once. An empty value means the default.
+
+        Who serves nobody needs no password: it is empty then, and an empty one lets nobody in.
+        """
         values: dict[str, Any] = {}
         faults: list[str] = []
         for item in fields(cls):
             name = item.name.upper()
             text = environment.get(name, "").strip()
             if not text:
-                if item.default is MISSING:
+                if item.default is MISSING and not serving:
+                    values[item.name] = ""
+                elif item.default is MISSING:
                     faults.append(f"{name} is not set. {item.metadata['help']} Set it in .env or in the environment.")
                 continue
             try:
@@ -126,6 +155,10 @@ class Settings:
 def _read(kind: Any, text: str, least: float) -> Any:
     if kind is str:
         return text
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise ValueError(f"is {text!r}, but must be true or false")
+        return text.lower() == "true"
     try:
         number = kind(text.replace("_", ""))
     except ValueError:
@@ -152,6 +185,17 @@ def _account(values: Mapping[str, Any]) -> str | None:
 def _facecloud_address(values: Mapping[str, Any]) -> str | None:
     if not _is_address(values.get("facecloud_url", "https://host")):
         return "FACECLOUD_URL must be an address such as https://backend.facecloud.tevian.ru."
+    return None
+
+
+def _webhook_secret(values: Mapping[str, Any]) -> str | None:
+    secret = values.get("webhook_secret", "whsec_" + 32 * "A")
+    try:
+        size = len(b64decode(secret.removeprefix("whsec_"), validate=True))
+    except ValueError:
+        size = 0
+    if not secret.startswith("whsec_") or not 24 <= size <= 64:
+        return "WEBHOOK_SECRET must be whsec_ and 24 to 64 bytes in Base64."
     return None
 
 
@@ -245,10 +289,15 @@ def _log_level(values: Mapping[str, Any]) -> str | None:
     return None
 
 
+def _log_format(values: Mapping[str, Any]) -> str | None:
+    return None if values.get("log_format", "text") in ("text", "json") else "LOG_FORMAT must be text or json."
+
+
 _CHECKS: tuple[Callable[[Mapping[str, Any]], str | None], ...] = (
     _engine,
     _account,
     _facecloud_address,
+    _webhook_secret,
     _quiz_source,
     _opentdb_address,
     _database,
@@ -260,4 +309,5 @@ _CHECKS: tuple[Callable[[Mapping[str, Any]], str | None], ...] = (
     _public_address,
     _port,
     _log_level,
+    _log_format,
 )

@@ -1,15 +1,16 @@
 """The kinds of problem, and the one place that renders them (RFC 9457)."""
 
 import logging
-import uuid
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
 import orjson
-from flask import Flask, Response
+from flask import Flask, Response, request
 from sqlalchemy.exc import OperationalError
 from werkzeug.exceptions import HTTPException
+
+from service import logs
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +20,7 @@ class Problem(Exception):
 
     Problem
      ├── Malformed 400 · Unauthorized 401 · Forbidden 403 · NotFound 404 · Conflict 409
-     ├── TooLarge 413 · UnsupportedType 415 · Invalid 422
+     ├── TooLarge 413 · UnsupportedType 415 · Invalid 422 · TooManyTries 429
      └── Unavailable 503 · NoRoom 507
     """
 
@@ -46,7 +47,7 @@ class Unauthorized(Problem):
 
 
 class Forbidden(Problem):
-    """Not allowed, or not any more."""
+    """Not from there, or not any more."""
 
     status = 403
 
@@ -86,6 +87,15 @@ class Invalid(Problem):
         super().__init__(detail, **members)
         if errors:
             self.members["errors"] = list(errors)
+
+
+class TooManyTries(Problem):
+    """Too many wrong credentials; `Retry-After` says when the next may come."""
+
+    status = 429
+
+    def __init__(self, detail: str, retry_after: int) -> None:
+        super().__init__(detail, headers={"Retry-After": str(retry_after)})
 
 
 class Unavailable(Problem):
@@ -137,6 +147,6 @@ def install(app: Flask) -> None:
 
     @app.errorhandler(Exception)
     def unexpected(error: Exception) -> Response:
-        reference = uuid.uuid4().hex[:12]
-        log.error("request failed reference=%s", reference, exc_info=error)
+        reference = request.environ[logs.REQUEST_ID]
+        log.error("request failed", exc_info=error, extra={"lines": ({"request_id": reference},)})
         return render(500, f"Something went wrong here. It was logged under {reference}.")

@@ -1,5 +1,6 @@
 """Forms out of a request: within limits, their files spooled to disk when large."""
 
+import hashlib
 import re
 import tempfile
 from collections.abc import Callable, Collection, Iterator
@@ -13,6 +14,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
 
 from service.errors import Invalid, Malformed, NoRoom, TooLarge
+from service.idempotency import is_keyed, reserve
 from service.storage import is_full
 
 FORM_TYPES = ("multipart/form-data", "application/x-www-form-urlencoded")
@@ -33,11 +35,14 @@ class Spool(tempfile.SpooledTemporaryFile[bytes]):
         self.client_name = name
         self.limit = limit
         self.kind = kind
+        self.digest = hashlib.sha256() if is_keyed() else None
 
     def write(self, data: Any) -> int:
         """Write, or raise TooLarge as soon as the part is over the limit."""
         if self.tell() + len(data) > self.limit:
             raise TooLarge(f"{self.client_name} is too large: {self.kind}s may have at most {self.limit} bytes.")
+        if self.digest:
+            self.digest.update(data)
         try:
             return super().write(data)
         except OSError as error:
@@ -65,7 +70,9 @@ def spooling(limit: int, kind: str) -> Iterator[Callable[[str], Spool]]:
 def read_form(request: Request, known: Collection[str], limit: int, kind: str, most: int) -> Iterator[Form]:
     """Give the form with the known fields; a file has at most `limit` bytes, the request `most`.
 
-    Raises Malformed, Invalid, TooLarge, NoRoom. The files are gone after the block.
+    Raises Malformed, Invalid, TooLarge, NoRoom, and what `idempotency.reserve` raises, since the form is what an
+    Idempotency-Key stands for: texts, file names and bytes in their order, not the boundary. The files are gone after
+    the block.
     """
     request.max_content_length = most
     with spooling(limit, kind) as spool:
@@ -76,7 +83,15 @@ def read_form(request: Request, known: Collection[str], limit: int, kind: str, m
             raise Invalid(f"The form has a part named {display_name(min(unknown), 'part')}: known are {names}.")
         for file in form.files.values():
             file.stream.seek(0)
+        if is_keyed():
+            files = [(name, file.filename, fingerprint(file.stream)) for name, file in form.files.items(multi=True)]
+            reserve("form", list(form.texts.items(multi=True)), files)
         yield form
+
+
+def fingerprint(spool: Any) -> str:
+    """Return what stands for the bytes of a spool in a request with an Idempotency-Key; it was made as they came."""
+    return spool.digest.hexdigest() if spool.digest else ""
 
 
 def _parsed(request: Request, spool: Callable[[str], Spool]) -> Form:

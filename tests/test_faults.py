@@ -32,6 +32,7 @@ from service.faces.emulator_server import EmulatorServer
 from service.faces.engines import Detection
 from service.gunicorn import sweep
 from service.jobs.executors import Threads
+from service.jobs.journal import Journal
 from service.storage import Storage
 from tests.conftest import MakeService, facecloud
 from tests.support import Client, Service, application, faces_of, inconsistencies, photo, wait_for
@@ -284,7 +285,8 @@ class Seeing:
 
 def test_whichever_call_below_fails_while_results_are_saved_each_image_counts_once(patient: Patient) -> None:
     database, services = patient.app.extensions["database"], patient.app.extensions["faces"]
-    executor = Threads(database, [FaceDetection(services.storage, Seeing())], workers=2)
+    journal = Journal(patient.app.extensions["metrics"])
+    executor = Threads(database, [FaceDetection(services.storage, Seeing())], journal, workers=2)
     patient.app.extensions["faces"] = replace(services, executor=executor)
     failing = "" if isinstance(services.storage, FaultyStorage) else "dispatcher"
     executor.start()

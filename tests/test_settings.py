@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from base64 import b64encode
 
 import pytest
 
@@ -19,6 +20,21 @@ def test_an_account_chooses_facecloud() -> None:
     account = {"API_PASSWORD": "x", "FACECLOUD_EMAIL": "a@example.com", "FACECLOUD_PASSWORD": "y"}
     assert Settings.from_env(account).engine == "facecloud"
     assert Settings.from_env(account | {"FACE_ENGINE": "local"}).engine == "local"
+
+
+def test_webhooks_need_a_secret_of_some_length_and_a_plain_yes_or_no() -> None:
+    def fault(**given: str) -> str:
+        with pytest.raises(BadSettings) as error:
+            Settings.from_env({"API_PASSWORD": "x", **given})
+        return str(error.value)
+
+    long = b64encode(bytes(24)).decode()
+    assert Settings.from_env({"API_PASSWORD": "x", "WEBHOOK_SECRET": f"whsec_{long}"}).webhook_secret.endswith(long)
+    for secret in (long, "whsec_", "whsec_short", f"whsec_{long}!"):
+        assert "WEBHOOK_SECRET must be whsec_" in fault(WEBHOOK_SECRET=secret)
+    assert Settings.from_env({"API_PASSWORD": "x", "WEBHOOK_ALLOW_PRIVATE": "TRUE"}).webhook_allow_private
+    assert not Settings.from_env({"API_PASSWORD": "x", "WEBHOOK_ALLOW_PRIVATE": "false"}).webhook_allow_private
+    assert "must be true or false" in fault(WEBHOOK_ALLOW_PRIVATE="perhaps")
 
 
 def test_all_faults_are_told_in_one_message() -> None:

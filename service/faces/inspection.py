@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from service.db import now
 from service.faces.detection import KIND
 from service.faces.models import MICRO, Face, Image, Task, image_key
+from service.faces.webhooks import announce
 from service.inspection import Check, Inspection, Query, Stored
 from service.jobs import queue
 from service.jobs.models import Job
@@ -70,6 +71,8 @@ def _end(session: Session, tasks: Sequence[str]) -> None:
         task = session.get_one(Task, task_id, with_for_update=True)
         task.status, task.finished_at = "error" if task.failed else "completed", now()
         task.version += 1
+        session.flush()
+        announce(session, task_id)
 
 
 def _queue_again(session: Session, images: Sequence[str]) -> None:

@@ -25,7 +25,8 @@ def dispatching(database: Database, executor: Executor) -> Iterator[Session]:
 def enqueue(session: Session, kind: str, rows: sa.Select[str, str, int]) -> None:
     """Add a job for each row (subject, task, position) of the query, in one statement."""
     subject, task, position = rows.selected_columns
-    fixed = (sa.literal(value) for value in (kind, "queued", 0, 0, 0.0, 0.0))
+    # `not_before` is the present, so that it tells for how long a job has been waiting.
+    fixed = (sa.literal(value) for value in (kind, "queued", 0, 0, time.time(), 0.0))
     columns = ["kind", "status", "attempt", "losses", "not_before", "lease_expires_at", "subject", "task", "position"]
     session.execute(
         sa.insert(Job).from_select(columns, rows.with_only_columns(*fixed, subject, task, position)),
@@ -48,4 +49,5 @@ def recover(database: Database, operations: Mapping[str, Operation], *, everythi
     with database.write() as session:
         if everything:
             models.bury(session, None)
-        return executors.recover(session, operations, time.time())
+        again, lost = executors.recover(session, operations, time.time())
+    return len(again), len(lost)

@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 
 from service.db import Database, now
 from service.errors import Unavailable
+from service.idempotency import settle
 from service.questions.models import Question, QuestionSource
 from service.questions.sources import Found, Source, SourceFailed
 
@@ -116,7 +117,10 @@ def _save(here: Services, candidates: Sequence[Found], number: int, *, whole: bo
         previous = session.execute(_QUESTIONS.limit(1)).mappings().first()
         common = {"source": here.source.name, "created_at": now()}
         session.execute(sa.insert(Question), [question._asdict() | common for question in fresh])
-        return Saved(len(fresh), dict(previous) if previous else {})
+        saved = Saved(len(fresh), dict(previous) if previous else {})
+        if saved.number == number:  # else the answer will be 503, and the same request may be sent again
+            settle(session, lambda: saved.previous)
+        return saved
 
 
 def _fresh(session: Session, source: str, candidates: Sequence[Found]) -> Iterator[Found]:

@@ -4,6 +4,7 @@ from flask import Blueprint, Response, current_app
 
 from service.api import Page, answer, body, describe, page_answer, place_of, query
 from service.auth import require_basic
+from service.idempotency import idempotent
 from service.questions import builtin, operations
 from service.questions.schemas import ClueQuery, Clues, PreviousQuestion, QuestionList, QuestionsIn
 
@@ -19,6 +20,7 @@ def _here() -> operations.Services:
 
 @questions.post("/questions")
 @describe({200: PreviousQuestion}, 400, 413, 422, 503, body=QuestionsIn)
+@idempotent(answer)
 def fetch_questions() -> Response:
     """Store new questions and get the last one that was stored before this request; `{}` for the first request.
 

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from service.db import Database, now
 from service.errors import NoRoom, NotFound, Unauthorized, Unavailable
+from service.idempotency import settle
 from service.links import Download
 from service.recordings.models import Recording, RecordingUser, recording_key
 from service.storage import Storage, is_full
@@ -79,8 +80,8 @@ def check_token(here: Services, user_id: str, token: str) -> None:
         )
 
 
-def add_recording(here: Services, user_id: str, stream: BinaryIO) -> str:
-    """Encode a WAV, store it as MP3, and return its id. The token has been checked."""
+def add_recording(here: Services, user_id: str, stream: BinaryIO) -> tuple[str, str]:
+    """Encode a WAV, store it as MP3, and return its id and its user's. The token has been checked."""
     # A heavy import, and numpy starts threads with it: for those processes only that get a recording, after the fork.
     from service.recordings import audio
 
@@ -91,7 +92,7 @@ def add_recording(here: Services, user_id: str, stream: BinaryIO) -> str:
             audio.convert(stream, wave, mp3, here.limits.bitrate, here.limits.quality)
         mp3.seek(0)
         _store(here, recording, mp3)
-    return recording.id
+    return recording.id, user_id
 
 
 def open_recording(here: Services, user_id: str, recording_id: str) -> Content:
@@ -164,6 +165,8 @@ def _store(here: Services, recording: Recording, mp3: BinaryIO) -> None:
         recording.created_at = now()
         with here.database.write() as session:
             session.add(recording)
+            session.flush()
+            settle(session, lambda: (recording.id, recording.user_id))
     except BaseException:
         here.storage.delete(key)
         raise

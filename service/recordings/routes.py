@@ -8,8 +8,10 @@ from flask import Blueprint, Response, current_app, request
 from service.api import LINK_SECONDS, absolute, answer, body, describe, file_answer, redirect_answer, redirects
 from service.auth import require_basic
 from service.errors import Invalid, TooLarge, UnsupportedType
+from service.idempotency import idempotent, identify
 from service.recordings import operations
 from service.recordings.schemas import RecordingOut, RecordingQuery, RecordingUserIn, RecordingUserOut
+from service.tries import Tries, address
 from service.uploads import FORM_TYPES, Form, read_form
 
 recording_users = Blueprint("recording_users", __name__)
@@ -39,6 +41,16 @@ def _here() -> operations.Services:
     return here
 
 
+def _tries() -> Tries:
+    tries: Tries = current_app.extensions["tries"]
+    return tries
+
+
+def _added(recording: tuple[str, str]) -> Response:
+    url = absolute(f"/record?{urlencode({'id': recording[0], 'user': recording[1]})}")
+    return answer({"id": recording[0], "url": url}, 201, Location=url)
+
+
 @recording_users.post("/users")
 @describe({201: RecordingUserOut}, 400, 413, 422, body=RecordingUserIn)
 def add_recording_user() -> Response:
@@ -49,11 +61,12 @@ def add_recording_user() -> Response:
 @recordings.post("/records")
 @describe(
     {201: RecordingOut},
-    *(400, 401, 413, 415, 422, 503, 507),
+    *(400, 401, 413, 415, 422, 429, 503, 507),
     content=UPLOAD,
     headers={201: ("Location",)},
     open=True,
 )
+@idempotent(_added, form=True)
 def add_recording() -> Response:
     """Send a WAV with the user's id and token; the answer has the link to the MP3, which is made by then.
 
@@ -70,10 +83,10 @@ def add_recording() -> Response:
     with read_form(request, FIELDS, limit, "recording", limit + FORM_BYTES) as form:
         _check(form)
         user = form.texts["user"]
-        operations.check_token(_here(), user, form.texts["token"])
-        recording = operations.add_recording(_here(), user, cast(Any, form.files["audio"].stream))
-    url = absolute(f"/record?{urlencode({'id': recording, 'user': user})}")
-    return answer({"id": recording, "url": url}, 201, Location=url)
+        with _tries().counting(f"recordings {address()}"):
+            operations.check_token(_here(), user, form.texts["token"])
+        identify(f"recordings:{user}")
+        return _added(operations.add_recording(_here(), user, cast(Any, form.files["audio"].stream)))
 
 
 @recordings.get("/record")

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from werkzeug.routing import Rule
 
+from service import security
 from service.api import Described
 
 PROBLEM = {
@@ -30,6 +31,14 @@ PROBLEM = {
         },
     },
 }
+KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "Made up by the client, a new one for each new request: sent again with the same key within 24 "
+    "hours, the request gets its first answer again, and nothing happens twice. 409 while the first is still being "
+    "carried out, 422 for another request with the same key. Refusals are not kept.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
+}
 TEXTS = {
     200: "Done.",
     201: "Created.",
@@ -40,7 +49,7 @@ TEXTS = {
     304: "Not changed.",
     400: "The request cannot be read.",
     401: "No credentials, or wrong ones.",
-    403: "Not allowed, or not any more.",
+    403: "From a page of another site, or not allowed any more.",
     404: "There is no such thing.",
     405: "Not with this method.",
     409: "Not in this state.",
@@ -48,6 +57,7 @@ TEXTS = {
     415: "Not an accepted type; the answer names them.",
     416: "There is no such range.",
     422: "Well-formed but wrong; `errors` names each fault.",
+    429: "Too many wrong credentials; `Retry-After` says when the next may come.",
     500: "A fault of the service; the answer has the id under which it was logged.",
     503: "Not now; `Retry-After` says when.",
     507: "The store is full.",
@@ -71,7 +81,7 @@ def document(app: Flask) -> dict[str, Any]:
         spec.components.schema(name, schema)
     for rule, view, found in described:
         (method,) = (rule.methods or set()) & {"GET", "POST", "PUT", "DELETE"}
-        operation = _operation(rule, inspect.getdoc(view) or "", found)
+        operation = _operation(rule, view, found)
         spec.path(re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule), operations={method.lower(): operation})
     return spec.to_dict()
 
@@ -90,14 +100,15 @@ def _is_model(value: object) -> bool:
     return isinstance(value, type) and issubclass(value, BaseModel)
 
 
-def _operation(rule: Rule, text: str, found: Described) -> dict[str, Any]:
+def _operation(rule: Rule, view: Any, found: Described) -> dict[str, Any]:
+    text, keyed = inspect.getdoc(view) or "", hasattr(view, "idempotent")
     summary, _, rest = text.partition("\n\n")
     operation: dict[str, Any] = {
         "operationId": rule.endpoint.rpartition(".")[2],
         "tags": [rule.endpoint.partition(".")[0]],
         "summary": summary,
-        "parameters": _parameters(rule, found),
-        "responses": _responses(found),
+        "parameters": _parameters(rule, found) + [KEY] * keyed,
+        "responses": _responses(rule, found, keyed=keyed),
         "security": [] if found.open else [{"basic": []}],
     }
     if rest:
@@ -128,7 +139,7 @@ def _parameters(rule: Rule, found: Described) -> list[dict[str, Any]]:
     return parameters
 
 
-def _responses(found: Described) -> dict[str, Any]:
+def _responses(rule: Rule, found: Described, *, keyed: bool) -> dict[str, Any]:
     responses: dict[str, Any] = {}
     for status, value in found.answers.items():
         responses[str(status)] = {"description": TEXTS[status]}
@@ -137,15 +148,21 @@ def _responses(found: Described) -> dict[str, Any]:
         elif value:
             responses[str(status)]["content"] = {value: {"schema": {}}}
         names = found.headers.get(status, ()) + (("ETag",) if found.conditional else ())
+        names += ("Idempotency-Replayed",) if keyed else ()
         if names:
             responses[str(status)]["headers"] = {name: {"schema": {"type": "string"}} for name in names}
     if found.conditional:
         responses["304"] = {"description": TEXTS[304]}
-    common = () if found.open else (401, 503)
-    for status in sorted({*found.problems, *common, 500}):
+    for status in sorted({*found.problems, *_common(rule, found, keyed=keyed)}):
         content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
         responses[str(status)] = {"description": TEXTS[status], "content": content}
     return responses
+
+
+def _common(rule: Rule, found: Described, *, keyed: bool) -> set[int]:
+    """Return the problems that the service has for every call of this kind."""
+    unsafe = {403} if (rule.methods or set()) - security.SAFE else set()
+    return {500} | unsafe | (set() if found.open else {401, 429, 503}) | ({409, 422} if keyed else set())
 
 
 def _reference(model: Any) -> dict[str, str]:

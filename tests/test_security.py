@@ -1,0 +1,323 @@
+"""Nobody gets in: other sites, guessers, browsers that guess; over HTTP, against services with two processes."""
+
+import base64
+import io
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import requests
+import sqlalchemy as sa
+from flask import Flask
+from PIL import Image, PngImagePlugin
+
+from service import security
+from service.app import create_app
+from service.config import Settings
+from service.db import Database
+from service.tries import FailedTry, Tries
+from tests.support import Client, Service, photo, wait_for
+from tests.test_tasks import problem
+
+TASKS = "/api/v1/tasks"
+OPEN = {
+    "GET /",
+    "GET /docs",
+    "GET /docs/<path:name>",
+    "GET /openapi.json",
+    "GET /healthz",
+    "GET /readyz",
+    "GET /api/random",
+    "GET /files/<token>/<name>",  # its signature is the secret
+    "GET /record",  # its unguessable id is the secret
+    "POST /records",  # asks for a token, in its form
+}
+"""All that answers without credentials; whatever else there is must answer 401."""
+LIMIT, WINDOW = 6, 8
+SECRET = "Zäuberwörter-of-many-letters"
+PUBLIC = "https://media.example.com"
+
+
+@pytest.fixture(scope="module")
+def proxied(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Iterator[Service]:
+    """Give a service behind one proxy, which allows few tries and has a password beyond ASCII."""
+    folder = tmp_path_factory.mktemp("proxied")
+    shutil.copy(migrated, folder / "service.db")
+    limits = {"MAX_FAILED_TRIES": LIMIT, "FAILED_TRIES_SECONDS": WINDOW, "TRUSTED_PROXIES": 1}
+    service = Service(folder, FACE_ENGINE="local", API_PASSWORD=SECRET, PUBLIC_URL=PUBLIC, **limits)
+    service.start()
+    yield service
+    service.kill()
+
+
+@pytest.mark.parametrize(
+    ("headers", "allowed"),
+    [
+        ({}, True),
+        ({"Sec-Fetch-Site": "same-origin"}, True),
+        ({"Sec-Fetch-Site": "none"}, True),
+        ({"Sec-Fetch-Site": "same-origin", "Origin": "null"}, True),
+        ({"Sec-Fetch-Site": "cross-site"}, False),
+        ({"Sec-Fetch-Site": "same-site"}, False),
+        ({"Sec-Fetch-Site": "cross-site", "Origin": "OWN"}, False),
+        ({"Origin": "OWN"}, True),
+        ({"Origin": "https://evil.example"}, False),
+        ({"Origin": "null"}, False),
+        ({"Origin": ""}, False),
+        ({"Origin": "http://127.0.0.1:1"}, False),
+        ({"Origin": "https://media.example.com", "X-Forwarded-Host": "media.example.com"}, False),
+    ],
+)
+def test_another_site_cannot_make_a_browser_act(client: Client, headers: dict[str, str], allowed: bool) -> None:
+    sent = {name: client.url if value == "OWN" else value for name, value in headers.items()}
+    task = client.task()
+    for method, path in (("POST", TASKS), ("DELETE", f"{TASKS}/{task}"), ("POST", "/records"), ("PUT", "/nowhere")):
+        answer = client.request(method, path, headers=sent)
+        if allowed:
+            assert answer.status_code != 403
+        else:
+            assert "another site" in problem(answer, 403)
+    assert client.get(TASKS, headers=sent).status_code == 200
+    assert client.get(f"{TASKS}/{task}").status_code == (404 if allowed else 200)
+
+
+def test_behind_a_proxy_its_host_and_the_public_address_are_the_own_origin(proxied: Service) -> None:
+    client = proxied.client()
+    forwarded = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "other.example.com"}
+    for origin, status in ((PUBLIC, 201), ("https://other.example.com", 201), ("http://other.example.com", 403)):
+        assert client.post(TASKS, headers={**forwarded, "Origin": origin}).status_code == status
+
+
+def at(proxied: Service, address: str, password: str = "wrong") -> requests.Response:
+    """Ask from an address, by a connection of its own, so that either process may get it."""
+    auth = (b"admin", password.encode())
+    url = f"{proxied.url}{TASKS}?limit=1"
+    return requests.get(url, auth=auth, headers={"X-Forwarded-For": f"8.8.8.8, {address}"}, timeout=30)
+
+
+def test_who_fails_too_often_is_refused_for_a_while_also_with_the_right_password(proxied: Service) -> None:
+    assert len(proxied.workers()) == 2
+    for _ in range(3 * LIMIT):  # neither what is right nor what has no credentials counts
+        assert at(proxied, "192.0.2.1", SECRET).status_code == 200
+        assert (
+            requests.get(proxied.url + TASKS, headers={"X-Forwarded-For": "192.0.2.1"}, timeout=30).status_code == 401
+        )
+    for _ in range(LIMIT):
+        problem(at(proxied, "192.0.2.1"), 401)
+    for password in ("wrong", SECRET) * 4:
+        refused = at(proxied, "192.0.2.1", password)
+        assert "Wait" in problem(refused, 429)
+        assert 1 <= int(refused.headers["Retry-After"]) <= WINDOW
+    # Nobody else is, and what is open stays so.
+    assert at(proxied, "192.0.2.2", SECRET).status_code == 200
+    assert (
+        requests.get(proxied.url + "/healthz", headers={"X-Forwarded-For": "192.0.2.1"}, timeout=30).status_code == 200
+    )
+    wait_for(lambda: at(proxied, "192.0.2.1", SECRET).status_code == 200, WINDOW + 5, "the end of the window")
+    problem(at(proxied, "192.0.2.1"), 401)
+
+
+def test_one_ipv6_network_of_64_bits_counts_as_one_address_and_a_mapped_ipv4_as_itself(proxied: Service) -> None:
+    for number in range(LIMIT):
+        problem(at(proxied, f"2001:db8:0:1::{number:x}"), 401)
+    problem(at(proxied, "2001:db8:0:1:ffff::1", SECRET), 429)
+    assert at(proxied, "2001:db8:0:2::1", SECRET).status_code == 200
+    for number in range(LIMIT):
+        problem(at(proxied, "::ffff:192.0.2.3" if number % 2 else "192.0.2.3"), 401)
+    problem(at(proxied, "192.0.2.3", SECRET), 429)
+
+
+def test_many_guesses_at_once_are_not_more_than_the_limit_and_what_was_under_way(proxied: Service) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        codes = [answer.status_code for answer in pool.map(lambda _: at(proxied, "192.0.2.4"), range(60))]
+    assert set(codes) == {401, 429}
+    assert LIMIT <= codes.count(401) <= LIMIT + 8
+
+
+def test_wrong_tokens_of_recordings_are_counted_too_and_by_themselves(proxied: Service) -> None:
+    def send(token: str) -> requests.Response:
+        form = {"user": user["id"], "token": token}
+        return requests.post(
+            proxied.url + "/records", data=form, files={"audio": ("a", b"x")}, headers=forwarded, timeout=30
+        )
+
+    user = proxied.client().post("/users", json={"name": "Ada"}).json()
+    forwarded = {"X-Forwarded-For": "192.0.2.5"}
+    problem(send(user["token"]), 415)
+    for _ in range(LIMIT):
+        problem(send("wrong"), 401)
+    problem(send(user["token"]), 429)
+    assert at(proxied, "192.0.2.5", SECRET).status_code == 200
+
+
+def test_without_a_trusted_proxy_nobody_can_say_where_he_comes_from(client: Client) -> None:
+    for number in range(3):
+        headers = {
+            "X-Forwarded-For": f"192.0.2.{number}",
+            "X-Forwarded-Proto": "https",
+            "X-Forwarded-Host": "a.example",
+        }
+        user = client.post("/users", json={"name": "Ada"}).json()
+        form = {"user": user["id"], "token": user["token"]}
+        sound = (Path(__file__).parent.parent / "postman" / "tone.wav").read_bytes()
+        answer = requests.post(
+            client.url + "/records", data=form, files={"audio": ("a.wav", sound)}, headers=headers, timeout=30
+        )
+        assert answer.json()["url"].startswith(client.url)
+
+
+def test_under_an_attack_from_many_addresses_the_table_does_not_grow(migrated: Path, tmp_path: Path) -> None:
+    shutil.copy(migrated, tmp_path / "service.db")
+    database = Database(f"sqlite:///{tmp_path}/service.db")
+
+    def names() -> int:
+        with database.read() as session:
+            return session.scalar(sa.select(sa.func.count()).select_from(FailedTry)) or 0
+
+    tries = Tries(database, 3, 300, most=50)
+    for number in range(320):
+        tries.failed(str(number))
+    assert 50 <= names() <= 150
+    tries.forget("319")
+    before = names()
+    with database.write() as session:
+        session.execute(sa.update(FailedTry).values(expires_at=0.0))
+    for number in range(before // 10):
+        tries.failed(f"later {number}")
+    assert names() == before // 10
+    database.close()
+
+
+def odd(credentials: bytes) -> bytes:
+    return b"Basic " + base64.b64encode(credentials)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        *(b"Basic", b"Basic !!!", b"Bearer x", b"Digest username=admin", b"\xff\xfe", b"Basic " + b"A" * 5_000),
+        *(odd(b"admin"), odd(b":"), odd(b"admin:"), odd(b"\xff\xfe:\xff"), odd(b"\xed\xa0\x80:x"), odd(b"a\0:b\0")),
+        *(odd("ädmin:wröng".encode()), odd(b"admin:" + b"x" * 4_000), odd(b"admin:x:y")),
+    ],
+)
+def test_odd_credentials_are_401_and_never_a_fault(client: Client, header: bytes) -> None:
+    answer = requests.get(client.url + TASKS, headers={"Authorization": header}, timeout=30)
+    problem(answer, 401)
+    assert answer.headers["WWW-Authenticate"] == 'Basic realm="service"'
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_a_password_beyond_ascii_is_taken_in_both_encodings_that_clients_use(proxied: Service, encoding: str) -> None:
+    header = odd(f"admin:{SECRET}".encode(encoding))
+    assert requests.get(proxied.url + TASKS, headers={"Authorization": header}, timeout=30).status_code == 200
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
+    folder = tmp_path_factory.mktemp("app")
+    settings = Settings(api_password="x", database_url=f"sqlite:///{folder}/service.db", storage_url=f"{folder}/files")
+    app = create_app(settings)
+    yield app
+    app.extensions["database"].close()
+
+
+def test_every_endpoint_that_is_not_listed_as_open_wants_credentials(client: Client, app: Flask) -> None:
+    client.auth = None
+    seen = set()
+    for rule in app.url_map.iter_rules():
+        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
+            name = f"{method} {rule.rule}"
+            seen.add(name)
+            for value in ("1", "00000000-0000-0000-0000-000000000000"):
+                answer = client.request(method, re.sub(r"<[^>]*>", value, rule.rule), allow_redirects=False)
+                if name in OPEN:
+                    assert answer.status_code != 401
+                else:
+                    problem(answer, 401)
+                    assert answer.headers["WWW-Authenticate"]
+    assert seen >= OPEN
+    assert len(seen - OPEN) >= 10
+
+
+def test_every_answer_tells_browsers_what_not_to_do(client: Client) -> None:
+    (image,) = [photo(77)]
+    task = client.task(image)
+    stored = client.show(task)["images"][0]["id"]
+    content = f"{TASKS}/{task}/images/{stored}/content"
+    tag = client.get(content).headers["ETag"]
+    answers = {
+        "page": client.get("/docs"),
+        "script": client.get("/docs/docs.js"),
+        "JSON": client.get(f"{TASKS}/{task}"),
+        "content": client.get(content),
+        "part": client.get(content, headers={"Range": "bytes=0-1"}),
+        "unchanged": client.get(content, headers={"If-None-Match": tag}),
+        "head": client.head(content),
+        "options": client.options(TASKS),
+        "redirect": client.get("/", allow_redirects=False),
+        "created": client.post(TASKS, headers={"Idempotency-Key": "headers"}),
+        "replayed": client.post(TASKS, headers={"Idempotency-Key": "headers"}),
+        "wrong": client.get(TASKS + "?limit=x"),
+        "unauthorized": requests.get(client.url + TASKS, timeout=30),
+        "other site": client.post(TASKS, headers={"Origin": "null"}),
+        "unknown": client.get("/nowhere"),
+        "method": client.put(TASKS),
+        "deleted": client.delete(f"{TASKS}/{task}"),
+    }
+    for name, answer in answers.items():
+        for header, value in security.HEADERS.items():
+            assert answer.headers[header] == value, name
+        page = name in ("page", "redirect", "options")  # the last two have no content
+        assert answer.headers["Content-Security-Policy"] == (security.PAGE if page else security.CONTENT), name
+        assert not re.search(r"\d", answer.headers.get("Server", "")), "no version is told"
+    for policy in (security.PAGE, security.CONTENT):
+        assert policy.startswith("default-src 'none'; ")
+        assert "frame-ancestors 'none'" in policy
+        assert "unsafe" not in policy
+    assert security.CONTENT.endswith("; sandbox")
+
+
+def test_a_photo_with_a_page_in_it_is_served_as_a_photo(client: Client) -> None:
+    page = "<!doctype html><html><script>alert(1)</script></html>"
+    jpeg = photo(5, comment=page.encode())
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Comment", page)
+    file = io.BytesIO()
+    Image.new("RGB", (9, 9)).save(file, "PNG", pnginfo=text)
+    for image, media_type in ((jpeg, "image/jpeg"), (file.getvalue(), "image/png")):
+        assert page.encode() in image
+        task = client.task()
+        parts = {"image": ("page.html", image, "text/html")}
+        stored = client.post(f"{TASKS}/{task}/images", files=parts).json()["items"][0]
+        content = client.get(f"{TASKS}/{task}/images/{stored['id']}/content")
+        assert content.content == image
+        assert content.headers["Content-Type"] == media_type
+        assert content.headers["X-Content-Type-Options"] == "nosniff"
+        assert "sandbox" in content.headers["Content-Security-Policy"]
+        assert "filename=" not in content.headers.get("Content-Disposition", "") or not re.search(
+            r'\.html?"', content.headers["Content-Disposition"]
+        )
+
+
+def test_the_page_to_try_the_interface_works_under_the_strict_policy(client: Client, tmp_path: Path) -> None:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not chromium:
+        assert not os.environ.get("CI"), "Chromium must be installed where CI runs"
+        pytest.skip("Chromium is not installed: apt-get install chromium")
+
+    def shown(url: str) -> tuple[str, list[str]]:
+        command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        command += ["--no-first-run", "--enable-logging=stderr", f"--user-data-dir={tmp_path}/profile"]
+        command += ["--virtual-time-budget=8000", "--dump-dom", url]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        return ended.stdout, [line for line in ended.stderr.splitlines() if "CONSOLE" in line]
+
+    page, complaints = shown(client.url + "/docs")
+    assert "Create an empty task" in page
+    assert complaints == []
+    assert shown("data:text/html,<script>console.log('heard')</script>")[1], "complaints would be heard"
