@@ -1,6 +1,10 @@
 """The `flask …` commands."""
 
+import logging.config
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import click
 from alembic import command
@@ -8,21 +12,31 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from flask import Flask, current_app
 from flask.cli import with_appcontext
+from sqlalchemy.exc import OperationalError
 
 from service import doctor as doctors
+from service import logs, worker
 from service.commands import Group
+from service.db import first_line
 from service.errors import Unavailable
 from service.faces.commands import faces, tasks
 from service.jobs import queue
+from service.storage import Unusable
 
+T = TypeVar("T")
+
+WAIT_SECONDS = 60
+"""How long to wait for a database server that is just starting."""
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
 
+bucket = Group("bucket", help="The bucket of an object store.")
 database = Group("database", help="The database's tables.")
 jobs = Group("jobs", help="The queue of jobs.")
 
 
 def add_commands(app: Flask) -> None:
     """Give the application its commands."""
+    app.cli.add_command(bucket)
     app.cli.add_command(database)
     app.cli.add_command(jobs)
     app.cli.add_command(doctor)
@@ -49,7 +63,12 @@ def newest_revision() -> str | None:
 def upgrade() -> None:
     """Bring the tables up to date."""
     url = current_app.extensions["settings"].database_url
-    Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    if url.startswith("sqlite"):
+        Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        current_app.extensions["database"].wait(WAIT_SECONDS)
+    except OperationalError as error:
+        raise click.ClickException(f"The database cannot be used: {first_line(error)}") from error
     command.upgrade(alembic_config(url), "head")
 
 
@@ -75,11 +94,11 @@ def recover(everything: bool) -> None:
     A running server does so by itself within seconds of the end of a lease. With --all no lease is waited for; that
     is refused while a server is at work.
     """
-    app = current_app
-    with app.extensions["storage"].alone() as alone:
-        if everything and not alone:
+    database, operations = current_app.extensions["database"], current_app.extensions["operations"]
+    with current_app.extensions["storage"].alone() as alone_here, database.alone() as alone_there:
+        if everything and not (alone_there and (alone_here or database.shared)):
             raise click.ClickException("A server is at work: stop it first, or leave --all out.")
-        again, failed = queue.recover(app.extensions["database"], app.extensions["operations"], everything=everything)
+        again, failed = queue.recover(database, operations, everything=everything)
     click.echo(f"{again} jobs will run again; {failed} failed, since their runs had died too often.")
 
 
@@ -110,6 +129,50 @@ def doctor(context: click.Context, repair: bool) -> None:
     if wrong:
         context.exit(1)
     click.echo("All is well.")
+
+
+@jobs.command("work")
+def work_on_jobs() -> None:
+    """Work through jobs in this process, without serving, until SIGTERM or SIGINT.
+
+    Start as many as there is work for, on any machine that reaches the database and the storage.
+    """
+    settings = current_app.extensions["settings"]
+    logging.config.dictConfig(logs.configuration(settings.log_level, settings.log_format))
+    try:
+        current_app.extensions["database"].wait(WAIT_SECONDS)
+    except OperationalError as error:
+        raise click.ClickException(f"The database cannot be used: {first_line(error)}") from error
+    current_app.extensions["metrics"].join()
+    worker.work(current_app.extensions["executor"], current_app.extensions["storage"])
+
+
+@bucket.command("create")
+@click.option("--wait", default=0.0, help="Seconds to wait for a store that does not answer yet.")
+def create_bucket(wait: float) -> None:
+    """Make the bucket of STORAGE_URL where there is none. It is private: only signed links lead into it."""
+    from service.s3 import S3Storage
+
+    storage = current_app.extensions["storage"]
+    if not isinstance(storage, S3Storage):
+        raise click.ClickException("STORAGE_URL is a folder: there is no bucket to make.")
+    try:
+        made = patiently(storage.create_bucket, wait, Unavailable)
+    except (Unavailable, Unusable) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"The bucket {storage.bucket} {'was made' if made else 'is there already'}.")
+
+
+def patiently(act: Callable[[], T], seconds: float, *failures: type[Exception]) -> T:
+    """Return what `act` returns; after these failures try again each second for so long, then raise the last one."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return act()
+        except failures:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(1)
 
 
 @click.command("facecloud-emulator")

@@ -6,6 +6,7 @@ from base64 import b64decode
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -35,7 +36,11 @@ class Settings:
     api_password: str = setting("The password of HTTP Basic. There is no default.", secret=True)
     api_username: str = setting("The user name of HTTP Basic.", "admin")
     secret_key: str = setting("Signs cursors and links; empty: it is made from `API_PASSWORD`.", "", secret=True)
-    database_url: str = setting("Where the rows are, as SQLAlchemy writes it.", "sqlite:///storage/service.db")
+    database_url: str = setting(
+        "Where the rows are: `sqlite:///FILE`, or `postgresql+psycopg://USER:PASSWORD@HOST:PORT/DATABASE`.",
+        "sqlite:///storage/service.db",
+        secret=True,
+    )
     storage_url: str = setting("Where the files are: a folder, or `s3://bucket/prefix`.", "storage/files")
     s3_endpoint_url: str = setting("The address of the object store; empty: Amazon's.", "")
     s3_public_endpoint_url: str = setting("Its address as clients reach it, for links; empty: the same.", "")
@@ -53,6 +58,11 @@ class Settings:
         "a share of the cores with the embedded engine.",
         0,
     )
+    web_works: bool = setting(
+        "Whether the server processes also work on files: `true` or `false`; "
+        "with `false` they only serve, and `flask jobs work` does the work.",
+        True,
+    )
     lease_seconds: float = setting("After so long a silence a run counts as dead, and its job runs again.", 30, least=1)
     face_engine: str = setting("`facecloud` or `local`; empty: `facecloud` where an account is set, else `local`.", "")
     facecloud_url: str = setting("FaceCloud's address.", "https://backend.facecloud.tevian.ru")
@@ -61,6 +71,11 @@ class Settings:
     facecloud_timeout: float = setting("Seconds that FaceCloud may take for one answer.", 30, least=0.1)
     facecloud_max_pixels: int = setting(
         "Photos of more pixels are scaled down on the way to FaceCloud.", 12_000_000, least=10_000
+    )
+    facecloud_max_concurrency: int = setting(
+        "How many calls to FaceCloud all processes on one database together may have under way; 0: no bound but "
+        "`WORKERS` in each process.",
+        0,
     )
     max_image_bytes: int = setting("The largest image accepted, in bytes.", 20_000_000, least=1)
     max_image_pixels: int = setting("The largest image accepted, in pixels.", 50_000_000, least=1)
@@ -129,13 +144,18 @@ class Settings:
     def from_env(cls, environment: Mapping[str, str], *, serving: bool = True) -> Self:
         """Read the settings; raise `BadSettings` with all faults at once. An empty value means the default.
 
+        `X_FILE` names a file that holds the value of `X`, as containers are given their secrets.
         Who serves nobody needs no password: it is empty then, and an empty one lets nobody in.
         """
         values: dict[str, Any] = {}
         faults: list[str] = []
         for item in fields(cls):
             name = item.name.upper()
-            text = environment.get(name, "").strip()
+            try:
+                text = _text(environment, name)
+            except ValueError as error:
+                faults.append(str(error))
+                continue
             if not text:
                 if item.default is MISSING and not serving:
                     values[item.name] = ""
@@ -150,6 +170,19 @@ class Settings:
         if faults:
             raise BadSettings("\n".join(faults))
         return cls(**values)
+
+
+def _text(environment: Mapping[str, str], name: str) -> str:
+    text = environment.get(name, "").strip()
+    path = environment.get(f"{name}_FILE", "").strip()
+    if not path:
+        return text
+    if text:
+        raise ValueError(f"{name} and {name}_FILE must not both be set.")
+    try:
+        return Path(path).read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{name}_FILE is {path}, which cannot be read: {error}.") from error
 
 
 def _read(kind: Any, text: str, least: float) -> Any:
@@ -223,9 +256,22 @@ def _is_address(text: str) -> bool:
 
 def _database(values: Mapping[str, Any]) -> str | None:
     address = values.get("database_url", "sqlite:///storage/service.db")
-    if not address.startswith("sqlite:///") or ":memory:" in address or address == "sqlite:///":
-        return "DATABASE_URL must name an SQLite file, such as sqlite:///storage/service.db."
-    return None
+    file = address.startswith("sqlite:///") and ":memory:" not in address and address != "sqlite:///"
+    if file or (address.startswith(("postgresql+psycopg://", "postgresql://")) and _is_database(address)):
+        return None
+    return (
+        "DATABASE_URL must name an SQLite file, such as sqlite:///storage/service.db, or a PostgreSQL database, "
+        "such as postgresql+psycopg://user:password@localhost:5432/service."
+    )
+
+
+def _is_database(address: str) -> bool:
+    """Tell whether an address names a database on a server, or behind a socket: `?host=` may be its folder."""
+    try:
+        parts = urlsplit(address)
+        return len(parts.path) > 1 and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _storage(values: Mapping[str, Any]) -> str | None:

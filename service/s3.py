@@ -193,6 +193,22 @@ class S3Storage:
             log.warning("the object store cannot be reached: %s", type(error).__name__)
             raise _away() from error
 
+    def create_bucket(self) -> bool:
+        """Make the bucket, private as every new one is, and tell whether it was not there yet."""
+        place = {"LocationConstraint": self._access.region} if self._access.region not in ("", "us-east-1") else None
+        try:
+            self.check()
+        except Unusable:
+            options = {"CreateBucketConfiguration": place} if place else {}
+            try:
+                self._client().create_bucket(Bucket=self.bucket, **options)
+            except ClientError as error:
+                if error.response["Error"]["Code"] == "BucketAlreadyOwnedByYou":  # another process was quicker
+                    return False
+                raise self._fault(error) from error
+            return True
+        return False
+
     def _fault(self, error: ClientError) -> Exception:
         code = str(error.response.get("Error", {}).get("Code", ""))
         if code in _AWAY or _status(error) >= 500:

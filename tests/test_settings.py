@@ -2,7 +2,9 @@
 
 import os
 import subprocess
+import tempfile
 from base64 import b64encode
+from pathlib import Path
 
 import pytest
 
@@ -58,6 +60,18 @@ def test_all_faults_are_told_in_one_message() -> None:
         assert name in str(caught.value)
 
 
+def test_a_setting_can_stand_in_a_file_of_its_own(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("from the file\n")
+    assert Settings.from_env({"API_PASSWORD_FILE": str(file), "API_PASSWORD": ""}).api_password == "from the file"
+    faulty = {"API_PASSWORD": "x", "API_PASSWORD_FILE": str(file), "FACECLOUD_EMAIL_FILE": str(tmp_path / "missing")}
+    with pytest.raises(BadSettings) as caught:
+        Settings.from_env(faulty)
+    assert "API_PASSWORD and API_PASSWORD_FILE must not both be set" in str(caught.value)
+    assert "FACECLOUD_EMAIL_FILE" in str(caught.value)
+    assert "from the file" not in str(caught.value)
+
+
 def test_secrets_are_not_in_the_settings_representation() -> None:
     account = {"API_PASSWORD": "hidden-one", "FACECLOUD_EMAIL": "a@example.com", "FACECLOUD_PASSWORD": "hidden-two"}
     keys = {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "hidden-three", "SECRET_KEY": "hidden-four"}
@@ -104,15 +118,17 @@ def test_without_a_password_the_server_does_not_start_and_says_what_to_set() -> 
     assert b"Traceback" not in ended.stderr + ended.stdout
 
 
-def test_without_tables_the_server_says_how_to_make_them(tmp_path_factory: pytest.TempPathFactory) -> None:
-    folder = tmp_path_factory.mktemp("empty")
-    environment = {
-        "PATH": os.environ["PATH"],
-        "API_PASSWORD": "x",
-        "DATABASE_URL": f"sqlite:///{folder}/service.db",
-        "STORAGE_URL": str(folder / "files"),
-        "PORT": "0",
-    }
-    ended = subprocess.run([BIN / "gunicorn"], cwd=ROOT, env=environment, capture_output=True, timeout=30, check=False)
+def refusal_to_start(database_url: str) -> bytes:
+    """Return what the server says when it ends by itself, without having served."""
+    environment = {"PATH": os.environ["PATH"], "API_PASSWORD": "x", "DATABASE_URL": database_url, "PORT": "0"}
+    with tempfile.TemporaryDirectory() as folder:
+        environment["STORAGE_URL"] = f"{folder}/files"
+        ended = subprocess.run(
+            [BIN / "gunicorn"], cwd=ROOT, env=environment, capture_output=True, timeout=30, check=False
+        )
     assert ended.returncode != 0
-    assert b"make migrate" in ended.stderr + ended.stdout
+    return ended.stderr + ended.stdout
+
+
+def test_without_tables_the_server_says_how_to_make_them(tmp_path: Path) -> None:
+    assert b"make migrate" in refusal_to_start(f"sqlite:///{tmp_path}/service.db")

@@ -171,10 +171,13 @@ def test_a_redirect_is_not_followed_and_gone_ends_it(teller: Client, telling: Se
     receiver.wait("/here", 2)
     wait_for(lambda: f"task={task} attempt=2 code=webhook_gone" in telling.log.read_text(), what="the log of the end")
     assert receiver.calls_to("/elsewhere") == []
-    with sqlite3.connect(telling.folder / "service.db") as database:
-        rows = database.execute("SELECT status, error FROM job WHERE kind = 'webhook' AND task = ?", (task,)).fetchall()
+    question = "SELECT status, error FROM job WHERE kind = 'webhook' AND task = ?"
+    database = sqlite3.connect(telling.folder / "service.db", isolation_level=None)
+    # The log is written before the commit.
+    wait_for(
+        lambda: database.execute(question, (task,)).fetchall() == [("failed", "webhook_gone")], what="the job's end"
+    )
     database.close()
-    assert rows == [("failed", "webhook_gone")]
 
 
 def test_a_deleted_task_tells_nothing_more(teller: Client, telling: Service, receiver: Receiver) -> None:
