@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.stage import emulator, facecloud, service
-from tests.support import Client, Service, inconsistencies, photo, wait_for
+from tests.support import Client, Service, photo, wait_for
 
 IMAGES = int(os.environ.get("SOAK_IMAGES", "20000"))
 TASK, CLIENTS, EVERY, LATENCY = 500, 2, 1.0, 0.005
@@ -118,7 +118,7 @@ def main() -> None:
         samples = soak(stage, Path(folder))
         second, last = quarter(samples, 1), quarter(samples, 3)
         memory, handles = (mean(last, place) / mean(second, place) for place in (1, 2))
-        left = [*(path.name for path in Path(folder).iterdir()), *stage.left_files(), *inconsistencies(stage.folder)]
+        left = [*(path.name for path in Path(folder).iterdir()), *stage.left_files(), *stage.inconsistencies()]
     print(f"memory: {memory:.4f} of the second quarter in the last (bar 1.02)")
     print(f"file handles: {handles:.4f} of the second quarter in the last (bar 1.02)")
     print(f"left behind: {left or 'nothing'}")

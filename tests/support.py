@@ -70,10 +70,12 @@ def flask(database_url: object, *arguments: str) -> None:
 
 
 @contextmanager
-def application(folder: Path) -> Iterator[Flask]:
+def application(folder: Path, database_url: object = None) -> Iterator[Flask]:
     """Give the application on a service's folder, without a server."""
     settings = Settings(
-        api_password="unused", database_url=f"sqlite:///{folder}/service.db", storage_url=str(folder / "files")
+        api_password="unused",
+        database_url=str(database_url or f"sqlite:///{folder}/service.db"),
+        storage_url=str(folder / "files"),
     )
     app = create_app(settings)
     try:
@@ -82,9 +84,9 @@ def application(folder: Path) -> Iterator[Flask]:
         app.extensions["database"].close()
 
 
-def inconsistencies(folder: Path) -> list[str]:
+def inconsistencies(folder: Path, database_url: object = None) -> list[str]:
     """Return what `flask doctor` finds in a service's folder when all is quiet: then no file is too young."""
-    with application(folder) as app:
+    with application(folder, database_url) as app:
         return list(examine(app, newest_revision(), orphan_age=0))
 
 
@@ -235,6 +237,10 @@ class Service:
         if self.process and self.process.poll() is None:
             self.process.terminate()
             self.process.wait(seconds)
+
+    def inconsistencies(self) -> list[str]:
+        """Return what `flask doctor` finds."""
+        return inconsistencies(self.folder, self.settings["DATABASE_URL"])
 
     def left_files(self) -> list[str]:
         """Return the names of all stored files."""

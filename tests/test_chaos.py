@@ -17,7 +17,7 @@ import requests
 
 from service.faces.emulator_server import EmulatorServer
 from tests.conftest import MakeService, facecloud
-from tests.support import Client, Service, inconsistencies, photo
+from tests.support import Client, Service, photo
 from tests.test_processes import check_complete
 
 ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "6"))
@@ -148,14 +148,14 @@ def test_signals_at_random_moments_lose_nothing_and_double_nothing(
         client = service.start()
         if status is not None:
             finish(client, now, status, names)
-        assert inconsistencies(service.folder) == []
+        assert service.inconsistencies() == []
         sent = emulator.emulator.counters()["images"]
         repeated += check_calls(sent, now.images, what)
         total += len(sent)
         client.delete(f"/api/v1/tasks/{now.task}")
         assert service.left_files() == []
         print(f"round {number}: {moment}, {what}, told {now.told}, {len(sent)} images, {repeated} calls again so far")
-    assert inconsistencies(service.folder) == []
+    assert service.inconsistencies() == []
     assert "Traceback" not in service.log.read_text()
     print(f"{ROUNDS} rounds, {total} images, {repeated} calls made again, nothing lost")
 

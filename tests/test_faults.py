@@ -411,7 +411,7 @@ if can_mount():  # Where it is not allowed, what stands above tests the same, wi
         assert client.post(f"/api/v1/tasks/{task}/images", files={"image": photo(2)}).status_code == 201
         assert client.start(task).status_code == 202
         check_complete(client.ended(task), [photo(1), photo(2)])
-        assert inconsistencies(service.folder) == []
+        assert service.inconsistencies() == []
 
     def test_a_disk_that_fills_up_under_the_database_holds_the_work_up_and_loses_none(
         on_small_disk: Callable[[str], Service], emulator: EmulatorServer
@@ -432,7 +432,7 @@ if can_mount():  # Where it is not allowed, what stands above tests the same, wi
         check_complete(client.ended(task, 30), images)
         assert sum(emulator.emulator.counters()["images"].values()) == len(images)
         assert client.post("/api/v1/tasks").status_code == 201
-        assert inconsistencies(service.folder) == []
+        assert service.inconsistencies() == []
 
 
 # A locked database

@@ -13,7 +13,7 @@ from service.faces.emulator import Emulator
 from service.faces.emulator_server import EmulatorServer
 from service.faces.moods import Mood
 from tests.conftest import MakeService, facecloud
-from tests.support import faces_of, free_port, inconsistencies, photo, wait_for
+from tests.support import faces_of, free_port, photo, wait_for
 from tests.test_processes import check_complete, done
 
 OUTAGE = float(os.environ.get("OUTAGE_SECONDS", "12"))
@@ -77,7 +77,7 @@ def test_after_an_outage_in_the_middle_of_a_task_it_goes_on_by_itself(make_servi
         wait_for(lambda: done(client, task) > before, 30, "the first image after the return")
         print(f"away for {OUTAGE:.0f} s, {refused} calls refused, goes on after {time.monotonic() - back:.1f} s")
         check_complete(client.ended(task, 60), images)
-    assert inconsistencies(service.folder) == []
+    assert service.inconsistencies() == []
 
 
 def test_tokens_revoked_in_the_middle_cost_one_login_a_process(
@@ -146,7 +146,7 @@ def test_each_row_of_the_table_of_failures_costs_its_own_image_at_most(
         else:
             assert (shown["status"], code) == ("done", None), mood
             assert len(shown["faces"]) == (0 if mood in WITHOUT_FACES else len(faces_of(image))), mood
-    assert inconsistencies(service.folder) == []
+    assert service.inconsistencies() == []
 
 
 def test_a_spent_quota_stops_the_calls_and_says_so(make_service: MakeService, emulator: EmulatorServer) -> None:
@@ -188,7 +188,7 @@ def test_moods_mixed_at_random_and_changing_in_mid_task_lose_nothing(
         emulator.emulator.script.set([])
     check_complete(client.ended(task, 60), images)
     assert emulator.emulator.counters()["max_in_flight"] <= 6 * 2
-    assert inconsistencies(service.folder) == []
+    assert service.inconsistencies() == []
 
 
 def sha256(image: bytes) -> str:

@@ -11,7 +11,7 @@ from service.faces.emulator_server import EmulatorServer
 from service.faces.engines import Detection
 from service.faces.moods import Mood
 from tests.conftest import MakeService, facecloud, on_both_databases
-from tests.support import Client, Service, faces_of, free_port, inconsistencies, photo, wait_for
+from tests.support import Client, Service, faces_of, free_port, photo, wait_for
 from tests.test_tasks import recount
 
 
@@ -184,6 +184,7 @@ class Poison:
     def close(self) -> None: ...
 
 
+@on_both_databases
 def test_a_photo_that_kills_its_process_fails_alone_and_none_of_its_neighbours(
     make_service: MakeService, emulator: EmulatorServer
 ) -> None:
@@ -196,7 +197,7 @@ def test_a_photo_that_kills_its_process_fails_alone_and_none_of_its_neighbours(
     errors = [image["error"] and image["error"]["code"] for image in ended["images"]]
     assert errors == [None] * 5 + ["worker_lost"] + [None] * 34
     assert poison.deaths == 3
-    assert inconsistencies(service.folder) == []
+    assert service.inconsistencies() == []
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import requests
 from service.faces.emulator import Emulator
 from service.faces.emulator_server import EmulatorServer
 from tests.conftest import MakeService, facecloud
-from tests.support import Client, Service, free_port, inconsistencies, photo, wait_for
+from tests.support import Client, Service, free_port, photo, wait_for
 
 ROUNDS = int(os.environ.get("RACES_ROUNDS", "12"))
 IMAGE = photo(1)
@@ -108,7 +108,7 @@ def test_calls_that_race_get_only_documented_answers_and_leave_no_orphan(
         order = chance.sample(names, len(names))
         answers = race(clients, order, task, chance)
         check(clients[number % 2], servers[0].folder, task, order, answers)
-    assert inconsistencies(servers[0].folder) == []
+    assert servers[0].inconsistencies() == []
     assert servers[0].left_files() == []
     assert "Traceback" not in servers[0].log.read_text()
 
@@ -123,7 +123,7 @@ def test_a_deletion_that_meets_the_end_of_its_task_leaves_nothing(servers: list[
         time.sleep(chance.random() * 0.03)  # eight images at 5 ms on sixteen threads: before, at and after the end
         assert clients[chance.randrange(2)].delete(f"/api/v1/tasks/{task}").status_code == 204
         assert clients[0].get(f"/api/v1/tasks/{task}").status_code == 404
-    wait_for(lambda: inconsistencies(servers[0].folder) == [], 5, "the last late results")
+    wait_for(lambda: servers[0].inconsistencies() == [], 5, "the last late results")
     assert servers[0].left_files() == []
     assert "Traceback" not in servers[0].log.read_text()
 
@@ -138,4 +138,4 @@ def test_of_uploads_that_race_for_the_last_place_of_a_task_one_gets_it(make_serv
             answers = list(pool.map(lambda one, task=task: CALLS["upload"](one, task).status_code, clients))
         assert sorted(answers) == [201, 413, 413, 413]
         assert len(client.show(task)["images"]) == 3
-    assert inconsistencies(service.folder) == []
+    assert service.inconsistencies() == []
