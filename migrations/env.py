@@ -3,9 +3,11 @@
 import sqlalchemy as sa
 from alembic import context
 
+import service.augmentation.models
 import service.faces.models
 import service.jobs.models
 import service.keys
+import service.processing.models
 import service.questions.models
 import service.recordings.models
 import service.tries  # noqa: F401 - the imports fill the metadata

@@ -80,6 +80,9 @@ class Settings:
     max_image_bytes: int = setting("The largest image accepted, in bytes.", 20_000_000, least=1)
     max_image_pixels: int = setting("The largest image accepted, in pixels.", 50_000_000, least=1)
     max_images_per_task: int = setting("How many images a task may have.", 10_000, least=1)
+    augmentation_scale: float = setting(
+        "By how much a scaled copy's sides are longer than its original's.", 2, least=0.01
+    )
     webhook_secret: str = setting(
         "The secret that signs webhooks, as Standard Webhooks write it: `whsec_` and 24 to 64 bytes in Base64; "
         "empty: derived from the password, and shown by `flask webhook-secret`.",
@@ -221,6 +224,10 @@ def _facecloud_address(values: Mapping[str, Any]) -> str | None:
     return None
 
 
+def _augmentation_scale(values: Mapping[str, Any]) -> str | None:
+    return "AUGMENTATION_SCALE must be at most 8." if values.get("augmentation_scale", 2) > 8 else None
+
+
 def _webhook_secret(values: Mapping[str, Any]) -> str | None:
     secret = values.get("webhook_secret", "whsec_" + 32 * "A")
     try:
@@ -343,6 +350,7 @@ _CHECKS: tuple[Callable[[Mapping[str, Any]], str | None], ...] = (
     _engine,
     _account,
     _facecloud_address,
+    _augmentation_scale,
     _webhook_secret,
     _quiz_source,
     _opentdb_address,

@@ -19,7 +19,7 @@ class Problem(Exception):
     """Something the client is told: one subclass a kind, `detail` a sentence that helps.
 
     Problem
-     ├── Malformed 400 · Unauthorized 401 · Forbidden 403 · NotFound 404 · Conflict 409
+     ├── Malformed 400 · Unauthorized 401 · Forbidden 403 · NotFound 404 · NotAllowed 405 · Conflict 409
      ├── TooLarge 413 · UnsupportedType 415 · Invalid 422 · TooManyTries 429
      └── Unavailable 503 · NoRoom 507
     """
@@ -56,6 +56,12 @@ class NotFound(Problem):
     """There is no such thing, or not for this client."""
 
     status = 404
+
+
+class NotAllowed(Problem):
+    """Not with this method now; the header `Allow` names those that the path knows."""
+
+    status = 405
 
 
 class Conflict(Problem):

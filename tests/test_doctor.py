@@ -164,6 +164,29 @@ def test_a_file_that_is_missing_is_told_and_its_row_stays(patient: tuple[Path, d
     assert recording.startswith("Recording watson of user bell has no file in the store")
 
 
+def test_every_slice_is_looked_at(patient: tuple[Path, dict[str, str]]) -> None:
+    folder, _ = patient
+    spoil(
+        folder,
+        "INSERT INTO processing_file (id, key, media_type, size, width, height, created_at)"
+        " VALUES (7, 'processing/uploads/x', 'image/png', 1, 1, 1, '')",
+        "INSERT INTO processing_task (id, algorithm, params, status, source_id, created_at, updated_at)"
+        " VALUES (8, 'flip', '{}', 'processing', 7, '', '')",
+        "INSERT INTO User (id, email, password, created_at) VALUES ('u', 'u@example.com', '', '')",
+        "INSERT INTO augmentation_task (id, user_id, status, created_at, total, done, failed)"
+        " VALUES ('t', 'u', 'pending', '', 1, 0, 0)",
+        "INSERT INTO augmentation_image (id, task_id, position, name, media_type, status)"
+        " VALUES (9, 't', 0, 'x', 'image/png', 'pending')",
+        "INSERT INTO ImageTask (id, task_id, img_link, created_at) VALUES (10, 't', 'augmentation/t/0-original', '')",
+    )
+    assert [sentence.partition(":")[0] for sentence in inconsistencies(folder)] == [
+        "Processing task 8 is processing, and no job will do it.",
+        "Image 9 of augmentation task t is pending, and no job will copy it.",
+        "Processing file 7 is not in the store at processing/uploads/x",
+        "File 10 of augmentation is not in the store at augmentation/t/0-original",
+    ]
+
+
 def test_orphans_go_in_batches_whatever_their_number(patient: tuple[Path, dict[str, str]]) -> None:
     folder, tasks = patient
     there = set((folder / "files").rglob("*"))

@@ -74,6 +74,8 @@ def document(app: Flask) -> dict[str, Any]:
         info={"description": "Hand in a batch of photos, get every face with box, gender and age."},
     )
     spec.components.security_scheme("basic", {"type": "http", "scheme": "basic"})
+    bearer = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+    spec.components.security_scheme("bearer", bearer)
     spec.components.schema("Problem", PROBLEM)
     views = [(rule, app.view_functions[rule.endpoint]) for rule in app.url_map.iter_rules()]
     described = [(rule, view, view.described) for rule, view in views if hasattr(view, "described")]
@@ -87,8 +89,9 @@ def document(app: Flask) -> dict[str, Any]:
 
 
 def _schemas(described: list[Described]) -> dict[str, Any]:
-    models = {model for found in described for model in (*found.answers.values(), found.body) if _is_model(model)}
-    ordered = sorted(models, key=lambda model: model.__name__)  # type: ignore[union-attr]
+    answers = [value for found in described for value in (*found.answers.values(), found.body)]
+    flat = [value[0] if isinstance(value, list) else value for value in answers]
+    ordered = sorted({model for model in flat if _is_model(model)}, key=lambda model: model.__name__)  # type: ignore[union-attr]
     _, schema = models_json_schema(
         [(model, "serialization") for model in ordered],  # type: ignore[misc]
         ref_template="#/components/schemas/{model}",
@@ -109,7 +112,7 @@ def _operation(rule: Rule, view: Any, found: Described) -> dict[str, Any]:
         "summary": summary,
         "parameters": _parameters(rule, found) + [KEY] * keyed,
         "responses": _responses(rule, found, keyed=keyed),
-        "security": [] if found.open else [{"basic": []}],
+        "security": [] if found.open else [{found.scheme: []}],
     }
     if rest:
         operation["description"] = rest
@@ -123,7 +126,8 @@ def _operation(rule: Rule, view: Any, found: Described) -> dict[str, Any]:
 
 def _parameters(rule: Rule, found: Described) -> list[dict[str, Any]]:
     parameters: list[dict[str, Any]] = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in sorted(rule.arguments)
+        {"name": name, "in": "path", "required": True, "schema": {"type": _path_type(rule, name)}}
+        for name in sorted(rule.arguments)
     ]
     if found.query:
         schema = found.query.model_json_schema()
@@ -139,11 +143,18 @@ def _parameters(rule: Rule, found: Described) -> list[dict[str, Any]]:
     return parameters
 
 
+def _path_type(rule: Rule, name: str) -> str:
+    return "integer" if f"<number:{name}>" in rule.rule else "string"
+
+
 def _responses(rule: Rule, found: Described, *, keyed: bool) -> dict[str, Any]:
     responses: dict[str, Any] = {}
     for status, value in found.answers.items():
         responses[str(status)] = {"description": TEXTS[status]}
-        if _is_model(value):
+        if isinstance(value, list):
+            schema = {"type": "array", "items": _reference(value[0])}
+            responses[str(status)]["content"] = {"application/json": {"schema": schema}}
+        elif _is_model(value):
             responses[str(status)]["content"] = {"application/json": {"schema": _reference(value)}}
         elif value:
             responses[str(status)]["content"] = {value: {"schema": {}}}
