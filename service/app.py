@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from flask import Flask
@@ -18,6 +19,7 @@ from service.faces import operations as face_operations
 from service.faces.detection import FaceDetection
 from service.faces.engines import Engine
 from service.faces.routes import faces
+from service.grants import Grants, NoGrants
 from service.jobs.executors import Executor, Threads, owner_name
 from service.jobs.operation import Operation
 from service.keys import Keys
@@ -32,9 +34,17 @@ from service.questions.routes import clues, questions
 from service.questions.sources import Source
 from service.recordings import operations as recording_operations
 from service.recordings.routes import recording_users, recordings
+from service.renditions import operations as rendition_operations
+from service.renditions.making import Making
+from service.renditions.models import known_keys as known_renditions
+from service.renditions.removal import Removal
+from service.renditions.routes import renditions
 from service.storage import DiskStorage, Storage
 from service.tries import Tries
 from service.web.routes import web
+
+if TYPE_CHECKING:
+    from service.s3 import Access
 
 MAX_JSON_BYTES = 1_000_000
 UPLOADS_TO_S3 = 12
@@ -50,7 +60,12 @@ def create_app(settings: Settings) -> Flask:
     links = Links(settings.signing_key, settings.public_url)
     storage = make_storage(settings, links)
     engine = make_engine(settings)
-    operations: list[Operation] = [FaceDetection(storage, engine), Processing(storage)]
+    operations: list[Operation] = [
+        FaceDetection(storage, engine),
+        Processing(storage),
+        Making(storage, (1.0, *settings.scales)),
+        Removal(storage),
+    ]
     executor = Threads(database, operations, workers=workers_of(settings), lease=settings.lease_seconds)
     limits = Limits(bytes=settings.max_image_bytes, pixels=settings.max_image_pixels)
     # Storing waits, for the disk or the network, so there are more of these threads than cores.
@@ -85,11 +100,21 @@ def create_app(settings: Settings) -> Flask:
     app.extensions["processing"] = processing_operations.Services(
         database=database, executor=executor, intake=Intake(storage, pool, limits)
     )
+    app.extensions["renditions"] = rendition_operations.Services(
+        database=database,
+        executor=executor,
+        intake=Intake(storage, pool, Limits(bytes=settings.max_rendition_bytes, pixels=settings.max_image_pixels)),
+        scales=(1.0, *settings.scales),
+        links=links,
+        grants=make_grants(settings),
+        cdn=settings.cdn_url.rstrip("/"),
+    )
     # By the prefix of its keys, which files each slice knows; the sweep removes all others below these prefixes.
     app.extensions["known_keys"] = {
         "tasks/": face_operations.known_keys,
         "recordings/": recording_operations.known_keys,
         "processing/": processing_operations.known_keys,
+        "images/": known_renditions,
     }
     app.extensions["links"] = links
     app.extensions["database"] = database
@@ -102,6 +127,7 @@ def create_app(settings: Settings) -> Flask:
     app.register_blueprint(clues)
     app.register_blueprint(recording_users)
     app.register_blueprint(recordings)
+    app.register_blueprint(renditions)
     app.register_blueprint(web)
     security.install(app, settings)
     add_commands(app)
@@ -130,9 +156,27 @@ def make_storage(settings: Settings, links: Links) -> Storage:
     """Make the storage that the settings name. S3 connects with the first use."""
     if not settings.bucket:
         return DiskStorage(Path(settings.storage_url), links)
-    from service.s3 import Access, S3Storage
+    from service.s3 import S3Storage
 
-    access = Access(
+    return S3Storage(*settings.bucket, _access(settings))
+
+
+def make_grants(settings: Settings) -> Grants:
+    """Make what lends clients temporary keys, where the files are on S3 and a role is set."""
+    if not settings.bucket:
+        return NoGrants("The files are in a folder of this service: there are no credentials to lend.")
+    if not settings.s3_role_arn:
+        return NoGrants("There is no role that temporary keys could be made from: S3_ROLE_ARN is not set.")
+    from service.sts import SecurityTokens
+
+    endpoint = settings.s3_sts_endpoint_url or settings.s3_endpoint_url
+    return SecurityTokens(settings.bucket[0], settings.s3_role_arn, endpoint, _access(settings))
+
+
+def _access(settings: Settings) -> "Access":
+    from service.s3 import Access
+
+    return Access(
         endpoint=settings.s3_endpoint_url,
         public_endpoint=settings.s3_public_endpoint_url,
         region=settings.s3_region,
@@ -143,7 +187,6 @@ def make_storage(settings: Settings, links: Links) -> Storage:
         # One for each thread that may use it at once: jobs, uploads, requests.
         connections=workers_of(settings) + UPLOADS_TO_S3 + THREADS,
     )
-    return S3Storage(*settings.bucket, access)
 
 
 def make_question_source(settings: Settings, database: Database) -> Source:

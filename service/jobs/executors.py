@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from service.db import Database
 from service.jobs import models
-from service.jobs.operation import Cancelled, Failure, Operation, Postponed, Run
+from service.jobs.operation import Cancelled, Failure, Operation, Postponed, Run, Undoing
 
 log = logging.getLogger(__name__)
 
@@ -285,7 +285,12 @@ class Threads:
             if ours:
                 operation.save(session, [(held.run, held.outcome) for held in done if held.run.id in ours])
             failures = [(held.run, held.outcome) for held in ended if isinstance(held.outcome, Failure)]
-            self._save_failures(session, operation, failures, now)
+            ours |= self._save_failures(session, operation, failures, now)
+            if isinstance(operation, Undoing):
+                dropped = [
+                    held for held in ended if held.run.id not in ours and not isinstance(held.outcome, Postponed)
+                ]
+                operation.undo(session, [(held.run, held.loaded) for held in dropped])
         postponed = [held for held in finished if isinstance(held.outcome, Postponed)]
         for held in postponed:
             models.give_back(session, [held.run], not_before=now + held.outcome.wait)
@@ -293,7 +298,8 @@ class Threads:
 
     def _save_failures(
         self, session: Session, operation: Operation, failures: Sequence[tuple[Run, Failure]], now: float
-    ) -> None:
+    ) -> set[int]:
+        """Write the failures down; return the ids of those that were still ours."""
         again, final = [], []
         for run, failure in failures:
             if run.attempt < failure.attempts:
@@ -307,6 +313,7 @@ class Threads:
             operation.postpone(session, again)
         if final:
             operation.fail(session, final)
+        return {run.id for run, _ in again + final}
 
     def _renew(self, session: Session, now: float) -> None:
         with self._lock:
