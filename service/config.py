@@ -44,9 +44,7 @@ class Settings:
     aws_secret_access_key: str = setting("The secret that belongs to the access key.", "", secret=True)
     aws_session_token: str = setting("The token of a temporary access key.", "", secret=True)
     s3_role_arn: str = setting("The role that clients' temporary keys are made from; empty: none are made.", "")
-    s3_sts_endpoint_url: str = setting(
-        "The address that makes temporary keys; empty: the object store's, or Amazon's.", ""
-    )
+    s3_sts_endpoint_url: str = setting("The address that makes temporary keys; empty: the object store's.", "")
     content_delivery: str = setting(
         "How files are given out: `stream`, or on S3 `redirect` to an address that is signed and ends.", "stream"
     )

@@ -286,10 +286,8 @@ class Threads:
                 operation.save(session, [(held.run, held.outcome) for held in done if held.run.id in ours])
             failures = [(held.run, held.outcome) for held in ended if isinstance(held.outcome, Failure)]
             ours |= self._save_failures(session, operation, failures, now)
-            if isinstance(operation, Undoing):
-                dropped = [
-                    held for held in ended if held.run.id not in ours and not isinstance(held.outcome, Postponed)
-                ]
+            dropped = [held for held in ended if held.run.id not in ours and not isinstance(held.outcome, Postponed)]
+            if dropped and isinstance(operation, Undoing):
                 operation.undo(session, [(held.run, held.loaded) for held in dropped])
         postponed = [held for held in finished if isinstance(held.outcome, Postponed)]
         for held in postponed:

@@ -98,7 +98,7 @@ class Undoing(Protocol):
     """An operation whose work leaves something behind even where nothing is saved, such as files."""
 
     def undo(self, session: Session, dropped: Sequence[tuple[Run, Any]]) -> None:
-        """Look after what these runs, with what was loaded for them, may have left: their jobs were deleted or taken over.
+        """Look after what these runs may have left, each with what was loaded for it: their results are not saved.
 
-        Touch nothing that a run which took over may need.
+        Their jobs were deleted or taken over; touch nothing that a run which took over may need.
         """

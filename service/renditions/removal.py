@@ -23,8 +23,7 @@ def take_out(session: Session, *which: sa.ColumnElement[bool]) -> list[tuple[str
     found = [(folder, version) for folder, version, _ in folders(session, *which)]
     for _, version in found:
         queue.remove(session, TASK + version)
-    ids = [version for _, version in found]
-    session.execute(sa.delete(ImageVersion).where(ImageVersion.id.in_(ids)), execution_options=_PLAIN)
+        session.execute(sa.delete(ImageVersion).where(ImageVersion.id == version), execution_options=_PLAIN)
     leave(session, [folder for folder, _ in found])
     return found
 
@@ -60,7 +59,7 @@ class Removal:
     def load(self, session: Session, runs: Sequence[Run]) -> list[str]:
         """Return the folders."""
         rows = session.execute(sa.select(Leftover.id, Leftover.folder).where(Leftover.id.in_(_ids(runs))))
-        known = {number: folder for number, folder in rows}
+        known = {row.id: row.folder for row in rows}
         return [known[number] for number in _ids(runs)]
 
     def work(self, folder: str, cancelled: Callable[[], bool]) -> None:
