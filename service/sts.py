@@ -1,4 +1,4 @@
-"""Temporary keys of S3 by STS: a role is assumed with a policy that leaves of it one prefix and the actions asked for."""
+"""Temporary keys of S3 by STS: a role is assumed, with a policy that leaves of it some actions on one prefix."""
 
 import json
 import logging
@@ -104,7 +104,5 @@ def _refusing(lifetime: int | None) -> Iterator[None]:
         code, text = str(told.get("Code", "")), str(told.get("Message", ""))
         if "duration" in text.lower() or "session length" in text.lower():
             raise Invalid(f"The role does not allow keys that live {lifetime} seconds.") from error
-        log.error("STS refused: %s", code)
-        if code in ("AccessDenied", "MalformedPolicyDocument", "PackedPolicyTooLarge", "ValidationError"):
-            raise Unavailable("The store of files makes no temporary keys now.", retry_after=60) from error
-        raise
+        log.warning("STS refused code=%s: %s", code, text)
+        raise Unavailable("The store of files makes no temporary keys now.", retry_after=60) from error

@@ -74,7 +74,9 @@ def replace_image(here: Services, image_id: str, upload: Upload) -> dict[str, An
     """Store a new version of an image; what it had before stays until the new renditions are made."""
     with here.database.read() as session:
         image = _find(session, image_id)
-    return _accept(here, Owner(image.owner_type, image.owner_id), upload, lambda session: _find(session, image_id))
+    return _accept(
+        here, Owner(image.owner_type, image.owner_id), upload, lambda session: _find(session, image_id, lock=True)
+    )
 
 
 def get_image(here: Services, image_id: str) -> dict[str, Any]:
@@ -182,8 +184,9 @@ def _delete(here: Services, *which: sa.ColumnElement[bool]) -> None:
         here.intake.storage.delete(*(key for folder, _ in gone for key in keys_in(folder)))
 
 
-def _find(session: Session, image_id: str) -> OwnedImage:
-    image = session.scalar(sa.select(OwnedImage).where(OwnedImage.id == image_id))
+def _find(session: Session, image_id: str, *, lock: bool = False) -> OwnedImage:
+    query = sa.select(OwnedImage).where(OwnedImage.id == image_id)
+    image = session.scalar(query.with_for_update() if lock else query)
     if not image:
         raise _unknown()
     return image

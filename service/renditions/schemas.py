@@ -3,6 +3,7 @@
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, StrictInt, model_validator
+from pydantic_core import PydanticCustomError
 
 from service.api import Page, Shape
 from service.grants import Action
@@ -31,9 +32,9 @@ class OwnerIn(Shape):
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
         if (self.owner_type is None) != (self.owner_id is None):
-            raise ValueError("an owner needs both `owner_type` and `owner_id`, or `user_id` alone")
+            raise PydanticCustomError("owner", "an owner needs both `owner_type` and `owner_id`, or `user_id` alone")
         if self.user_id is not None and self.owner_id is not None:
-            raise ValueError("name one owner: `owner_type` and `owner_id`, or `user_id`")
+            raise PydanticCustomError("owner", "name one owner: `owner_type` and `owner_id`, or `user_id`")
         return self
 
 
@@ -43,7 +44,7 @@ class WholeOwner(OwnerIn):
     @model_validator(mode="after")
     def _is_there(self) -> Self:
         if not self.has_owner():
-            raise ValueError("tell the owner: `owner_type` and `owner_id`, or `user_id`")
+            raise PydanticCustomError("owner", "tell the owner: `owner_type` and `owner_id`, or `user_id`")
         return self
 
 
@@ -54,12 +55,14 @@ class ImagesQuery(Page, OwnerIn):
 class DeleteQuery(OwnerIn):
     """Which images go."""
 
-    url: Annotated[str | None, Field(description="The `url` of an original, expired or not, or its `key`.")] = None
+    url: Annotated[
+        str | None, Field(min_length=1, description="The `url` of an original, expired or not, or its `key`.")
+    ] = None
 
     @model_validator(mode="after")
     def _is_one(self) -> Self:
         if (self.url is not None) == self.has_owner():
-            raise ValueError("tell what to delete: `url`, or an owner")
+            raise PydanticCustomError("owner", "tell what to delete: `url`, or an owner")
         return self
 
 
@@ -67,14 +70,13 @@ class CredentialsIn(WholeOwner):
     """What temporary credentials are wanted for."""
 
     user_id: Annotated[
-        OwnerId | StrictInt | None, Field(description="Short for `owner_type=user` with this `owner_id`.")
+        OwnerId | Annotated[StrictInt, Field(ge=0, le=2**63 - 1)] | None,
+        Field(description="Short for `owner_type=user` with this `owner_id`."),
     ] = None  # type: ignore[assignment]
     actions: Annotated[list[Action], Field(min_length=1, max_length=2)]
     lifetime: Annotated[
         int | None,
-        Field(
-            ge=900, le=43_200, description="Seconds; the role may allow fewer. Without it as long as is usual there."
-        ),
+        Field(ge=900, le=43_200, description="Seconds; the role may allow fewer. Without it: as is usual there."),
     ] = None
 
     def owner(self) -> Owner:
@@ -97,7 +99,7 @@ class CredentialsOut(Shape):
 
 
 class StoredFile(Shape):
-    """A stored file. Size is in bytes; width and height are in pixels. `url` ends after an hour, unless it is a CDN's."""
+    """A stored file: bytes, and pixels. `url` ends after an hour, unless it is a CDN's."""
 
     key: str
     url: str
