@@ -1,8 +1,8 @@
 """The shapes of renditions, as clients see them."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StrictInt, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from service.api import Page, Shape
@@ -12,6 +12,11 @@ from service.renditions.models import Owner
 OwnerId = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00]*$")]
 
 
+def _text_of_number(value: Any) -> Any:
+    """Return a number of JSON as text: ids of users mostly are numbers."""
+    return str(value) if type(value) is int and value >= 0 else value
+
+
 class OwnerIn(Shape):
     """Whose the image is: `owner_type` and `owner_id`, or `user_id`, which is short for the type `user`."""
 
@@ -19,7 +24,11 @@ class OwnerIn(Shape):
         str | None, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$", description="The kind of owner, such as `product`.")
     ] = None
     owner_id: Annotated[OwnerId | None, Field(description="The owner's id among those of its kind.")] = None
-    user_id: Annotated[OwnerId | None, Field(description="Short for `owner_type=user` with this `owner_id`.")] = None
+    user_id: Annotated[
+        OwnerId | None,
+        BeforeValidator(_text_of_number),
+        Field(description="Short for `owner_type=user` with this `owner_id`; in JSON a number will do."),
+    ] = None
 
     def has_owner(self) -> bool:
         """Tell whether anything of an owner was given."""
@@ -69,19 +78,11 @@ class DeleteQuery(OwnerIn):
 class CredentialsIn(WholeOwner):
     """What temporary credentials are wanted for."""
 
-    user_id: Annotated[
-        OwnerId | Annotated[StrictInt, Field(ge=0, le=2**63 - 1)] | None,
-        Field(description="Short for `owner_type=user` with this `owner_id`."),
-    ] = None  # type: ignore[assignment]
     actions: Annotated[list[Action], Field(min_length=1, max_length=2)]
     lifetime: Annotated[
         int | None,
         Field(ge=900, le=43_200, description="Seconds; the role may allow fewer. Without it: as is usual there."),
     ] = None
-
-    def owner(self) -> Owner:
-        """Return the owner."""
-        return Owner(self.owner_type or "user", self.owner_id or str(self.user_id))
 
 
 class CredentialsOut(Shape):
