@@ -9,7 +9,11 @@ from service.app import create_app
 from service.config import BadSettings, Settings
 
 try:
-    settings = Settings.from_env({**{k: v or "" for k, v in dotenv_values(".env").items()}, **os.environ})
+    # Under a `flask …` command, which flask tells in this variable, nobody is served.
+    settings = Settings.from_env(
+        {**{k: v or "" for k, v in dotenv_values(".env").items()}, **os.environ},
+        serving=os.environ.get("FLASK_RUN_FROM_CLI") != "true",
+    )
 except BadSettings as error:
     sys.exit(f"The service cannot start:\n{error}")
 

@@ -3,6 +3,7 @@
 import sqlalchemy as sa
 from alembic import context
 
+import service.augmentation.models
 import service.faces.models
 import service.jobs.models
 import service.keys

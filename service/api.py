@@ -1,13 +1,18 @@
 """What the routes of every slice share: bodies and queries by pydantic, JSON answers, lists."""
 
-from collections.abc import Callable, Mapping
+import re
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, BinaryIO, TypeVar
+from urllib.parse import quote
 
 import orjson
 from flask import Response, current_app, request
 from itsdangerous import BadSignature, URLSafeSerializer
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from werkzeug.datastructures import MultiDict
+from werkzeug.routing import BaseConverter
 from werkzeug.wsgi import FileWrapper
 
 from service.errors import Invalid, Malformed
@@ -26,6 +31,14 @@ class Shape(BaseModel):
     """The base of what comes in: unknown members are refused, and nothing is guessed from another type."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+class Number(BaseConverter):
+    """A number in a path. Anything else is 0, which nothing has: so credentials are looked at before it is 404."""
+
+    def to_python(self, value: str) -> int:
+        """Return the number."""
+        return int(value) if value.isascii() and value.isdigit() and len(value) < 19 else 0
 
 
 class Page(Shape):
@@ -47,6 +60,7 @@ class Described:
     headers: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     conditional: bool = False
     open: bool = False
+    scheme: str = "basic"
 
 
 def describe(answers: Mapping[int, Answer], *problems: int, **more: Any) -> Callable[[F], F]:
@@ -80,6 +94,14 @@ def query(model: type[M]) -> M:
     if repeated:
         raise Invalid(f"The query has `{repeated[0]}` more than once.")
     return _validated(lambda: model.model_validate(request.args.to_dict()), "query", None)
+
+
+def form_fields(model: type[M], texts: MultiDict[str, str]) -> M:
+    """Return a form's texts as the model; raises Invalid."""
+    repeated = [name for name, values in texts.lists() if len(values) > 1]
+    if repeated:
+        raise Invalid(f"The form has `{repeated[0]}` more than once.")
+    return _validated(lambda: model.model_validate(texts.to_dict()), "form", None)
 
 
 def _validated(validate: Callable[[], M], part: str, value: Any) -> M:
@@ -121,6 +143,20 @@ def file_answer(stream: BinaryIO, size: int, tag: str, media_type: str) -> Respo
     response.headers["Cache-Control"] = "private, max-age=31536000, immutable"
     response.make_conditional(request.environ, accept_ranges=True, complete_length=size)
     return response
+
+
+def stream_answer(pieces: Iterator[bytes], media_type: str, file_name: str) -> Response:
+    """Return what is made while it is sent, as an attachment of this name; it is closed when the client goes away."""
+    response = Response(pieces, content_type=media_type)
+    response.headers["Content-Disposition"] = attachment(file_name)
+    response.headers["Cache-Control"] = "private, no-cache"
+    return response
+
+
+def attachment(file_name: str) -> str:
+    """Return a Content-Disposition after RFC 6266: the name as it is, and in ASCII for old clients."""
+    plain = re.sub(r'[^ -~]|["\\%]', "_", unicodedata.normalize("NFC", file_name))
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(file_name, safe='')}"
 
 
 def redirects() -> bool:

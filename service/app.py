@@ -12,19 +12,28 @@ import sqlalchemy as sa
 from flask import Flask
 
 from service import errors, security
+from service.api import Number
+from service.augmentation import operations as augmentation_operations
+from service.augmentation.accounts import Accounts
+from service.augmentation.copying import Copying
+from service.augmentation.routes import accounts, augmentation
 from service.cli import add_commands
 from service.config import THREADS, Settings
 from service.db import Database
 from service.faces import operations as face_operations
 from service.faces.detection import FaceDetection
 from service.faces.engines import Engine
+from service.faces.measured import Measured
 from service.faces.routes import faces
+from service.faces.webhooks import WebhookDelivery, derived_secret
 from service.grants import Grants, NoGrants
-from service.jobs.executors import Executor, Threads, owner_name
+from service.jobs.executors import Executor, Lanes, Threads, owner_name
+from service.jobs.journal import Journal
 from service.jobs.operation import Operation
 from service.keys import Keys
 from service.links import Links
 from service.media import Limits
+from service.metrics import Metrics
 from service.originals import Intake
 from service.processing import operations as processing_operations
 from service.processing.editing import Processing
@@ -41,12 +50,17 @@ from service.renditions.removal import Removal
 from service.renditions.routes import renditions
 from service.storage import DiskStorage, Storage
 from service.tries import Tries
+from service.web.access import watch
 from service.web.routes import web
 
 if TYPE_CHECKING:
     from service.s3 import Access
 
 MAX_JSON_BYTES = 1_000_000
+PICTURE_POLL = 0.05
+"""Seconds within which a process takes part in copies that another one was asked for."""
+WEBHOOK_THREADS = 4
+"""Webhooks under way at a time in one server process."""
 UPLOADS_TO_S3 = 12
 """Photos of one process that are checked and sent at once; each waits some milliseconds for the answer."""
 
@@ -56,17 +70,36 @@ def create_app(settings: Settings) -> Flask:
     app = Flask("service", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_JSON_BYTES
     app.url_map.strict_slashes = True
+    app.url_map.converters["number"] = Number
     database = Database(settings.database_url)
     links = Links(settings.signing_key, settings.public_url)
     storage = make_storage(settings, links)
-    engine = make_engine(settings)
-    operations: list[Operation] = [
-        FaceDetection(storage, engine),
+    metrics = Metrics(settings.metrics_folder, settings.database_url)
+    journal = Journal(metrics)
+    engine = Measured(make_engine(settings, metrics), settings.engine, metrics)
+    detection = FaceDetection(storage, engine)
+    copying: list[Operation] = [
         Processing(storage),
+        Copying(storage, settings.augmentation_scale),
         Making(storage, (1.0, *settings.scales)),
         Removal(storage),
     ]
-    executor = Threads(database, operations, workers=workers_of(settings), lease=settings.lease_seconds)
+    delivery = make_webhooks(settings)
+    executor = Lanes(
+        Threads(database, [detection], journal, workers=workers_of(settings), lease=settings.lease_seconds),
+        # As many threads as cores, since copies are computed while photos may wait for FaceCloud.
+        Threads(
+            database,
+            copying,
+            journal,
+            workers=share_of_cores(settings),
+            lease=settings.lease_seconds,
+            poll=PICTURE_POLL,
+        ),
+        # Threads of their own, since a receiver that is slow must not hold up photos. Nobody waits for a webhook to
+        # the millisecond, so this dispatcher looks less often.
+        Threads(database, [delivery], journal, workers=WEBHOOK_THREADS, lease=settings.lease_seconds, poll=0.2),
+    )
     limits = Limits(bytes=settings.max_image_bytes, pixels=settings.max_image_pixels)
     # Storing waits, for the disk or the network, so there are more of these threads than cores.
     pool = ThreadPoolExecutor(UPLOADS_TO_S3 if settings.bucket else 4, thread_name_prefix="upload")
@@ -74,7 +107,9 @@ def create_app(settings: Settings) -> Flask:
     app.extensions["tries"] = Tries(database, settings.max_failed_tries, settings.failed_tries_seconds)
     app.extensions["keys"] = Keys(database, lambda: owner_name(os.getpid()))
     app.extensions["executor"] = executor
+    app.extensions["kinds"] = [operation.kind for operation in (detection, *copying, delivery)]
     app.extensions["engine"] = engine
+    app.extensions["metrics"] = metrics
     app.extensions["faces"] = face_operations.Services(
         database=database,
         storage=storage,
@@ -82,6 +117,8 @@ def create_app(settings: Settings) -> Flask:
         pool=pool,
         limits=limits,
         images_per_task=settings.max_images_per_task,
+        private_webhooks=settings.webhook_allow_private,
+        drawings=threading.BoundedSemaphore(share_of_cores(settings)),
     )
     app.extensions["questions"] = question_operations.Services(
         database=database, source=make_question_source(settings, database)
@@ -109,11 +146,24 @@ def create_app(settings: Settings) -> Flask:
         grants=make_grants(settings),
         cdn=settings.cdn_url.rstrip("/"),
     )
+    app.extensions["accounts"] = Accounts(
+        database=database,
+        tries=app.extensions["tries"],
+        turns=threading.BoundedSemaphore(share_of_cores(settings)),
+        secret=lambda: settings.signing_key,
+    )
+    app.extensions["augmentation"] = augmentation_operations.Services(
+        database=database,
+        executor=executor,
+        intake=Intake(storage, pool, limits, augmentation_operations.TYPES),
+        factor=settings.augmentation_scale,
+    )
     # By the prefix of its keys, which files each slice knows; the sweep removes all others below these prefixes.
     app.extensions["known_keys"] = {
         "tasks/": face_operations.known_keys,
         "recordings/": recording_operations.known_keys,
         "processing/": processing_operations.known_keys,
+        "augmentation/": augmentation_operations.known_keys,
         "images/": known_renditions,
     }
     app.extensions["links"] = links
@@ -122,6 +172,8 @@ def create_app(settings: Settings) -> Flask:
     app.extensions["readiness"] = _readiness(database, storage, executor)
     errors.install(app)
     app.register_blueprint(faces)
+    app.register_blueprint(accounts)
+    app.register_blueprint(augmentation)
     app.register_blueprint(processing)
     app.register_blueprint(questions)
     app.register_blueprint(clues)
@@ -130,11 +182,21 @@ def create_app(settings: Settings) -> Flask:
     app.register_blueprint(renditions)
     app.register_blueprint(web)
     security.install(app, settings)
+    watch(app, metrics)
     add_commands(app)
     return app
 
 
-def make_engine(settings: Settings) -> Engine:
+def make_webhooks(settings: Settings) -> WebhookDelivery:
+    """Make the operation that delivers webhooks; its secret is made with the first one, since that takes a while."""
+
+    def secret() -> str:
+        return settings.webhook_secret or derived_secret(settings.api_password)
+
+    return WebhookDelivery(secret, private_allowed=settings.webhook_allow_private)
+
+
+def make_engine(settings: Settings, metrics: Metrics) -> Engine:
     """Make the face engine that the settings name. It connects, or loads its networks, with the first image."""
     if settings.engine == "facecloud":
         from service.faces.facecloud import FaceCloud
@@ -146,6 +208,7 @@ def make_engine(settings: Settings) -> Engine:
             timeout=settings.facecloud_timeout,
             concurrency=workers_of(settings),
             max_pixels=settings.facecloud_max_pixels,
+            observe=lambda outcome, _: metrics.answers.labels(outcome).inc(),
         )
     from service.faces.local import LocalEngine
 

@@ -23,7 +23,7 @@ def verify(username: str | None, password: str | None) -> str | None:
     settings: Settings = current_app.extensions["settings"]
     right = _same(username or "", settings.api_username)
     right &= _same(password or "", settings.api_password)
-    if not right:
+    if not (right and settings.api_password):
         tries.failed(f"basic {address()}")
         return None
     g.asker = "basic"

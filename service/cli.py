@@ -1,22 +1,37 @@
 """The `flask …` commands."""
 
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import click
 from alembic import command
 from alembic.config import Config
 from flask import Flask, current_app
-from flask.cli import AppGroup
+from flask.cli import with_appcontext
+
+from service.commands import Group
+from service.errors import Unavailable
+from service.faces.commands import faces, tasks
+from service.storage import Unusable
+
+T = TypeVar("T")
 
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
 
-database = AppGroup("database", help="The database's tables.")
+bucket = Group("bucket", help="The bucket of an object store.")
+database = Group("database", help="The database's tables.")
 
 
 def add_commands(app: Flask) -> None:
     """Give the application its commands."""
+    app.cli.add_command(bucket)
     app.cli.add_command(database)
+    app.cli.add_command(faces)
+    app.cli.add_command(tasks)
     app.cli.add_command(facecloud_emulator)
+    app.cli.add_command(webhook_secret)
 
 
 def alembic_config(url: str) -> Config:
@@ -49,6 +64,34 @@ def revision(message: str) -> None:
     command.revision(alembic_config(current_app.extensions["settings"].database_url), message, autogenerate=True)
 
 
+@bucket.command("create")
+@click.option("--wait", default=0.0, help="Seconds to wait for a store that does not answer yet.")
+def create_bucket(wait: float) -> None:
+    """Make the bucket of STORAGE_URL where there is none. It is private: only signed links lead into it."""
+    from service.s3 import S3Storage
+
+    storage = current_app.extensions["storage"]
+    if not isinstance(storage, S3Storage):
+        raise click.ClickException("STORAGE_URL is a folder: there is no bucket to make.")
+    try:
+        made = patiently(storage.create_bucket, wait, Unavailable)
+    except (Unavailable, Unusable) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"The bucket {storage.bucket} {'was made' if made else 'is there already'}.")
+
+
+def patiently(act: Callable[[], T], seconds: float, *failures: type[Exception]) -> T:
+    """Return what `act` returns; after these failures try again each second for so long, then raise the last one."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return act()
+        except failures:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(1)
+
+
 @click.command("facecloud-emulator")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", default=8001, show_default=True, help="The port to listen on.")
@@ -57,3 +100,13 @@ def facecloud_emulator(host: str, port: int) -> None:
     from service.faces import emulator_server
 
     emulator_server.main(["--host", host, "--port", str(port)])
+
+
+@click.command("webhook-secret")
+@with_appcontext
+def webhook_secret() -> None:
+    """Print the secret that signs webhooks, for those who receive them."""
+    from service.faces.webhooks import derived_secret
+
+    settings = current_app.extensions["settings"]
+    click.echo(settings.webhook_secret or derived_secret(settings.api_password))

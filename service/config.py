@@ -2,9 +2,11 @@
 
 import hashlib
 import re
+from base64 import b64decode
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -70,6 +72,18 @@ class Settings:
     rendition_scales: str = setting(
         "The sides of the renditions `large`, `medium` and `small`, as parts of the original's.", "0.75,0.5,0.25"
     )
+    augmentation_scale: float = setting(
+        "By how much a scaled copy's sides are longer than its original's.", 2, least=0.01
+    )
+    webhook_secret: str = setting(
+        "The secret that signs webhooks, as Standard Webhooks write it: `whsec_` and 24 to 64 bytes in Base64; "
+        "empty: derived from the password, and shown by `flask webhook-secret`.",
+        "",
+        secret=True,
+    )
+    webhook_allow_private: bool = setting(
+        "Lets webhooks call this machine and private networks: `true` or `false`.", False
+    )
     quiz_source: str = setting(
         "Where quiz questions come from: `builtin`, `opentdb`, or the address of a jservice-compatible server.",
         "builtin",
@@ -95,6 +109,11 @@ class Settings:
     port: int = setting("The port that the server listens on.", 8000)
     web_concurrency: int = setting("Server processes.", 2, least=1)
     log_level: str = setting("`DEBUG`, `INFO`, `WARNING` or `ERROR`.", "INFO")
+    log_format: str = setting("`text`, or `json` for one JSON object a line.", "text")
+    metrics_folder: str = setting(
+        "Where the processes keep what `/metrics` shows; empty: a folder in shared memory, named after the database.",
+        "",
+    )
 
     @property
     def engine(self) -> str:
@@ -122,15 +141,25 @@ class Settings:
         return tuple(float(text) for text in self.rendition_scales.split(","))
 
     @classmethod
-    def from_env(cls, environment: Mapping[str, str]) -> Self:
-        """Read the settings; raise `BadSettings` with all faults at once. An empty value means the default."""
+    def from_env(cls, environment: Mapping[str, str], *, serving: bool = True) -> Self:
+        """Read the settings; raise `BadSettings` with all faults at once. An empty value means the default.
+
+        `X_FILE` names a file that holds the value of `X`, as containers are given their secrets.
+        Who serves nobody needs no password: it is empty then, and an empty one lets nobody in.
+        """
         values: dict[str, Any] = {}
         faults: list[str] = []
         for item in fields(cls):
             name = item.name.upper()
-            text = environment.get(name, "").strip()
+            try:
+                text = _text(environment, name)
+            except ValueError as error:
+                faults.append(str(error))
+                continue
             if not text:
-                if item.default is MISSING:
+                if item.default is MISSING and not serving:
+                    values[item.name] = ""
+                elif item.default is MISSING:
                     faults.append(f"{name} is not set. {item.metadata['help']} Set it in .env or in the environment.")
                 continue
             try:
@@ -143,9 +172,26 @@ class Settings:
         return cls(**values)
 
 
+def _text(environment: Mapping[str, str], name: str) -> str:
+    text = environment.get(name, "").strip()
+    path = environment.get(f"{name}_FILE", "").strip()
+    if not path:
+        return text
+    if text:
+        raise ValueError(f"{name} and {name}_FILE must not both be set.")
+    try:
+        return Path(path).read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{name}_FILE is {path}, which cannot be read: {error}.") from error
+
+
 def _read(kind: Any, text: str, least: float) -> Any:
     if kind is str:
         return text
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise ValueError(f"is {text!r}, but must be true or false")
+        return text.lower() == "true"
     try:
         number = kind(text.replace("_", ""))
     except ValueError:
@@ -180,6 +226,21 @@ def _rendition_scales(values: Mapping[str, Any]) -> str | None:
     numbers = [float(text) for text in scales if re.fullmatch(r"\s*[01]?\.?\d+\s*", text, re.ASCII)]
     if len(scales) != 3 or len(numbers) != 3 or not all(0 < number <= 1 for number in numbers):
         return "RENDITION_SCALES must be three numbers above 0 and at most 1, such as 0.75,0.5,0.25."
+    return None
+
+
+def _augmentation_scale(values: Mapping[str, Any]) -> str | None:
+    return "AUGMENTATION_SCALE must be at most 8." if values.get("augmentation_scale", 2) > 8 else None
+
+
+def _webhook_secret(values: Mapping[str, Any]) -> str | None:
+    secret = values.get("webhook_secret", "whsec_" + 32 * "A")
+    try:
+        size = len(b64decode(secret.removeprefix("whsec_"), validate=True))
+    except ValueError:
+        size = 0
+    if not secret.startswith("whsec_") or not 24 <= size <= 64:
+        return "WEBHOOK_SECRET must be whsec_ and 24 to 64 bytes in Base64."
     return None
 
 
@@ -273,11 +334,17 @@ def _log_level(values: Mapping[str, Any]) -> str | None:
     return None
 
 
+def _log_format(values: Mapping[str, Any]) -> str | None:
+    return None if values.get("log_format", "text") in ("text", "json") else "LOG_FORMAT must be text or json."
+
+
 _CHECKS: tuple[Callable[[Mapping[str, Any]], str | None], ...] = (
     _engine,
     _account,
     _facecloud_address,
+    _augmentation_scale,
     _rendition_scales,
+    _webhook_secret,
     _quiz_source,
     _opentdb_address,
     _database,
@@ -289,4 +356,5 @@ _CHECKS: tuple[Callable[[Mapping[str, Any]], str | None], ...] = (
     _public_address,
     _port,
     _log_level,
+    _log_format,
 )

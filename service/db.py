@@ -50,6 +50,12 @@ class Database:
             yield session
 
     @contextmanager
+    def look(self) -> Iterator[sa.Connection]:
+        """Give the same without a session, for what every request asks: two thirds of the cost."""
+        with self.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
     def write(self) -> Iterator[Session]:
         """Give the one writing transaction: committed at the end of the block, rolled back by an exception."""
         with Session(self._writer, expire_on_commit=False) as session, session.begin():

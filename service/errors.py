@@ -1,15 +1,16 @@
 """The kinds of problem, and the one place that renders them (RFC 9457)."""
 
 import logging
-import uuid
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
 import orjson
-from flask import Flask, Response
+from flask import Flask, Response, request
 from sqlalchemy.exc import OperationalError
 from werkzeug.exceptions import HTTPException
+
+from service import logs
 
 log = logging.getLogger(__name__)
 
@@ -152,6 +153,6 @@ def install(app: Flask) -> None:
 
     @app.errorhandler(Exception)
     def unexpected(error: Exception) -> Response:
-        reference = uuid.uuid4().hex[:12]
-        log.error("request failed reference=%s", reference, exc_info=error)
+        reference = request.environ[logs.REQUEST_ID]
+        log.error("request failed", exc_info=error, extra={"lines": ({"request_id": reference},)})
         return render(500, f"Something went wrong here. It was logged under {reference}.")

@@ -1,31 +1,47 @@
 """The server's settings, and what its processes do when they begin and end."""
 
+import itertools
 import logging
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from http import HTTPStatus
 from itertools import islice
 from types import FrameType
 from typing import Any
 
+import orjson
 import sqlalchemy as sa
 from flask import Flask
+from gunicorn.glogging import Logger
+from gunicorn.http import errors as unreadable
+from gunicorn.workers.gthread import ThreadWorker
 from sqlalchemy.orm import Session
 
-from service import keys
+from service import keys, logs
 from service.config import THREADS, Settings
 from service.db import Database
 from service.errors import Unavailable
 from service.jobs import models
 from service.jobs.executors import Executor, owner_name
+from service.metrics import Metrics
 from service.storage import Storage, Unusable
 
 GRACE = 20
 """Seconds that what runs may take to end after SIGTERM."""
 ORPHAN_AGE = 3600
 """Seconds after which a file without a row is nobody's upload any more, while other processes are at work."""
+
+UNREADABLE = {
+    unreadable.LimitRequestLine: 414,
+    unreadable.ExpectationFailed: 417,
+    unreadable.LimitRequestHeaders: 431,
+    unreadable.UnsupportedTransferCoding: 501,
+}
+"""What is answered to a request that cannot be read, where it is not 400."""
 
 SWEEP_PAGE = 1000
 """So many keys are looked up at once, so that a sweep needs the same memory whatever there is."""
@@ -38,12 +54,14 @@ log = logging.getLogger(__name__)
 
 def server_settings(app: Flask, settings: Settings) -> dict[str, Any]:
     """Return gunicorn's settings and hooks for this application."""
+    if not settings.api_password:
+        sys.exit("API_PASSWORD is not set: without it nobody could be let in.")
     hooks = Hooks(app, settings)
     return {
         "wsgi_app": "wsgi:app",
         "bind": f"{settings.host}:{settings.port}",
         "workers": settings.web_concurrency,
-        "worker_class": "gthread",
+        "worker_class": Worker,
         "threads": THREADS,
         "keepalive": 30,
         # gunicorn kills what is left after this; the dispatcher has ended by then.
@@ -54,8 +72,11 @@ def server_settings(app: Flask, settings: Settings) -> dict[str, Any]:
         "control_socket_disable": True,
         # Whether a proxy's headers count is decided in one place: TRUSTED_PROXIES, by the application.
         "forwarded_allow_ips": "",
-        "logconfig_dict": _logging(settings.log_level),
+        "logconfig_dict": logs.configuration(settings.log_level, settings.log_format),
+        "logger_class": NoAccessLog,
         "on_starting": hooks.on_starting,
+        "on_exit": hooks.on_exit,
+        "pre_fork": hooks.pre_fork,
         "post_worker_init": hooks.post_worker_init,
         "worker_exit": hooks.worker_exit,
         "child_exit": hooks.child_exit,
@@ -70,14 +91,16 @@ class Hooks:
         self.executor: Executor = app.extensions["executor"]
         self.storage: Storage = app.extensions["storage"]
         self.known_keys: KnownKeys = app.extensions["known_keys"]
+        self.metrics: Metrics = app.extensions["metrics"]
         self.stopping_since: float | None = None
 
     def on_starting(self, server: Any) -> None:
         """Clean up after a crash, before the first process works."""
+        self.metrics.join()
         database = Database(self.settings.database_url)
         try:
             with database.read() as session:
-                models.dead(session, now=time.time())  # asks whether there are tables
+                models.dead(session, (), now=time.time())  # asks whether there are tables
             if self.storage.shared:
                 self.storage.check()
                 return
@@ -86,11 +109,12 @@ class Hooks:
                     with database.write() as session:
                         models.bury(session, None)
                         keys.bury(session, None)
-                sweep(database, self.storage, self.known_keys, 0 if alone else ORPHAN_AGE)
+                self._sweep(database, 0 if alone else ORPHAN_AGE)
         except Unusable as error:
             sys.exit(f"The service cannot start:\n{error}")
         except Unavailable as error:
-            log.warning("%s The service starts all the same, and is ready when the store is.", error.detail)
+            message = "the store is away; the service starts all the same, and is ready when the store is"
+            logs.event(log, message, logging.WARNING, detail=error.detail)
         except sa.exc.OperationalError as error:
             if "no such table" not in str(error):
                 raise
@@ -98,8 +122,18 @@ class Hooks:
         finally:
             database.close()
 
+    def on_exit(self, server: Any) -> None:
+        """Leave nothing behind."""
+        self.metrics.leave()
+
+    def pre_fork(self, server: Any, worker: Any) -> None:
+        """Give a new process the place of one that is gone, or the next one."""
+        taken = {other.place for other in server.WORKERS.values()}
+        worker.place = next(place for place in itertools.count() if place not in taken)
+
     def post_worker_init(self, worker: Any) -> None:
         """Begin to work: this is after the fork."""
+        self.metrics.take_place(worker.ppid, worker.place)
         # The dispatcher must not wait 5 ms, the default, whenever a request or a worker computes.
         sys.setswitchinterval(0.001)
         worker.held_folder = self.storage.hold()
@@ -121,11 +155,14 @@ class Hooks:
         """Clean up where others are at work too: only what is too old to be somebody's upload."""
         database = Database(self.settings.database_url)
         try:
-            sweep(database, self.storage, self.known_keys, ORPHAN_AGE)
+            self._sweep(database, ORPHAN_AGE)
         except Exception:
             log.exception("the sweep of the storage broke off; the next start makes another one")
         finally:
             database.close()
+
+    def _sweep(self, database: Database, older_than: float) -> None:
+        self.metrics.swept.labels("orphan").inc(sweep(database, self.storage, self.known_keys, older_than))
 
     def worker_exit(self, server: Any, worker: Any) -> None:
         """End the work; the time since SIGTERM counts."""
@@ -134,40 +171,61 @@ class Hooks:
 
     def child_exit(self, server: Any, worker: Any) -> None:
         """In the parent: the jobs of a process that died may run again at once, and its requests' keys are free."""
+        self.metrics.free_place(server.pid, worker.place)
         database = Database(self.settings.database_url)
         try:
             with database.write() as session:
                 models.bury(session, owner_name(worker.pid))
                 keys.bury(session, owner_name(worker.pid))
         except sa.exc.OperationalError:
-            log.warning("pid=%d died; its jobs run again when their leases run out", worker.pid)
+            message = "process died; its jobs run again when their leases run out"
+            logs.event(log, message, logging.WARNING, died=worker.pid)
         finally:
             database.close()
 
 
-def sweep(database: Database, storage: Storage, known_keys: KnownKeys, older_than: float) -> None:
-    """Remove files that no row knows, and what was never finished, if older than so many seconds."""
+class Worker(ThreadWorker):  # type: ignore[misc]
+    """gunicorn's worker with threads; what it cannot read as HTTP it refuses without repeating any of it.
+
+    gunicorn itself puts the faulty line into its answer and into the log, and a broken header may hold a password.
+    """
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
+        """Answer with a problem document, and log the kind of fault and where it came from."""
+        if not isinstance(exc, unreadable.ParseException):
+            super().handle_error(req, client, addr, exc)
+            return
+        status = next((status for kind, status in UNREADABLE.items() if isinstance(exc, kind)), 400)
+        address = addr[0] if addr else None
+        logs.event(log, "request could not be read", fault=type(exc).__name__, status=status, address=address)
+        phrase = HTTPStatus(status).phrase
+        body = orjson.dumps(
+            {"type": "about:blank", "title": phrase, "status": status, "detail": "This is no request that can be read."}
+        )
+        head = f"HTTP/1.1 {status} {phrase}\r\nContent-Type: application/problem+json\r\nConnection: close\r\n"
+        with suppress(OSError):
+            client.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+
+
+class NoAccessLog(Logger):  # type: ignore[misc]
+    """gunicorn's log without its line for every request: the service writes its own."""
+
+    def access(self, *_: Any) -> None:
+        """Write nothing."""
+
+
+def sweep(database: Database, storage: Storage, known_keys: KnownKeys, older_than: float) -> int:
+    """Remove files that no row knows, and what was never finished, if older than so many seconds; return how many."""
     unfinished, orphans = storage.drop_unfinished(older_than), 0
     for prefix, known in known_keys.items():
-        stored = storage.keys(older_than, prefix)
-        while page := list(islice(stored, SWEEP_PAGE)):
+        found = storage.keys(older_than, prefix)
+        while page := list(islice(found, SWEEP_PAGE)):
             # First the file, then the question: a row that is there by now has had its file before.
             with database.read() as session:
                 unknown = set(page) - known(session, page)
             storage.delete(*unknown)
             orphans += len(unknown)
     if orphans or unfinished:
-        log.warning("removed files=%d that no row knew, and unfinished=%d", orphans, unfinished)
-
-
-def _logging(level: str) -> dict[str, Any]:
-    plain = {"format": "%(asctime)s %(levelname)s pid=%(process)d %(name)s %(message)s"}
-    handler = {"class": "logging.StreamHandler", "formatter": "plain", "stream": "ext://sys.stderr"}
-    return {
-        "version": 1,
-        "disable_existing_loggers": False,
-        "formatters": {"plain": plain},
-        "handlers": {"console": handler},
-        "root": {"level": level, "handlers": ["console"]},
-        "loggers": {"gunicorn.error": {"level": level, "handlers": [], "propagate": True}},
-    }
+        message = "removed files that no row knew"
+        logs.event(log, message, logging.WARNING, files=orphans, unfinished=unfinished)
+    return orphans + unfinished

@@ -87,8 +87,9 @@ _keyed: ContextVar[Keyed | None] = ContextVar("keyed", default=None)
 
 
 def idempotent(render: Render | None = None, *, form: bool = False) -> Callable[[F], F]:
-    """Let a view obey `Idempotency-Key`. `form` is for views that read their body by `service.uploads`.
+    """Let a view obey `Idempotency-Key`.
 
+    `form` is for views that read their body by `service.uploads`, and call `reserve_json` where it is JSON.
     `render` makes the answer from what the operation settles: such an answer is written with the effect, so even a
     process killed between the two does nothing twice. Where the operation does not settle, the answer is written just
     after it. Not for views whose answer has a secret.
@@ -104,7 +105,7 @@ def idempotent(render: Render | None = None, *, form: bool = False) -> Callable[
             token = _keyed.set(keyed)
             try:
                 if not form:
-                    reserve("json", _canonical(read_body()))
+                    reserve_json()
                 return keyed.carry_out(lambda: view(*args, **kwargs))
             except Replayed as replayed:
                 return _response(replayed.answer, replayed=True)
@@ -136,6 +137,12 @@ def reserve(*body: Any) -> None:
     if keyed := _keyed.get():
         keyed.fingerprint = _hash(request.method, request.path, request.query_string.decode("latin-1"), body)
         keyed.reserve()
+
+
+def reserve_json() -> None:
+    """Take the request's key, if it has one, by its body, which is JSON."""
+    if is_keyed():
+        reserve("json", _canonical(read_body()))
 
 
 def identify(asker: str) -> None:

@@ -80,7 +80,9 @@ _EXPIRED = (
     .with_for_update(skip_locked=True)
 )
 _SWEEP = sa.delete(IdempotencyKey).where(IdempotencyKey.id.in_(_EXPIRED))
-_REMOVE = sa.delete(IdempotencyKey).where(IdempotencyKey.id == sa.bindparam("key"))
+_REMOVE = sa.delete(IdempotencyKey).where(
+    IdempotencyKey.id == sa.bindparam("key"), IdempotencyKey.run == sa.bindparam("dead")
+)
 _RELEASE = sa.delete(IdempotencyKey).where(*_mine())
 _SETTLE = sa.update(IdempotencyKey).where(*_mine()).returning(IdempotencyKey.id)
 _RENEW = (
@@ -110,9 +112,12 @@ class Keys:
         run = Run(key, uuid.uuid4().hex)
         try:
             with self._database.write() as session:
-                settled = _settled(session.get(IdempotencyKey, key, with_for_update=True), fingerprint)
+                known = session.get(IdempotencyKey, key, with_for_update=True)
+                settled = _settled(known, fingerprint)
                 if settled:
                     return settled
+                if known:  # expired, or its run is dead
+                    session.connection().execute(_REMOVE, {"key": key, "dead": known.run})
                 self._insert(session.connection(), run, fingerprint)
         except sa.exc.IntegrityError as error:  # only where writers do not wait for each other
             raise _still_running() from error
@@ -121,7 +126,6 @@ class Keys:
 
     def _insert(self, connection: sa.Connection, run: Run, fingerprint: str) -> None:
         now = time.time()
-        connection.execute(_REMOVE, {"key": run.key})  # expired, or its run is dead
         connection.execute(_SWEEP, {"now": now})
         row = {"id": run.key, "run": run.run, "owner": self._owner(), "fingerprint": fingerprint}
         times = {"lease_expires_at": now + self._lease, "expires_at": now + KEPT}

@@ -124,15 +124,31 @@ def to_jpeg(data: bytes, max_pixels: int) -> tuple[bytes, float]:
     header = _survey(io.BytesIO(data), "The image")
     if header.is_plain_jpeg and header.width * header.height <= max_pixels:
         return data, 1.0
-    longest = max(header.width, header.height)
-    wanted = min(1.0, math.sqrt(max_pixels / (header.width * header.height)), LONGEST_JPEG_SIDE / longest)
-    image, _ = upright(data, max_side=math.ceil(longest * wanted))
-    size = tuple(max(1, math.floor(side * wanted)) for side in header.upright_size)
-    if wanted < 1.0 and image.size != size:
-        image = image.resize((size[0], size[1]), Image.Resampling.BICUBIC, reducing_gap=2.0)
+    image, scale = upright_within(data, max_pixels)
     target = io.BytesIO()
     image.save(target, "JPEG", quality=92)
-    return target.getvalue(), max(image.size) / longest
+    return target.getvalue(), scale
+
+
+def upright_within(data: bytes, max_pixels: int, *, exact: bool = True) -> tuple[Image.Image, float]:
+    """Return the upright picture as `upright` does, of at most so many pixels and with sides that a JPEG can have.
+
+    Unless it must be exact, a JPEG that is too large may lose up to half its side more than it has to: it is then not
+    decoded in full, which would take 4 bytes for every pixel that it has.
+    """
+    header = _survey(io.BytesIO(data), "The image")
+    longest = max(header.width, header.height)
+    wanted = min(1.0, math.sqrt(max_pixels / (header.width * header.height)), LONGEST_JPEG_SIDE / longest)
+    image, _ = upright(data, max_side=math.ceil(longest * wanted / (1 if exact or wanted == 1.0 else 2)))
+    size = tuple(max(1, math.floor(side * wanted)) for side in header.upright_size)
+    if image.width > size[0] or image.height > size[1]:
+        image = image.resize((size[0], size[1]), Image.Resampling.BICUBIC, reducing_gap=2.0)
+    return image, max(image.size) / longest
+
+
+def begins_as_photo(head: bytes) -> bool:
+    """Tell whether these are the first bytes of an accepted type; 16 are enough."""
+    return _media_type(head) is not None
 
 
 @dataclass(frozen=True, slots=True)

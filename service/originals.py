@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from service import media
+from service.errors import Unavailable
 from service.storage import Storage
 
 
@@ -33,7 +34,8 @@ class Intake:
         try:
             yield self._stored(uploads, keys)
         except BaseException:
-            self.storage.delete(*keys)
+            with suppress(Unavailable):  # then the sweep takes them
+                self.storage.delete(*keys)
             raise
 
     def _stored(self, uploads: Sequence[Upload], keys: Sequence[str]) -> list[media.Picture]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from service import media
 from service.errors import Invalid, NoRoom, TooLarge
+from service.storage import is_full
 
 if TYPE_CHECKING:
     import pyvips
@@ -132,9 +133,11 @@ def _refusing_what_fails() -> Iterator[None]:
 
     try:
         yield
-    except pyvips.Error as error:
-        if "No space left" in str(error):
+    except (pyvips.Error, OSError) as error:
+        if "No space left" in str(error) or (isinstance(error, OSError) and is_full(error)):
             raise NoRoom("There is no room to make the picture: nothing was stored. Try again later.") from error
+        if isinstance(error, OSError):
+            raise
         raise Invalid("The image does not decode: it is damaged or cut off.") from error
 
 

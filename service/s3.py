@@ -68,6 +68,7 @@ class S3Storage:
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._access = access
         self._clients: dict[tuple[int, str], Any] = {}
+        self._session: Any = None
         self._lock = threading.Lock()
 
     def save(self, key: str, stream: BinaryIO, media_type: str = "") -> int:
@@ -199,6 +200,22 @@ class S3Storage:
             log.warning("the object store cannot be reached: %s", type(error).__name__)
             raise _away() from error
 
+    def create_bucket(self) -> bool:
+        """Make the bucket, private as every new one is, and tell whether it was not there yet."""
+        place = {"LocationConstraint": self._access.region} if self._access.region not in ("", "us-east-1") else None
+        try:
+            self.check()
+        except Unusable:
+            options = {"CreateBucketConfiguration": place} if place else {}
+            try:
+                self._client().create_bucket(Bucket=self.bucket, **options)
+            except ClientError as error:
+                if error.response["Error"]["Code"] == "BucketAlreadyOwnedByYou":  # another process was quicker
+                    return False
+                raise self._fault(error) from error
+            return True
+        return False
+
     def _fault(self, error: ClientError) -> Exception:
         code = str(error.response.get("Error", {}).get("Code", ""))
         if code in _AWAY or _status(error) >= 500:
@@ -238,7 +255,8 @@ class S3Storage:
         access = self._access
         endpoint = (use == "public" and access.public_endpoint) or access.endpoint
         checking = use == "check"
-        session = boto3.session.Session(
+        # One session for all clients, made before the fork: the description of S3 takes ten megabytes.
+        session = self._session = self._session or boto3.session.Session(
             aws_access_key_id=access.key_id or None,
             aws_secret_access_key=access.secret or None,
             aws_session_token=access.token or None,

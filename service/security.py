@@ -1,5 +1,6 @@
 """What holds for every request and answer: no other site acts for a browser, and browsers are told what not to do."""
 
+import functools
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, current_app, request
@@ -31,7 +32,7 @@ HEADERS = {
 def install(app: Flask, settings: Settings) -> None:
     """Check every request, and give every answer the headers."""
     app.before_request(refuse_other_sites)
-    app.after_request(harden)
+    app.after_request(functools.partial(harden, page_policy(settings)))
     if number := settings.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=number, x_proto=number, x_host=number)  # type: ignore[method-assign]
 
@@ -57,12 +58,21 @@ def refuse_other_sites() -> None:
         )
 
 
-def harden(response: Response) -> Response:
+def page_policy(settings: Settings) -> str:
+    """Return the policy of pages. Where files are answered with their address, pages show pictures from there."""
+    if settings.content_delivery != "redirect":
+        return PAGE
+    store = urlsplit(settings.cdn_url or settings.s3_public_endpoint_url or settings.s3_endpoint_url)
+    origin = f"{store.scheme}://{store.netloc}" if store.netloc else "https:"
+    return PAGE.replace("img-src 'self'", f"img-src 'self' {origin}")
+
+
+def harden(page: str, response: Response) -> Response:
     """Tell browsers to guess no type, to embed it nowhere, and what a page may load."""
     is_page = response.mimetype == "text/html" and response.status_code not in (204, 304)
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
-    response.headers.setdefault("Content-Security-Policy", PAGE if is_page else CONTENT)
+    response.headers.setdefault("Content-Security-Policy", page if is_page else CONTENT)
     return response
 
 

@@ -43,6 +43,7 @@ _CURRENT = FailedTry.expires_at > sa.bindparam("now")
 _LOOK = sa.select(FailedTry.expires_at).where(_NAMED, _CURRENT, FailedTry.failures >= sa.bindparam("limit"))
 _COUNT = sa.update(FailedTry).where(_NAMED, _CURRENT).values(failures=FailedTry.failures + 1).returning(FailedTry.name)
 _FORGET = sa.delete(FailedTry).where(_NAMED)
+_REMOVE = _FORGET.where(FailedTry.expires_at <= sa.bindparam("now"))
 _OLDEST = (
     sa.select(FailedTry.name)
     .order_by(FailedTry.expires_at)
@@ -67,7 +68,7 @@ class Tries:
     def check(self, *names: str) -> None:
         """Raise TooManyTries if one of the names has failed too often. Call it before telling right from wrong."""
         now = time.time()
-        with self._database.engine.connect() as connection:
+        with self._database.look() as connection:
             for name in names:
                 until = connection.scalar(_LOOK, {"known": _hash(name), "now": now, "limit": self._limit})
                 if until is not None:
@@ -107,7 +108,7 @@ class Tries:
                 self._insert(connection, name, now)
 
     def _insert(self, connection: sa.Connection, name: str, now: float) -> None:
-        connection.execute(_FORGET, {"known": name})
+        connection.execute(_REMOVE, {"known": name, "now": now})
         connection.execute(_SWEEP, {"now": now, "number": SWEPT})
         self._inserted += 1
         if self._inserted % LOOKED == 0:

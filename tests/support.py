@@ -133,6 +133,7 @@ class Service:
             "DATABASE_URL": f"sqlite:///{folder}/service.db",
             "STORAGE_URL": self.files,
             "PORT": free_port(),
+            "METRICS_FOLDER": folder / "metrics",
             **settings,
         }
         self.process: subprocess.Popen[bytes] | None = None

@@ -6,8 +6,10 @@ import os
 import subprocess
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -295,6 +297,34 @@ def test_a_store_that_is_not_there_yet_lets_the_server_start_and_it_is_ready_wit
         proxy.mode = "ok"
         starting.join(30)
         assert reached(client, "/readyz") == 200
+
+
+def test_a_command_makes_the_bucket_once_and_it_is_private(object_store: ObjectStore, tmp_path: Path) -> None:
+    bucket = f"made-{uuid.uuid4().hex[:12]}"
+    key, secret = object_store.keys["admin"]
+    account = {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret}
+    where = object_store.settings(bucket, **account)
+    environment = {name: str(value) for name, value in where.items()}
+
+    def create(**more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [BIN / "flask", "bucket", "create"],
+            cwd=ROOT,
+            env={"PATH": os.environ["PATH"], "API_PASSWORD": "unused", **environment, **more},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    assert create().stdout == f"The bucket {bucket} was made.\n"
+    assert create().stdout == f"The bucket {bucket} is there already.\n"
+    assert requests.get(f"{object_store.url}/{bucket}", timeout=10).status_code == 403
+    for wrong in ({"STORAGE_URL": str(tmp_path)}, {"AWS_SECRET_ACCESS_KEY": "another"}):
+        refused = create(**wrong)
+        assert refused.returncode == 1
+        assert refused.stderr.startswith("Error: ")
+        assert len(refused.stderr.splitlines()) == 1
 
 
 def reached(client: Client, path: str) -> int:

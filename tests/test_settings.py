@@ -2,6 +2,8 @@
 
 import os
 import subprocess
+from base64 import b64encode
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +21,21 @@ def test_an_account_chooses_facecloud() -> None:
     account = {"API_PASSWORD": "x", "FACECLOUD_EMAIL": "a@example.com", "FACECLOUD_PASSWORD": "y"}
     assert Settings.from_env(account).engine == "facecloud"
     assert Settings.from_env(account | {"FACE_ENGINE": "local"}).engine == "local"
+
+
+def test_webhooks_need_a_secret_of_some_length_and_a_plain_yes_or_no() -> None:
+    def fault(**given: str) -> str:
+        with pytest.raises(BadSettings) as error:
+            Settings.from_env({"API_PASSWORD": "x", **given})
+        return str(error.value)
+
+    long = b64encode(bytes(24)).decode()
+    assert Settings.from_env({"API_PASSWORD": "x", "WEBHOOK_SECRET": f"whsec_{long}"}).webhook_secret.endswith(long)
+    for secret in (long, "whsec_", "whsec_short", f"whsec_{long}!"):
+        assert "WEBHOOK_SECRET must be whsec_" in fault(WEBHOOK_SECRET=secret)
+    assert Settings.from_env({"API_PASSWORD": "x", "WEBHOOK_ALLOW_PRIVATE": "TRUE"}).webhook_allow_private
+    assert not Settings.from_env({"API_PASSWORD": "x", "WEBHOOK_ALLOW_PRIVATE": "false"}).webhook_allow_private
+    assert "must be true or false" in fault(WEBHOOK_ALLOW_PRIVATE="perhaps")
 
 
 def test_all_faults_are_told_in_one_message() -> None:
@@ -40,6 +57,18 @@ def test_all_faults_are_told_in_one_message() -> None:
         Settings.from_env(faulty)
     for name in ("API_PASSWORD", "FACECLOUD_PASSWORD", *faulty):
         assert name in str(caught.value)
+
+
+def test_a_setting_can_stand_in_a_file_of_its_own(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("from the file\n")
+    assert Settings.from_env({"API_PASSWORD_FILE": str(file), "API_PASSWORD": ""}).api_password == "from the file"
+    faulty = {"API_PASSWORD": "x", "API_PASSWORD_FILE": str(file), "FACECLOUD_EMAIL_FILE": str(tmp_path / "missing")}
+    with pytest.raises(BadSettings) as caught:
+        Settings.from_env(faulty)
+    assert "API_PASSWORD and API_PASSWORD_FILE must not both be set" in str(caught.value)
+    assert "FACECLOUD_EMAIL_FILE" in str(caught.value)
+    assert "from the file" not in str(caught.value)
 
 
 def test_secrets_are_not_in_the_settings_representation() -> None:

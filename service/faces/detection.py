@@ -11,6 +11,7 @@ from service.db import now
 from service.errors import Unavailable
 from service.faces.engines import Detection, Engine
 from service.faces.models import MICRO, Face, Image, Task, image_key
+from service.faces.webhooks import announce
 from service.jobs.operation import Failure, Run
 from service.storage import Storage
 
@@ -141,14 +142,16 @@ _END = (
     sa.update(Task)
     .where(Task.id == sa.bindparam("task"), Task.status == "processing", Task.done + Task.failed == Task.total)
     .values(status=sa.case((Task.failed > 0, "error"), else_="completed"), finished_at=sa.bindparam("moment"))
+    .returning(Task.webhook_url)
 )
 
 
 def _count(session: Session, task: str, **more: int) -> None:
-    """Add to a task's counters, and end it with its last image.
+    """Add to a task's counters, and end it with its last image; its webhook, if it has one, is queued with the end.
 
     The update locks the task's row, so of two workers with the last two images the second sees the first's count.
     """
     connection = session.connection()
     connection.execute(_COUNT, {"task": task} | {f"more_{name}": more.get(name, 0) for name in _COUNTERS})
-    connection.execute(_END, {"task": task, "moment": now()})
+    if connection.execute(_END, {"task": task, "moment": now()}).scalar():
+        announce(session, task)

@@ -17,6 +17,7 @@ class Task(Model):
 
     id: Mapped[str] = mapped_column(sa.String(36), primary_key=True)
     name: Mapped[str | None] = mapped_column(sa.String(200))
+    webhook_url: Mapped[str | None] = mapped_column(sa.String(2000))
     status: Mapped[str] = mapped_column(sa.String(16), default="forming")
     created_at: Mapped[str] = mapped_column(sa.String(24))
     started_at: Mapped[str | None] = mapped_column(sa.String(24))
@@ -69,6 +70,17 @@ class Face(Model):
     gender: Mapped[str] = mapped_column(sa.String(8))
     age: Mapped[float | None]
     score: Mapped[float | None]
+
+
+class WebhookEvent(Model):
+    """The end of a task, as it is told to the task's webhook until that has heard it; the id is the `webhook-id`."""
+
+    __tablename__ = "webhook_event"
+    __table_args__ = (sa.Index(None, "task_id"),)
+
+    id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    task_id: Mapped[str] = mapped_column(sa.ForeignKey("task.id", ondelete="CASCADE"))
+    body: Mapped[str] = mapped_column(sa.Text)
 
 
 def image_key(task_id: str, image_id: str) -> str:

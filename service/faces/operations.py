@@ -1,5 +1,6 @@
 """What a client can do with face tasks: plain values and streams in, plain values out."""
 
+import threading
 import uuid
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
@@ -13,8 +14,10 @@ from sqlalchemy.orm import Session
 from service import media
 from service.db import Database, now
 from service.errors import Conflict, Invalid, NotFound, TooLarge, Unavailable
+from service.faces import targets
 from service.faces.detection import KIND
-from service.faces.models import MICRO, Face, Image, Task, image_key
+from service.faces.models import Face, Image, Task, image_key
+from service.faces.summary import summary
 from service.idempotency import settle
 from service.jobs import queue
 from service.jobs.executors import Executor
@@ -26,7 +29,7 @@ STATUSES = ("forming", "processing", "completed", "error")
 
 @dataclass(frozen=True)
 class Services:
-    """What the operations of face tasks stand on."""
+    """What the operations of face tasks stand on. `drawings` counts how many photos may be drawn at once here."""
 
     database: Database
     storage: Storage
@@ -34,6 +37,8 @@ class Services:
     pool: ThreadPoolExecutor
     limits: media.Limits
     images_per_task: int
+    private_webhooks: bool
+    drawings: threading.Semaphore
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +59,30 @@ class Content:
     stream: BinaryIO
 
 
-def create_task(here: Services, name: str | None) -> dict[str, Any]:
-    """Create an empty task, to be filled with images."""
-    task = Task(id=str(uuid.uuid4()), name=name, created_at=now())
-    with here.database.write() as session:
-        session.add(task)
-        session.flush()
-        settle(session, lambda: _task(task) | {"images": []})
-    return _task(task) | {"images": []}
+def create_task(
+    here: Services,
+    name: str | None,
+    webhook_url: str | None = None,
+    uploads: Sequence[Upload] = (),
+    *,
+    started: bool = False,
+) -> dict[str, Any]:
+    """Create a task, empty or with these images, started or not: all of it or nothing."""
+    if webhook_url is not None:
+        _check_webhook(here, webhook_url)
+    task = Task(id=str(uuid.uuid4()), name=name, webhook_url=webhook_url, created_at=now())
+    ids = [str(uuid.uuid4()) for _ in uploads]
+    with _kept_only_if_it_succeeds(here, task.id, ids):
+        pictures = _store(here, task.id, ids, uploads)
+        with queue.dispatching(here.database, here.executor) as session:
+            session.add(task)
+            session.flush()
+            images = _add_rows(session, here, task, list(zip(ids, uploads, pictures, strict=True))) if ids else []
+            if started:
+                _start(session, task)
+            created = summary(task) | {"images": images}
+            settle(session, lambda: created)
+    return created
 
 
 def list_tasks(
@@ -77,19 +98,19 @@ def list_tasks(
     with here.database.read() as session:
         tasks = session.scalars(query).all()
     last = tasks[limit - 1] if len(tasks) > limit else None
-    return [_task(task) for task in tasks[:limit]], (last.created_at, last.id) if last else None
+    return [summary(task) for task in tasks[:limit]], (last.created_at, last.id) if last else None
 
 
 def task_version(here: Services, task_id: str) -> int:
     """Return a number that is another one after each change of the task."""
     with here.database.read() as session:
-        return _find(session, task_id).version
+        return find_task(session, task_id).version
 
 
 def get_task(here: Services, task_id: str) -> tuple[dict[str, Any], int]:
     """Return the task with its images and faces, and its version: three queries, whatever its size."""
     with here.database.read() as session:
-        task = _find(session, task_id)
+        task = find_task(session, task_id)
         return _with_images(session, task), task.version
 
 
@@ -106,55 +127,21 @@ def delete_task(here: Services, task_id: str) -> None:
 def start(here: Services, task_id: str) -> None:
     """Start a task: all its images, or after an error those that failed. One transaction with the jobs."""
     with queue.dispatching(here.database, here.executor) as session:
-        task = _find(session, task_id)
-        if task.status not in ("forming", "error"):
-            raise Conflict(f"This task is {task.status}: only one that is forming, or ended in error, can be started.")
-        if not task.total:
-            raise Conflict("This task has no images. Upload some, then start it.")
-        waiting = Image.status == ("pending" if task.status == "forming" else "failed")
-        chosen = (Image.task_id == task_id, waiting)
-        queue.remove(session, task_id, failed_only=True)
-        queue.enqueue(session, KIND, sa.select(Image.id, Image.task_id, Image.position).where(*chosen))
-        session.execute(
-            sa.update(Image).where(*chosen).values(status="pending", attempts=0, error_code=None, error_detail=None),
-            execution_options={"synchronize_session": False},
-        )
-        task.status, task.started_at, task.finished_at = "processing", now(), None
-        task.failed, task.version = 0, task.version + 1
+        task = find_task(session, task_id)
+        _start(session, task)
         settle(session, lambda: _with_images(session, task))
 
 
 def add_images(here: Services, task_id: str, uploads: Sequence[Upload]) -> list[dict[str, Any]]:
     """Check and store the files, then add their rows: all of them or none."""
     with here.database.read() as session:
-        _check_room(here, _find(session, task_id), len(uploads))
+        _check_room(here, find_task(session, task_id), len(uploads))
     ids = [str(uuid.uuid4()) for _ in uploads]
     with _kept_only_if_it_succeeds(here, task_id, ids):
         pictures = _store(here, task_id, ids, uploads)
         with here.database.write() as session:
-            task = _find(session, task_id)
-            _check_room(here, task, len(uploads))
-            rows = [
-                {
-                    "id": image_id,
-                    "task_id": task_id,
-                    "position": task.next_position + number,
-                    "name": upload.name,
-                    "status": "pending",
-                    "media_type": picture.media_type,
-                    "size": picture.size,
-                    "width": picture.width,
-                    "height": picture.height,
-                    "attempts": 0,
-                }
-                for number, (image_id, upload, picture) in enumerate(zip(ids, uploads, pictures, strict=True))
-            ]
-            session.execute(sa.insert(Image), rows)
-            task.total += len(rows)
-            task.next_position += len(rows)
-            task.version += 1
-            fresh: dict[str, Any] = {"error": None, "faces": []}
-            images = [{name: row[name] for name in _IMAGE_MEMBERS} | fresh for row in rows]
+            task = find_task(session, task_id)
+            images = _add_rows(session, here, task, list(zip(ids, uploads, pictures, strict=True)))
             settle(session, lambda: images)
         return images
 
@@ -165,17 +152,15 @@ def get_image(here: Services, task_id: str, image_id: str) -> dict[str, Any]:
         row = session.execute(_IMAGES.where(Image.task_id == task_id, Image.id == image_id)).first()
         faces = _faces(session.execute(_FACES.where(Face.image_id == image_id).order_by(Face.position)))
     if not row:
-        raise _unknown_image()
+        raise unknown_image()
     return _image(row, faces)
 
 
 def delete_image(here: Services, task_id: str, image_id: str) -> None:
     """Take an image out of a task that is still forming: the row, then the file."""
     with here.database.write() as session:
-        task = _find(session, task_id)
-        image = session.get(Image, image_id)
-        if not image or image.task_id != task_id:
-            raise _unknown_image()
+        task = find_task(session, task_id)
+        image = find_image(session, task_id, image_id)
         if task.status != "forming":
             raise _not_forming(task)
         session.delete(image)
@@ -186,17 +171,19 @@ def delete_image(here: Services, task_id: str, image_id: str) -> None:
 
 def open_content(here: Services, task_id: str, image_id: str) -> Content:
     """Return an image's original bytes."""
-    image = _find_image(here, task_id, image_id)
+    with here.database.read() as session:
+        image = find_image(session, task_id, image_id)
     try:
         stream = here.storage.open(image_key(task_id, image_id))
     except FileNotFoundError as error:  # deleted between the two
-        raise _unknown_image() from error
+        raise unknown_image() from error
     return Content(image_id, image.media_type, image.size, stream)
 
 
 def content_url(here: Services, task_id: str, image_id: str, lifetime: float) -> str:
     """Return an address of an image's original bytes that lives for so many seconds."""
-    image = _find_image(here, task_id, image_id)
+    with here.database.read() as session:
+        image = find_image(session, task_id, image_id)
     return here.storage.url(image_key(task_id, image_id), lifetime, Download("", image.media_type, inline=True))
 
 
@@ -234,23 +221,77 @@ def _kept_only_if_it_succeeds(here: Services, task_id: str, ids: Sequence[str]) 
             here.storage.delete(*(image_key(task_id, image_id) for image_id in ids))
         if isinstance(error, FileNotFoundError):  # a deletion took the folder away while it was written to
             with here.database.read() as session:
-                _find(session, task_id)
+                find_task(session, task_id)
         raise
 
 
-def _find_image(here: Services, task_id: str, image_id: str) -> Image:
-    with here.database.read() as session:
-        image = session.get(Image, image_id)
-    if not image or image.task_id != task_id:
-        raise _unknown_image()
-    return image
+def _check_webhook(here: Services, url: str) -> None:
+    try:
+        targets.check_url(url, private_allowed=here.private_webhooks)
+    except targets.Refused as refusal:
+        errors = [{"detail": str(refusal), "pointer": "#/webhook_url"}]
+        raise Invalid(f"The webhook's address cannot be used. {refusal}", errors) from refusal
 
 
-def _find(session: Session, task_id: str) -> Task:
+def _add_rows(
+    session: Session, here: Services, task: Task, files: Sequence[tuple[str, Upload, media.Picture]]
+) -> list[dict[str, Any]]:
+    """Add the images' rows to the task's, and return them as clients see them."""
+    _check_room(here, task, len(files))
+    rows = [
+        {
+            "id": image_id,
+            "task_id": task.id,
+            "position": task.next_position + number,
+            "name": upload.name,
+            "status": "pending",
+            "media_type": picture.media_type,
+            "size": picture.size,
+            "width": picture.width,
+            "height": picture.height,
+            "attempts": 0,
+        }
+        for number, (image_id, upload, picture) in enumerate(files)
+    ]
+    session.execute(sa.insert(Image), rows)
+    task.total += len(rows)
+    task.next_position += len(rows)
+    task.version += 1
+    fresh: dict[str, Any] = {"error": None, "faces": []}
+    return [{name: row[name] for name in _IMAGE_MEMBERS} | fresh for row in rows]
+
+
+def _start(session: Session, task: Task) -> None:
+    if task.status not in ("forming", "error"):
+        raise Conflict(f"This task is {task.status}: only one that is forming, or ended in error, can be started.")
+    if not task.total:
+        raise Conflict("This task has no images. Upload some, then start it.")
+    waiting = Image.status == ("pending" if task.status == "forming" else "failed")
+    chosen = (Image.task_id == task.id, waiting)
+    queue.remove(session, task.id, failed_only=True)
+    queue.enqueue(session, KIND, sa.select(Image.id, Image.task_id, Image.position).where(*chosen))
+    session.execute(
+        sa.update(Image).where(*chosen).values(status="pending", attempts=0, error_code=None, error_detail=None),
+        execution_options={"synchronize_session": False},
+    )
+    task.status, task.started_at, task.finished_at = "processing", now(), None
+    task.failed, task.version = 0, task.version + 1
+
+
+def find_task(session: Session, task_id: str) -> Task:
+    """Return a task's row; raises NotFound."""
     task = session.get(Task, task_id)
     if not task:
         raise _unknown_task()
     return task
+
+
+def find_image(session: Session, task_id: str, image_id: str) -> Image:
+    """Return an image's row; raises NotFound, also for an image of another task."""
+    image = session.get(Image, image_id)
+    if not image or image.task_id != task_id:
+        raise unknown_image()
+    return image
 
 
 def _check_room(here: Services, task: Task, number: int) -> None:
@@ -268,7 +309,8 @@ def _unknown_task() -> NotFound:
     return NotFound("There is no such task. It may have been deleted.")
 
 
-def _unknown_image() -> NotFound:
+def unknown_image() -> NotFound:
+    """Return the problem of an image that is not there."""
     return NotFound("There is no such image in this task. It may have been deleted.")
 
 
@@ -285,7 +327,7 @@ def _with_images(session: Session, task: Task) -> dict[str, Any]:
     images = session.execute(_IMAGES.where(Image.task_id == task.id).order_by(Image.position)).all()
     rows = session.execute(_FACES.join(Image).where(Image.task_id == task.id).order_by(Face.position))
     faces = _faces(rows)
-    return _task(task) | {"images": [_image(row, faces) for row in images]}
+    return summary(task) | {"images": [_image(row, faces) for row in images]}
 
 
 def _faces(rows: Any) -> dict[str, list[dict[str, Any]]]:
@@ -315,31 +357,3 @@ def _image(row: Any, faces: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
         "error": {"code": code, "detail": detail} if code else None,
         "faces": faces.get(image_id, []),
     }
-
-
-def _task(task: Task) -> dict[str, Any]:
-    return {
-        "id": task.id,
-        "name": task.name,
-        "status": task.status,
-        "created_at": task.created_at,
-        "started_at": task.started_at,
-        "finished_at": task.finished_at,
-        "progress": {
-            "total": task.total,
-            "pending": task.total - task.done - task.failed,
-            "done": task.done,
-            "failed": task.failed,
-        },
-        "statistics": {
-            "faces": task.faces,
-            "men": task.men,
-            "women": task.women,
-            "men_average_age": _average(task.men_age_sum, task.men_with_age),
-            "women_average_age": _average(task.women_age_sum, task.women_with_age),
-        },
-    }
-
-
-def _average(age_sum: int, people: int) -> float | None:
-    return age_sum / (MICRO * people) if people else None

@@ -8,7 +8,6 @@ from flask import Blueprint, Response, current_app, request, url_for
 from service.api import (
     LINK_SECONDS,
     answer,
-    body,
     describe,
     file_answer,
     page_answer,
@@ -16,12 +15,23 @@ from service.api import (
     query,
     redirect_answer,
     redirects,
+    stream_answer,
 )
 from service.auth import require_basic
-from service.faces import operations
+from service.faces import exports, operations
 from service.faces.bodies import Bodies
-from service.faces.schemas import ImageOut, ImagesOut, Limits, TaskIn, TaskList, TaskOut, TaskQuery
-from service.faces.uploads import MAX_REQUEST_BYTES, read_uploads
+from service.faces.schemas import (
+    ContentQuery,
+    ImageOut,
+    ImagesOut,
+    Limits,
+    TaskForm,
+    TaskIn,
+    TaskList,
+    TaskOut,
+    TaskQuery,
+)
+from service.faces.uploads import MAX_REQUEST_BYTES, read_task, read_uploads
 from service.idempotency import idempotent
 from service.media import ACCEPTED
 
@@ -41,6 +51,17 @@ UPLOAD: dict[str, Any] = {
         },
     },
     **{media_type: {"schema": {}} for media_type in ACCEPTED},
+}
+NEW_TASK: dict[str, Any] = {
+    "multipart/form-data": {
+        "schema": {
+            "type": "object",
+            "properties": {
+                **TaskForm.model_json_schema()["properties"],
+                "image": UPLOAD["multipart/form-data"]["schema"]["properties"]["image"],
+            },
+        },
+    },
 }
 
 
@@ -78,11 +99,18 @@ def show_limits() -> Response:
 
 
 @faces.post("/tasks")
-@describe({201: TaskOut}, 400, 413, 422, body=TaskIn, headers={201: ("Location",)})
-@idempotent(_created)
+@describe({201: TaskOut}, *(400, 413, 415, 422, 507), body=TaskIn, content=NEW_TASK, headers={201: ("Location",)})
+@idempotent(_created, form=True)
 def create_task() -> Response:
-    """Create an empty task."""
-    return _created(operations.create_task(_here(), body(TaskIn).name))
+    """Create a task: an empty one by JSON, or by a form one with images, with `start=true` started at once.
+
+    In a form images are named as their files are. All or nothing: one bad file refuses the request and is named in the
+    answer. `webhook_url` is told when the task ends, each time if it ends more than once: a POST of `{"type":
+    "task.completed" | "task.error", "timestamp", "data": the task without images}`, signed as Standard Webhooks say.
+    """
+    with read_task(request, _here().limits.bytes) as (new, uploads):
+        started = new.start == "true"
+        return _created(operations.create_task(_here(), new.name, new.webhook_url, uploads, started=started))
 
 
 @faces.get("/tasks")
@@ -157,10 +185,60 @@ def delete_image(task_id: str, image_id: str) -> Response:
 
 
 @faces.get("/tasks/<task_id>/images/<image_id>/content")
-@describe({200: "image/*", 302: ""}, 404, 503, conditional=True)
+@describe({200: "image/*", 302: ""}, 404, 422, 503, query=ContentQuery, conditional=True)
 def get_content(task_id: str, image_id: str) -> Response:
-    """Get the original bytes of an image, whole or by `Range`."""
+    """Get the original bytes of an image, whole or by `Range`; or with its faces drawn.
+
+    A drawn photo is upright and without metadata; one of more than 16 megapixels is scaled down. While there are no
+    results it is the photo without boxes.
+    """
+    if query(ContentQuery).faces == "boxed":
+        return _boxed(task_id, image_id)
     if redirects():
         return redirect_answer(operations.content_url(_here(), task_id, image_id, LINK_SECONDS))
     content = operations.open_content(_here(), task_id, image_id)
     return file_answer(content.stream, content.size, content.id, content.media_type)
+
+
+def _boxed(task_id: str, image_id: str) -> Response:
+    tag = exports.boxed_tag(_here(), task_id, image_id)
+    headers = {"ETag": f'"{tag}"', "Cache-Control": "private, no-cache"}
+    if request.if_none_match.contains(tag):
+        return Response(status=304, headers=headers)
+    return Response(exports.boxed_photo(_here(), task_id, image_id), headers=headers, content_type="image/jpeg")
+
+
+@faces.get("/tasks/<task_id>/faces.csv")
+@describe({200: "text/csv"}, 404)
+def get_faces_csv(task_id: str) -> Response:
+    """Get one row a face found so far, in the order of upload and then of size, as CSV (RFC 4180, UTF-8).
+
+    The first row names the columns: image_id, name, x, y, width, height, gender, age, score. What is not known is
+    empty. A name that a spreadsheet program would take for a formula, since it begins with `=`, `+`, `-`, `@`, a tab
+    or a carriage return, has an apostrophe before it.
+    """
+    export = exports.faces_csv(_here(), task_id)
+    return stream_answer(export.pieces, "text/csv; charset=utf-8", export.file_name)
+
+
+@faces.get("/tasks/<task_id>/faces.jsonl")
+@describe({200: "application/jsonl"}, 404)
+def get_faces_jsonl(task_id: str) -> Response:
+    """Get one JSON object a line for each face found so far, in the order of upload and then of size.
+
+    Its members are image_id, name, bbox, gender, age and score.
+    """
+    export = exports.faces_jsonl(_here(), task_id)
+    return stream_answer(export.pieces, "application/jsonl", export.file_name)
+
+
+@faces.get("/tasks/<task_id>/boxed.zip")
+@describe({200: "application/zip"}, 404)
+def get_boxed_zip(task_id: str) -> Response:
+    """Get a zip of all photos with the faces found so far drawn, each as `?faces=boxed` gives it.
+
+    Names are the images' own, made fit for every file system; where two are the same, one gets a number. If the task
+    is deleted meanwhile, the answer breaks off.
+    """
+    export = exports.boxed_zip(_here(), task_id)
+    return stream_answer(export.pieces, "application/zip", export.file_name)

@@ -14,12 +14,34 @@ class TaskIn(Shape):
     """What a new task may be given."""
 
     name: Annotated[str | None, Field(max_length=200, description="For people; it need not be unique.")] = None
+    webhook_url: Annotated[
+        str | None,
+        Field(
+            max_length=2000,
+            description="An http or https address that is told when the task ends, signed as Standard Webhooks say.",
+        ),
+    ] = None
+
+
+class TaskForm(TaskIn):
+    """What a new task may be given in a form, beside its images."""
+
+    start: Annotated[Literal["true", "false"], Field(description="Whether to start it at once.")] = "false"
 
 
 class TaskQuery(Page):
     """The query of the list of tasks."""
 
     status: Annotated[TaskStatus | None, Field(description="Only tasks of this status.")] = None
+
+
+class ContentQuery(Shape):
+    """The query of an image's content."""
+
+    faces: Annotated[
+        Literal["boxed"] | None,
+        Field(description="`boxed`: a JPEG of the upright photo with box, gender and age drawn at each face."),
+    ] = None
 
 
 class Box(Shape):

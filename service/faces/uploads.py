@@ -1,4 +1,4 @@
-"""Images out of a request: multipart parts or the bare body."""
+"""Images out of a request: multipart parts or the bare body; a whole task out of a form."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,9 +6,11 @@ from typing import Any, cast
 
 from flask import Request
 
+from service.api import body, form_fields
 from service.errors import Invalid, Malformed, UnsupportedType
 from service.faces.operations import Upload
-from service.idempotency import reserve
+from service.faces.schemas import TaskForm, TaskIn
+from service.idempotency import reserve, reserve_json
 from service.media import ACCEPTED
 from service.uploads import Form, Spool, display_name, fingerprint, read_form, spooling
 
@@ -38,12 +40,41 @@ def read_uploads(request: Request, limit: int) -> Iterator[list[Upload]]:
         )
 
 
+@contextmanager
+def read_task(request: Request, limit: int) -> Iterator[tuple[TaskForm, list[Upload]]]:
+    """Give what a new task is made of: from JSON, or from a form with images, each named as its file is.
+
+    Raises Malformed, Invalid, TooLarge, and what `idempotency.reserve` raises. The files are gone after the block.
+    """
+    if request.mimetype != "multipart/form-data":
+        reserve_json()
+        yield TaskForm(**body(TaskIn).model_dump()), []
+        return
+    fields = tuple(TaskForm.model_fields)
+    with read_form(request, (*fields, "image"), limit, KIND, MAX_REQUEST_BYTES) as form:
+        files = sorted(set(form.files).intersection(fields))
+        if files or "image" in form.texts:
+            raise Invalid(f"`{files[0]}` must be a text." if files else _NO_FILE)
+        task = form_fields(TaskForm, form.texts)
+        if task.start == "true" and "image" not in form.files:
+            raise Invalid("There is no image to start with: send one or more parts named `image`.")
+        yield task, _named(form, [])
+
+
+_NO_FILE = "Each `image` part must be a file with a file name."
+
+
 def _parts(form: Form) -> list[Upload]:
     if form.texts.getlist("image") or form.files.getlist("name"):
         raise Invalid("Each `image` part must be a file with a file name, and each `name` a text.")
     images, names = form.files.getlist("image"), form.texts.getlist("name")
     if names and len(names) != len(images):
         raise Invalid(f"There are {len(images)} images but {len(names)} names: send as many, or no name.")
+    return _named(form, names)
+
+
+def _named(form: Form, names: list[str]) -> list[Upload]:
+    images = form.files.getlist("image")
     given = names or [image.filename or "" for image in images]
     return [
         Upload(display_name(name, KIND), cast(Any, image.stream)) for name, image in zip(given, images, strict=True)

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from service.db import Database
 from service.jobs import models
+from service.jobs.journal import Ended, Journal
 from service.jobs.operation import Cancelled, Failure, Operation, Postponed, Run, Undoing
 
 log = logging.getLogger(__name__)
@@ -74,6 +75,7 @@ class Held:
     lease_expires_at: float
     future: Future[None] | None = None
     outcome: Any = None
+    seconds: float = 0.0
     cancelled: bool = False
 
 
@@ -81,12 +83,21 @@ class Threads:
     """One dispatcher thread owns the database; a pool of threads does the work and touches none."""
 
     def __init__(
-        self, database: Database, operations: Sequence[Operation], *, workers: int, lease: float = 30.0
+        self,
+        database: Database,
+        operations: Sequence[Operation],
+        journal: Journal,
+        *,
+        workers: int,
+        lease: float = 30.0,
+        poll: float = POLL,
     ) -> None:
         self._database = database
+        self._journal = journal
         self._operations: Mapping[str, Operation] = {operation.kind: operation for operation in operations}
         self._workers = workers
         self._lease = lease
+        self._poll = poll
         self._owner = ""
         self._held: dict[int, Held] = {}
         self._finished: list[Held] = []
@@ -155,11 +166,14 @@ class Threads:
         except (Failure, Postponed, Cancelled) as outcome:
             held.outcome = outcome
         except Exception:
-            log.exception("job=%d kind=%s attempt=%d broke", held.run.id, held.run.kind, held.run.attempt)
+            run = held.run
+            fields = {"kind": run.kind, "job": run.id, "task": run.task, "attempt": run.attempt}
+            log.exception("job broke", extra={"lines": (fields,)})
             held.outcome = Failure("engine_failed", "The processing of this file broke down here.", attempts=2)
         self._hand_in(held, time.perf_counter() - begin)
 
     def _hand_in(self, held: Held, seconds: float) -> None:
+        held.seconds = seconds
         with self._lock:
             self._begun -= 1
             self._finished.append(held)
@@ -179,7 +193,7 @@ class Threads:
     def _dispatch(self) -> None:
         changed: Callable[[], bool] | None = None
         while not (self._stopping and not self._held):
-            self._news.wait(POLL)
+            self._news.wait(self._poll)
             self._news.clear()
             try:
                 changed = changed or self._database.watch()
@@ -212,24 +226,26 @@ class Threads:
         if recovering:
             self._recovered = monotonic
             with self._database.read() as session:
-                recovering = models.dead(session, now=now)
+                recovering = models.dead(session, self._operations.keys(), now=now)
         if not (finished or renewing or recovering) and wanted:
             wanted = self._due(wanted, now)
         claimed: list[Held] = []
+        ended: list[Ended] = []
         if finished or renewing or recovering or wanted:
             with self._database.write() as session:
-                self._save(session, finished, now)
+                ended += self._save(session, finished, now)
                 if renewing:
                     self._renew(session, now)
                     self._renewed = monotonic
                 if recovering:
-                    self._recover(session, now)
+                    ended += self._recover(session, now)
                 claimed = self._claim(session, wanted, now)
         elif self._held and monotonic - self._asked >= CANCEL_POLL:
             self._asked = monotonic
             with self._database.read() as session:
                 self._flag_all_but(models.alive(session, [held.run for held in self._held.values()]))
         self._take(finished, claimed)
+        self._journal.write(ended)
 
     def _wanted(self, now: float) -> dict[str, tuple[int, bool]]:
         """Return how many jobs of each kind could be claimed, and whether as a probe."""
@@ -277,41 +293,52 @@ class Threads:
         for held in claimed:
             held.future = self._pool.submit(self._work, held)
 
-    def _save(self, session: Session, finished: Sequence[Held], now: float) -> None:
+    def _save(self, session: Session, finished: Sequence[Held], now: float) -> list[Ended]:
+        """Write what has finished, and tell what became of each; a run whose row is not ours any more is cancelled."""
+        told: dict[int, Ended] = {}
         for kind, operation in self._operations.items():
-            ended = [held for held in finished if held.run.kind == kind]
-            done = [held for held in ended if not isinstance(held.outcome, Exception)]
+            of_kind = [held for held in finished if held.run.kind == kind]
+            done = [held for held in of_kind if not isinstance(held.outcome, Exception)]
             ours = models.finish(session, [held.run for held in done])
-            if ours:
-                operation.save(session, [(held.run, held.outcome) for held in done if held.run.id in ours])
-            failures = [(held.run, held.outcome) for held in ended if isinstance(held.outcome, Failure)]
-            ours |= self._save_failures(session, operation, failures, now)
-            dropped = [held for held in ended if held.run.id not in ours and not isinstance(held.outcome, Postponed)]
+            saved = [held for held in done if held.run.id in ours]
+            if saved:
+                operation.save(session, [(held.run, held.outcome) for held in saved])
+            told |= {held.run.id: Ended(held.run, "succeeded", None, held.seconds) for held in saved}
+            told |= self._save_failures(session, operation, of_kind, now)
+            dropped = [held for held in of_kind if not (held.run.id in told or isinstance(held.outcome, Postponed))]
             if dropped and isinstance(operation, Undoing):
                 operation.undo(session, [(held.run, held.loaded) for held in dropped])
-        postponed = [held for held in finished if isinstance(held.outcome, Postponed)]
-        for held in postponed:
-            models.give_back(session, [held.run], not_before=now + held.outcome.wait)
-            self._next_due = min(self._next_due, now + held.outcome.wait)
+        for held in finished:
+            if isinstance(held.outcome, Postponed):
+                due = now + held.outcome.wait
+                if models.give_back(session, [held.run], not_before=due):
+                    told[held.run.id] = Ended(held.run, "postponed", None, held.seconds)
+                self._next_due = min(self._next_due, due)
+        return [told.get(held.run.id) or Ended(held.run, "cancelled", None, held.seconds) for held in finished]
 
     def _save_failures(
-        self, session: Session, operation: Operation, failures: Sequence[tuple[Run, Failure]], now: float
-    ) -> set[int]:
-        """Write the failures down; return the ids of those that were still ours."""
+        self, session: Session, operation: Operation, finished: Sequence[Held], now: float
+    ) -> dict[int, Ended]:
+        told: dict[int, Ended] = {}
         again, final = [], []
-        for run, failure in failures:
+        for held in finished:
+            run, failure = held.run, held.outcome
+            if not isinstance(failure, Failure):
+                continue
             if run.attempt < failure.attempts:
                 due = now + (back_off(run.attempt) if failure.wait is None else failure.wait)
                 if models.requeue(session, run, not_before=due, code=failure.code):
                     again.append((run, failure))
+                    told[run.id] = Ended(run, "backed_off", failure.code, held.seconds)
                     self._next_due = min(self._next_due, due)
             elif models.fail(session, run, failure.code):
                 final.append((run, failure))
+                told[run.id] = Ended(run, "failed", failure.code, held.seconds)
         if again:
             operation.postpone(session, again)
         if final:
             operation.fail(session, final)
-        return {run.id for run, _ in again + final}
+        return told
 
     def _renew(self, session: Session, now: float) -> None:
         with self._lock:
@@ -327,15 +354,15 @@ class Threads:
             for held in self._held.values():
                 held.cancelled |= held.run.id not in ours
 
-    def _recover(self, session: Session, now: float) -> None:
-        again, lost = models.recover(session, now=now, losses=LOSSES)
-        log.warning("recovered jobs=%d failed=%d: their runs had died", again, len(lost))
+    def _recover(self, session: Session, now: float) -> list[Ended]:
+        again, lost = models.recover(session, self._operations.keys(), now=now, losses=LOSSES)
         self._look = True
         text = f"The server process died {LOSSES} times while it worked on this file."
         for kind, operation in self._operations.items():
             failures = [(run, Failure("worker_lost", text)) for run in lost if run.kind == kind]
             if failures:
                 operation.fail(session, failures)
+        return [*(Ended(run, "lost") for run in again), *(Ended(run, "failed", "worker_lost") for run in lost)]
 
     def _wind_up(self) -> None:
         """While stopping: give back what has not begun; past the time, also what still runs."""
@@ -347,9 +374,49 @@ class Threads:
         if waiting or late:
             for held in late:
                 held.cancelled = True
+            now = time.time()
             with self._database.write() as session:
-                models.give_back(session, [held.run for held in waiting])
-                models.interrupt(session, [held.run for held in late])
+                models.give_back(session, [held.run for held in waiting], not_before=now)
+                models.interrupt(session, [held.run for held in late], not_before=now)
             with self._lock:
                 for held in waiting + late:
                     self._held.pop(held.run.id, None)
+            self._journal.write([Ended(held.run, "interrupted") for held in late])
+
+
+class Lanes:
+    """Executors side by side, each with its kinds of jobs: slow work of one takes no thread from another's."""
+
+    def __init__(self, *lanes: Executor) -> None:
+        self._lanes = lanes
+
+    def start(self) -> None:
+        """Start all."""
+        for lane in self._lanes:
+            lane.start()
+
+    def wake(self) -> None:
+        """Wake all: what was added may be any lane's."""
+        for lane in self._lanes:
+            lane.wake()
+
+    def cancel(self, task: str) -> None:
+        """Stop the task's runs in all."""
+        for lane in self._lanes:
+            lane.cancel(task)
+
+    def begin_stop(self) -> None:
+        """Let none claim anything more."""
+        for lane in self._lanes:
+            lane.begin_stop()
+
+    def stop(self, grace: float) -> None:
+        """Stop all within the one time of grace."""
+        end = time.monotonic() + grace
+        self.begin_stop()
+        for lane in self._lanes:
+            lane.stop(max(0.0, end - time.monotonic()))
+
+    def working(self) -> bool:
+        """Tell whether all take jobs."""
+        return all(lane.working() for lane in self._lanes)

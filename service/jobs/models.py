@@ -93,7 +93,9 @@ _GIVE_BACK = (
     .values(status="queued", owner=None, attempt=Job.attempt - 1, not_before=sa.bindparam("due"))
     .returning(Job.id)
 )
-_INTERRUPT = sa.update(Job).where(_STILL).values(status="queued", owner=None, not_before=0.0).returning(Job.id)
+_INTERRUPT = (
+    sa.update(Job).where(_STILL).values(status="queued", owner=None, not_before=sa.bindparam("due")).returning(Job.id)
+)
 _RENEW = sa.update(Job).where(_STILL).values(lease_expires_at=sa.bindparam("until")).returning(Job.id)
 _ALIVE = sa.select(Job.id).where(_STILL)
 
@@ -131,14 +133,14 @@ def requeue(session: Session, run: Run, *, not_before: float, code: str) -> bool
     return bool(_ours(session, _REQUEUE, [run], due=not_before, code=code))
 
 
-def give_back(session: Session, runs: Collection[Run], *, not_before: float = 0.0) -> set[int]:
+def give_back(session: Session, runs: Collection[Run], *, not_before: float) -> set[int]:
     """running → queued, as if it had never been claimed: nothing was done."""
     return _ours(session, _GIVE_BACK, runs, due=not_before)
 
 
-def interrupt(session: Session, runs: Collection[Run]) -> set[int]:
+def interrupt(session: Session, runs: Collection[Run], *, not_before: float) -> set[int]:
     """running → queued, for runs that a shutdown cuts off; the attempt counts, for its call was made."""
-    return _ours(session, _INTERRUPT, runs)
+    return _ours(session, _INTERRUPT, runs, due=not_before)
 
 
 def renew(session: Session, runs: Collection[Run], *, now: float, lease: float) -> set[int]:
@@ -158,36 +160,51 @@ def next_due(session: Session, kind: str, *, now: float) -> float | None:
     return due if due is not None else session.scalar(sa.select(sa.func.min(Job.not_before)).where(*queued))
 
 
-def dead(session: Session, *, now: float) -> bool:
-    """Tell whether any lease has run out."""
-    return session.scalar(sa.select(Job.id).where(*_silent(now)).limit(1)) is not None
+def waiting(session: Session, kinds: Collection[str], *, now: float) -> list[tuple[str, str, int, float]]:
+    """Return kind, status and number of the jobs that wait or run, and for how many seconds the oldest has been due.
+
+    One walk over the index, past the jobs that have ended.
+    """
+    since = sa.func.min(sa.case((sa.and_(Job.not_before > 0, Job.not_before <= now), Job.not_before), else_=now))
+    rows = session.execute(
+        sa.select(Job.kind, Job.status, sa.func.count(), since)
+        .where(Job.kind.in_(kinds), Job.status.in_(("queued", "running")))
+        .group_by(Job.kind, Job.status)
+    ).all()
+    found = {(kind, status): (number, now - begin) for kind, status, number, begin in rows}
+    return [(kind, status, *found.get((kind, status), (0, 0.0))) for kind in kinds for status in ("queued", "running")]
 
 
-def _silent(now: float) -> Sequence[sa.ColumnElement[bool]]:
-    return Job.status == "running", Job.lease_expires_at < now
+def dead(session: Session, kinds: Collection[str], *, now: float) -> bool:
+    """Tell whether any lease has run out of a job of these kinds."""
+    return session.scalar(sa.select(Job.id).where(*_silent(kinds, now)).limit(1)) is not None
 
 
-def recover(session: Session, *, now: float, losses: int) -> tuple[int, list[Run]]:
-    """running → queued for runs whose lease ran out; → failed for jobs that lost so many.
+def _silent(kinds: Collection[str], now: float) -> Sequence[sa.ColumnElement[bool]]:
+    return Job.status == "running", Job.lease_expires_at < now, Job.kind.in_(kinds)
 
-    Return how many run again, and the runs that failed.
+
+def recover(session: Session, kinds: Collection[str], *, now: float, losses: int) -> tuple[list[Run], list[Run]]:
+    """running → queued for runs of these kinds whose lease ran out; → failed for jobs that lost so many.
+
+    Return the dead runs of the jobs that run again, and those of the jobs that failed.
     """
     options: Any = {"synchronize_session": False}
     lost = session.execute(
         sa.update(Job)
-        .where(*_silent(now), Job.losses >= losses - 1)
+        .where(*_silent(kinds, now), Job.losses >= losses - 1)
         .values(status="failed", losses=Job.losses + 1, owner=None, error="worker_lost")
         .returning(*_RUN),
         execution_options=options,
     ).all()
     again = session.execute(
         sa.update(Job)
-        .where(*_silent(now))
-        .values(status="queued", losses=Job.losses + 1, owner=None, not_before=0.0)
-        .returning(Job.id),
+        .where(*_silent(kinds, now))
+        .values(status="queued", losses=Job.losses + 1, owner=None, not_before=now)
+        .returning(*_RUN),
         execution_options=options,
     ).all()
-    return len(again), [Run(*row) for row in lost]
+    return [Run(*row) for row in again], [Run(*row) for row in lost]
 
 
 def bury(session: Session, owner: str | None) -> None:

@@ -1,5 +1,6 @@
 """What slices call: put jobs into the queue and take them out again."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -22,7 +23,8 @@ def dispatching(database: Database, executor: Executor) -> Iterator[Session]:
 def enqueue(session: Session, kind: str, rows: sa.Select[str, str, int]) -> None:
     """Add a job for each row (subject, task, position) of the query, in one statement."""
     subject, task, position = rows.selected_columns
-    fixed = (sa.literal(value) for value in (kind, "queued", 0, 0, 0.0, 0.0))
+    # `not_before` is the present, so that it tells for how long a job has been waiting.
+    fixed = (sa.literal(value) for value in (kind, "queued", 0, 0, time.time(), 0.0))
     columns = ["kind", "status", "attempt", "losses", "not_before", "lease_expires_at", "subject", "task", "position"]
     session.execute(
         sa.insert(Job).from_select(columns, rows.with_only_columns(*fixed, subject, task, position)),

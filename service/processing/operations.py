@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from service import pictures
 from service.db import Database
 from service.errors import Conflict, Invalid, NotAllowed, NotFound, TooLarge
+from service.idempotency import settle
 from service.jobs import queue
 from service.jobs.executors import Executor
 from service.originals import Intake, Upload
@@ -59,7 +60,9 @@ def add_files(here: Services, uploads: Sequence[Upload]) -> list[int]:
             for key, picture in zip(keys, found, strict=True)
         ]
         inserted = sa.insert(ProcessingFile).returning(ProcessingFile.id, sort_by_parameter_order=True)
-        return list(session.scalars(inserted, rows))
+        ids = list(session.scalars(inserted, rows))
+        settle(session, lambda: ids)
+        return ids
 
 
 def open_file(here: Services, file_id: int) -> Content:
@@ -107,6 +110,7 @@ def create_tasks(here: Services, file_ids: Sequence[int], algorithm: str, params
         inserted = sa.insert(ProcessingTask).returning(ProcessingTask.id, sort_by_parameter_order=True)
         task_ids = list(session.scalars(inserted, rows))
         _enqueue(session, task_ids)
+        settle(session, lambda: task_ids)
     return task_ids
 
 
@@ -132,7 +136,9 @@ def restart(here: Services, task_id: int) -> dict[str, Any]:
             raise NotAllowed("task hasn't failed", headers={"Allow": "POST, OPTIONS"})
         queue.remove(session, f"{PREFIX}{task_id}")
         _enqueue(session, [task_id])
-        return _task(session, task_id)
+        task = _task(session, task_id)
+        settle(session, lambda: task)
+    return task
 
 
 def known_keys(session: Session, keys: Collection[str]) -> set[str]:

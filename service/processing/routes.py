@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 from service.api import answer, body, describe, file_answer, validated
 from service.auth import require_basic
 from service.errors import Malformed
+from service.idempotency import idempotent
 from service.originals import Upload
 from service.processing import operations
 from service.processing.schemas import PARAMS, FilesOut, ProcessingIn, ProcessingTaskOut, TaskIdsOut
@@ -41,8 +42,17 @@ def _here() -> operations.Services:
     return here
 
 
+def _added(file_ids: list[int]) -> Response:
+    return answer({"file_ids": file_ids}, 201)
+
+
+def _started(task_ids: list[int]) -> Response:
+    return answer({"task_ids": task_ids})
+
+
 @processing.post("/files/")
 @describe({201: FilesOut}, 400, 413, 415, 422, 507, content=UPLOAD)
+@idempotent(_added, form=True)
 def add_files() -> Response:
     """Upload images: JPEG, PNG or WebP, multipart parts `file`. All or nothing: one bad file refuses the request."""
     limit = _here().intake.limits.bytes
@@ -51,20 +61,18 @@ def add_files() -> Response:
             Upload(display_name(file.filename or "", "image"), cast(Any, file.stream))
             for file in form.files.getlist("file")
         ]
-        return answer({"file_ids": operations.add_files(_here(), uploads)}, 201)
+        return _added(operations.add_files(_here(), uploads))
 
 
-@processing.get("/files/<int:file_id>")
+@processing.get("/files/<number:file_id>")
 @describe({200: "image/*"}, 404, conditional=True)
 def get_file(file_id: int) -> Response:
     """Get a file's bytes, whole or by `Range`: an upload as it came, or a task's result."""
     content = operations.open_file(_here(), file_id)
-    response = file_answer(content.stream, content.size, str(content.id), content.media_type)
-    response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
-    return response
+    return file_answer(content.stream, content.size, str(content.id), content.media_type)
 
 
-@processing.delete("/files/<int:file_id>")
+@processing.delete("/files/<number:file_id>")
 @describe({204: ""}, 404, 409)
 def delete_file(file_id: int) -> Response:
     """Delete a file; not while a task that is pending or being processed needs it."""
@@ -81,21 +89,23 @@ def list_processing_tasks() -> Response:
 
 @processing.post("/image-processing/")
 @describe({200: TaskIdsOut}, 400, 404, 413, 422, body=ProcessingIn)
+@idempotent(_started)
 def create_processing_tasks() -> Response:
     """Start a task for each file. Results are upright, in sRGB, without metadata, and keep their source's type."""
     order = _order()
-    return answer({"task_ids": operations.create_tasks(_here(), order.file_ids, order.algorithm, order.params)})
+    return _started(operations.create_tasks(_here(), order.file_ids, order.algorithm, order.params))
 
 
-@processing.get("/image-processing/<int:task_id>")
+@processing.get("/image-processing/<number:task_id>")
 @describe({200: ProcessingTaskOut}, 404)
 def get_processing_task(task_id: int) -> Response:
     """Get a task: pending, processing, finished with its `result_id`, or error."""
     return answer(operations.get_task(_here(), task_id))
 
 
-@processing.post("/image-processing/<int:task_id>/restart")
+@processing.post("/image-processing/<number:task_id>/restart")
 @describe({200: ProcessingTaskOut}, 404, 405)
+@idempotent(answer)
 def restart_processing_task(task_id: int) -> Response:
     """Run a task that ended in error again, from its source."""
     return answer(operations.restart(_here(), task_id))

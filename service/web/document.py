@@ -49,7 +49,7 @@ TEXTS = {
     304: "Not changed.",
     400: "The request cannot be read.",
     401: "No credentials, or wrong ones.",
-    403: "Not allowed, or not any more; or from a page of another site.",
+    403: "From a page of another site, or not allowed any more.",
     404: "There is no such thing.",
     405: "Not with this method.",
     409: "Not in this state.",
@@ -74,6 +74,8 @@ def document(app: Flask) -> dict[str, Any]:
         info={"description": "Hand in a batch of photos, get every face with box, gender and age."},
     )
     spec.components.security_scheme("basic", {"type": "http", "scheme": "basic"})
+    bearer = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+    spec.components.security_scheme("bearer", bearer)
     spec.components.schema("Problem", PROBLEM)
     views = [(rule, app.view_functions[rule.endpoint]) for rule in app.url_map.iter_rules()]
     described = [(rule, view, view.described) for rule, view in views if hasattr(view, "described")]
@@ -110,7 +112,7 @@ def _operation(rule: Rule, view: Any, found: Described) -> dict[str, Any]:
         "summary": summary,
         "parameters": _parameters(rule, found) + [KEY] * keyed,
         "responses": _responses(rule, found, keyed=keyed),
-        "security": [] if found.open else [{"basic": []}],
+        "security": [] if found.open else [{found.scheme: []}],
     }
     if rest:
         operation["description"] = rest
@@ -142,7 +144,7 @@ def _parameters(rule: Rule, found: Described) -> list[dict[str, Any]]:
 
 
 def _path_type(rule: Rule, name: str) -> str:
-    return "integer" if f"<int:{name}>" in rule.rule else "string"
+    return "integer" if f"<number:{name}>" in rule.rule else "string"
 
 
 def _responses(rule: Rule, found: Described, *, keyed: bool) -> dict[str, Any]:

@@ -1,17 +1,25 @@
 """Health, the OpenAPI document and the page at /docs, open to everybody."""
 
+import logging
+import time
 from collections.abc import Callable, Mapping
 from io import SEEK_END
 from pathlib import Path
 
 import flask_openapi3_swagger
 from flask import Blueprint, Response, current_app, redirect, render_template, send_from_directory
+from sqlalchemy.exc import SQLAlchemyError
 
 from service.api import answer, describe, file_answer
+from service.auth import basic
 from service.errors import NotFound, render
+from service.jobs import models
 from service.links import Links
+from service.metrics import CONTENT_TYPE, Metrics, Waiting
 from service.storage import Storage
 from service.web.document import document
+
+log = logging.getLogger(__name__)
 
 web = Blueprint("web", __name__, template_folder="templates")
 
@@ -42,11 +50,31 @@ def readyz() -> Response:
         try:
             check()
         except Exception:
-            current_app.logger.exception("not ready: %s", name)
+            log.exception("not ready", extra={"lines": ({"check": name},)})
             missing[name] = "missing"
     if missing:
         return render(503, f"Not ready: {', '.join(missing)}.", headers={"Retry-After": "5"}, missing=sorted(missing))
     return answer({"status": "ready"})
+
+
+@web.get("/metrics")
+@describe({200: "text/plain"})
+@basic.login_required  # type: ignore[untyped-decorator]
+def show_metrics() -> Response:
+    """Tell Prometheus what all processes have counted, and how long the queue is."""
+    metrics: Metrics = current_app.extensions["metrics"]
+    return Response(metrics.text(_waiting()), content_type=CONTENT_TYPE)
+
+
+def _waiting() -> list[Waiting] | None:
+    """Read the queue, once for all processes; None where the database cannot be asked, which is worth showing too."""
+    try:
+        with current_app.extensions["database"].read() as session:
+            kinds = current_app.extensions["kinds"]
+            return [Waiting(*row) for row in models.waiting(session, kinds, now=time.time())]
+    except SQLAlchemyError:
+        log.exception("the queue could not be read")
+        return None
 
 
 @web.get("/files/<token>/<name>")
@@ -64,7 +92,6 @@ def get_file(token: str, name: str) -> Response:
     stream.seek(0)
     response = file_answer(stream, size, token.rpartition(".")[2], download.media_type)
     response.headers["Cache-Control"] = f"private, max-age={int(left)}"
-    response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
     if disposition := download.disposition():
         response.headers["Content-Disposition"] = disposition
     return response

@@ -1,0 +1,32 @@
+# The service, for web servers and workers alike. It runs as nobody's user, and with a read-only root file system:
+#   docker run --read-only --tmpfs /tmp -v data:/data -p 8000:8000 -e API_PASSWORD=… IMAGE
+FROM docker.io/library/python:3.11-slim-bookworm AS packages
+COPY requirements.txt /requirements.txt
+# The environment has no pip of its own, so none of it reaches the image that runs.
+RUN python -m venv --without-pip /opt/venv \
+    && pip --python /opt/venv install --no-cache-dir --disable-pip-version-check --only-binary :all: -r /requirements.txt \
+    && find /opt/venv -name tests -type d -prune -exec rm -rf {} +
+
+FROM docker.io/library/python:3.11-slim-bookworm
+COPY --from=packages /opt/venv /opt/venv
+WORKDIR /app
+COPY wsgi.py gunicorn.conf.py ./
+COPY migrations migrations
+COPY service service
+# A volume begins as a copy of this folder, its owner included.
+RUN install -d -o 10001 -g 10001 /data
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    HOME=/tmp \
+    HOST=0.0.0.0 \
+    PORT=8000 \
+    DATABASE_URL=sqlite:////data/service.db \
+    STORAGE_URL=/data/files
+USER 10001:10001
+VOLUME /data
+EXPOSE 8000
+HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
+    CMD ["python", "-c", "import os, urllib.request as r; r.urlopen(f'http://127.0.0.1:{os.environ[\"PORT\"]}/healthz', timeout=4)"]
+# A worker is the same image with another command: flask jobs work
+CMD ["sh", "-c", "flask database upgrade && exec gunicorn"]

@@ -1,0 +1,182 @@
+"""Calls to addresses that clients name: only to where they may go, and nowhere else."""
+
+import ipaddress
+import re
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
+from http.client import HTTPConnection, HTTPException
+from urllib.parse import SplitResult, urlsplit
+
+import certifi
+
+LONGEST_URL = 2_000
+SECONDS = 15.0
+"""How long a call may take in all, from the first packet to the answer's status."""
+_CONNECT_SECONDS = 5.0
+_MOST_TRIED = 3  # addresses of one name
+_MOST_READ = 64 * 1024  # bytes of the answer's body, which nobody looks at
+_PORTS = {"http": 80, "https": 443}
+_UNICAST = ipaddress.ip_network("2000::/3")  # what IANA gives out; it leaves out mapped, translated and local addresses
+_TO_IPV4 = ipaddress.ip_network("2002::/16")  # 6to4: an IPv4 address in an IPv6 one
+
+
+class Refused(Exception):
+    """The address may not be called; the text is a sentence for the client."""
+
+
+class Unreachable(Exception):
+    """The call did not come to an answer; the text says why, without anything of the address but its host."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back; the body is nobody's business."""
+
+    status: int
+    retry_after: str | None
+
+
+Resolve = Callable[[str, int], list[str]]
+
+
+def resolve(host: str, port: int) -> list[str]:
+    """Return all addresses of a name."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
+def check_url(url: str, *, private_allowed: bool) -> SplitResult:
+    """Return the parts of an address that may be called, as far as it shows without asking DNS; raises Refused."""
+    if len(url) > LONGEST_URL:
+        raise Refused(f"It may have at most {LONGEST_URL:,} characters.")
+    if not re.fullmatch(r"[!-~]+", url) or "\\" in url:
+        raise Refused("It may have only visible ASCII characters: write others percent-encoded, names in punycode.")
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise Refused("It is not an address such as https://example.com/hook.") from error
+    if parts.scheme not in ("http", "https") or not host or port == 0:
+        raise Refused("It must be an http or https address such as https://example.com/hook.")
+    if parts.username is not None or parts.password is not None:
+        raise Refused("It must not have a user name or a password in it; the signature tells who calls.")
+    if not private_allowed and _is_private_by_name(host):
+        raise Refused(f"{host} is an address of this machine or of a private network.")
+    return parts
+
+
+def is_public(address: str) -> bool:
+    """Tell whether an IP address is one of the open internet, and stands for no other address."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    if ip.version == 6 and (ip not in _UNICAST or ip in _TO_IPV4):
+        return False
+    return ip.is_global and not (ip.is_multicast or ip.is_reserved)
+
+
+def post(
+    url: str,
+    body: bytes,
+    headers: Mapping[str, str],
+    *,
+    private_allowed: bool,
+    seconds: float = SECONDS,
+    resolve: Resolve = resolve,
+) -> Answer:
+    """Send a POST and return the answer's status, whatever it is, within so many seconds; follow no redirect.
+
+    The name is resolved once. All its addresses must be public, and the connection goes to one of just these: a second
+    answer of DNS has no say. Host header, SNI and certificate are the name's. No proxy is asked. Raises Refused,
+    Unreachable.
+    """
+    parts = check_url(url, private_allowed=private_allowed)
+    host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
+    try:
+        addresses = resolve(host, port)
+    except (OSError, UnicodeError) as error:
+        raise Unreachable(f"The name {host} is not known to DNS now.") from error
+    if not private_allowed and not all(map(is_public, addresses)):
+        raise Refused(f"{host} leads to an address of this machine or of a private network.")
+    connection = _Connection(parts.scheme, host, port, addresses)
+    try:
+        with _cut_off_after(connection, seconds) as late:
+            target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+            connection.request("POST", target, body, dict(headers))
+            answer = connection.getresponse()
+            if late.is_set():  # headers that were cut off look like a whole answer
+                raise TimeoutError
+            with suppress(OSError, HTTPException):  # the status has come, and nothing else is of interest
+                answer.read(_MOST_READ)
+            return Answer(answer.status, answer.getheader("Retry-After"))
+    except (OSError, HTTPException) as error:
+        why = getattr(error, "verify_message", None) or getattr(error, "strerror", None) or type(error).__name__
+        raise Unreachable(f"{host} could not be reached, or did not answer within {seconds:g} s: {why}.") from error
+    finally:
+        connection.close()
+
+
+def _is_private_by_name(host: str) -> bool:
+    name = host.rstrip(".").lower()
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return not is_public(socket.inet_ntoa(socket.inet_aton(name)))  # also 127.1, 0x7f000001 and 2130706433
+    except OSError:
+        return ":" in name and not is_public(name)
+
+
+class _Connection(HTTPConnection):
+    """A connection that goes to one of these addresses, whatever DNS says of the host's name by now."""
+
+    def __init__(self, scheme: str, host: str, port: int, addresses: Sequence[str]) -> None:
+        super().__init__(host, port, timeout=SECONDS)
+        self.default_port = _PORTS[scheme]  # which the Host header leaves out
+        self._secure = scheme == "https"
+        self._addresses = addresses[:_MOST_TRIED]
+
+    def connect(self) -> None:
+        """Connect to the first address that answers."""
+        for number, address in enumerate(self._addresses, 1):
+            try:
+                self.sock = socket.create_connection((address, self.port), _CONNECT_SECONDS)
+                break
+            except OSError:
+                if number == len(self._addresses):
+                    raise
+        self.sock.settimeout(SECONDS)
+        if self._secure:
+            self.sock = _trust().wrap_socket(self.sock, server_hostname=self.host)
+
+
+@cache
+def _trust() -> ssl.SSLContext:
+    """Trust the certificates that the system trusts, a company's own among them, and those of browsers."""
+    context = ssl.create_default_context()
+    context.load_verify_locations(certifi.where())
+    return context
+
+
+@contextmanager
+def _cut_off_after(connection: HTTPConnection, seconds: float) -> Iterator[threading.Event]:
+    """Break a connection when its time is up: the time-outs of a socket bound each of its waits, not their sum."""
+    late = threading.Event()
+
+    def cut() -> None:
+        late.set()
+        with suppress(OSError, AttributeError):  # closed already, or not open yet
+            connection.sock.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield late
+    finally:
+        timer.cancel()

@@ -1,0 +1,175 @@
+"""What is counted, over all processes of this machine, in the form that Prometheus reads.
+
+Each process counts in files of its own, and whoever is asked adds them up. A server process that takes a dead one's
+place goes on with its files: so no count is lost, and there are never more files than places.
+"""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+OTHER = "other"
+"""The one route of all paths that are none, and the one method of all that are none: clients can make up any number."""
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+class Waiting(NamedTuple):
+    """How many jobs of a kind have a status, and for how many seconds the oldest of them could have run."""
+
+    kind: str
+    status: str
+    number: int
+    oldest: float
+
+
+class Metrics:
+    """The counters. Until `join` they are this process's own; every one has a label, so that none is there before.
+
+    `folder` must be the same in all processes that count together. An empty one is made up from the database's address,
+    so that the processes at work on one database find each other.
+    """
+
+    def __init__(self, folder: str, database_url: str) -> None:
+        self.folder = Path(folder) if folder else _default_folder(database_url)
+        self._joined = False
+        self._place: str | None = None
+        self._registry = registry = CollectorRegistry()
+        self.requests = Counter(
+            "http_requests", "Requests by route, method and status.", ("route", "method", "status"), registry=registry
+        )
+        self.request_seconds = Histogram(
+            "http_request_duration_seconds",
+            "Seconds until the last byte of an answer.",
+            ("route", "method"),
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.jobs = Counter("jobs_ended", "Runs of jobs by kind and outcome.", ("kind", "outcome"), registry=registry)
+        self.calls = Counter(
+            "engine_calls", "Calls of the engine by outcome.", ("engine", "outcome"), registry=registry
+        )
+        self.call_seconds = Histogram(
+            "engine_call_duration_seconds",
+            "Seconds of a call of the engine.",
+            ("engine",),
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.in_flight = Gauge(
+            "engine_calls_in_flight", "Calls under way.", ("engine",), multiprocess_mode="livesum", registry=registry
+        )
+        self.paused = Gauge(
+            "engine_breakers_open",
+            "Server processes that keep calls away from the engine.",
+            ("engine",),
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
+        self.answers = Counter(
+            "facecloud_answers",
+            "FaceCloud's HTTP answers by status.",
+            ("outcome",),
+            registry=registry,
+        )
+        self.swept = Counter("files_swept", "Files removed that no row knew.", ("kind",), registry=registry)
+
+    def join(self) -> None:
+        """Count in the folder from now on: before anything is counted, and before the fork.
+
+        The library reads the folder's name from the environment, so it is put there.
+        """
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self.folder.stat().st_uid != os.getuid():
+            raise PermissionError(f"The folder {self.folder} belongs to somebody else: set METRICS_FOLDER.")
+        self._sweep(_is_alive)
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(self.folder)
+        values.ValueClass = values.MultiProcessValue(lambda: self._place or str(os.getpid()))  # type: ignore[no-untyped-call]
+        self._joined = True
+
+    def take_place(self, server: int, place: int) -> None:
+        """Count as the n-th process of a server, after the fork: on from where the one before it stopped."""
+        self._place = f"{server}-{place}"
+
+    def free_place(self, server: int, place: int) -> None:
+        """Forget what a dead process had under way; what it counted stays."""
+        mark_process_dead(f"{server}-{place}", str(self.folder))  # type: ignore[no-untyped-call]
+
+    def leave(self) -> None:
+        """Remove this server's files at its end, and the folder if nobody else counts there."""
+        self._sweep(lambda owner: owner != os.getpid() and _is_alive(owner))
+        with suppress(OSError):
+            self.folder.rmdir()
+
+    def text(self, waiting: Iterable[Waiting] | None) -> bytes:
+        """Return all counters, and the queue as it was read just now; None says that it could not be read."""
+        registry = CollectorRegistry()
+        if self._joined:
+            MultiProcessCollector(registry, str(self.folder))  # type: ignore[no-untyped-call]
+        else:
+            registry.register(self._registry)
+        registry.register(_Queue(waiting))
+        return generate_latest(registry)
+
+    def _sweep(self, spared: Callable[[int], bool]) -> None:
+        """Remove the files of processes, or of servers with all their places, that are not spared."""
+        for path in self.folder.glob("*.db"):
+            owner = path.stem.rpartition("_")[2].partition("-")[0]
+            if owner.isdecimal() and not spared(int(owner)):
+                path.unlink(missing_ok=True)
+
+
+class _Queue(Collector):
+    """The queue, which is read once for all processes."""
+
+    def __init__(self, waiting: Iterable[Waiting] | None) -> None:
+        self._waiting = waiting
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the gauges."""
+        up = GaugeMetricFamily("database_up", "Whether the queue could be read; without it its numbers are missing.")
+        up.add_metric((), float(self._waiting is not None))
+        yield up
+        jobs = GaugeMetricFamily("jobs", "Jobs that wait or run, by kind and status.", labels=("kind", "status"))
+        oldest = GaugeMetricFamily(
+            "jobs_oldest_due_seconds", "For how long the oldest waiting job could have run.", labels=("kind",)
+        )
+        for row in self._waiting or ():
+            jobs.add_metric((row.kind, row.status), row.number)
+            if row.status == "queued":
+                oldest.add_metric((row.kind,), row.oldest)
+        yield from (jobs, oldest)
+
+
+def _default_folder(database_url: str) -> Path:
+    """Return a folder in shared memory where there is such a thing.
+
+    It costs no disk there, and the files cannot meet a full one: writing to a mapped file then ends the process.
+    """
+    shared = Path("/dev/shm")  # noqa: S108 - whoever else made the folder before is found out by `join`
+    root = shared if os.access(shared, os.W_OK) else Path(tempfile.gettempdir())
+    path = database_url.removeprefix("sqlite:///")
+    address = database_url if path == database_url else str(Path(path).resolve())
+    name = hashlib.sha256(address.encode()).hexdigest()[:12]
+    return root / f"media-batch-metrics-{os.getuid()}-{name}"
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

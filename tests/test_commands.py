@@ -1,0 +1,195 @@
+"""The `flask …` commands as people run them: what they print, and how they end."""
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from service.faces.emulator_server import EmulatorServer
+from service.faces.moods import Mood
+from tests.conftest import facecloud
+from tests.support import BIN, ROOT, Client, Service, faces_of, photo, wait_for
+
+Ended = subprocess.CompletedProcess[str]
+
+
+def environment(settings: dict[str, object]) -> dict[str, str]:
+    """Return an environment without a password, in which no developer's .env takes part."""
+    given = {name: str(value) for name, value in settings.items() if name != "API_PASSWORD"}
+    return {"PATH": os.environ["PATH"], "API_PASSWORD": "", "FACECLOUD_EMAIL": "", "FACECLOUD_PASSWORD": "", **given}
+
+
+def run(settings: dict[str, object], *arguments: object, given: str = "") -> Ended:
+    """Run a command; whatever happens, there is no traceback."""
+    command = [str(BIN / "flask"), *map(str, arguments)]
+    ended = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=environment(settings),
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "Traceback" not in ended.stdout + ended.stderr
+    return ended
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory, shared_emulator: EmulatorServer) -> dict[str, object]:
+    """Give settings for commands that need no rows; the faces come from the emulator."""
+    folder = tmp_path_factory.mktemp("commands")
+    stores = {"DATABASE_URL": f"sqlite:///{folder}/none.db", "STORAGE_URL": folder / "files"}
+    return {**facecloud(shared_emulator), **stores}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, shared_emulator: EmulatorServer) -> Iterator[Path]:
+    """Give a folder with photos, one below, one without a suffix, and what is no photo."""
+    shared_emulator.emulator.script.set([])
+    root = tmp_path / "photos"
+    (root / "below").mkdir(parents=True)
+    (root / "a.jpg").write_bytes(photo(1, (640, 480)))
+    (root / "b.png").write_bytes(photo(2, form="PNG"))
+    (root / "below" / "a").write_bytes(photo(3, (640, 480)))
+    (root / "broken.jpg").write_bytes(photo(4)[:-200])
+    (root / "notes.txt").write_text("no photo")
+    yield root
+    shared_emulator.emulator.script.set([])
+
+
+def test_a_folder_becomes_rows_and_a_broken_photo_a_sentence(settings: dict[str, object], folder: Path) -> None:
+    ended = run(settings, "faces", "analyze", folder, "--csv")
+    assert ended.returncode == 1
+    rows = list(csv.DictReader(io.StringIO(ended.stdout)))
+    for name, number in (("a.jpg", 1), ("below/a", 3)):
+        found = [row for row in rows if row["file"] == str(folder / name)]
+        expected = faces_of(photo(number, (640, 480)))
+        assert [(int(row["x"]), int(row["width"]), row["gender"]) for row in found] == [
+            (face.x, face.width, face.gender) for face in expected
+        ]
+    (sentence,) = ended.stderr.splitlines()
+    assert sentence.startswith(f"{folder / 'broken.jpg'}: ")
+    assert sentence.endswith("it is damaged or cut off.")
+
+
+def test_json_has_a_line_for_each_photo_and_boxes_are_drawn(
+    settings: dict[str, object], folder: Path, tmp_path: Path
+) -> None:
+    ended = run(settings, "faces", "analyze", folder, folder / "a.jpg", "--json", "--boxed", tmp_path / "out")
+    lines = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert [Path(line["file"]).name for line in lines] == ["a.jpg", "b.png", "broken.jpg", "a", "a.jpg"]
+    assert (lines[0]["width"], lines[0]["height"], lines[0]["media_type"]) == (640, 480, "image/jpeg")
+    assert lines[0]["error"] is None
+    assert set(lines[0]["faces"][0]) == {"bbox", "gender", "age", "score"}
+    assert lines[2]["error"]["code"] == "image_rejected"
+    drawn = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.*"))
+    assert drawn == ["a-2.jpg", "a.jpg", "b.png.jpg", "below/a.jpg"]
+    with Image.open(tmp_path / "out" / "a.jpg") as picture:
+        assert (picture.format, picture.size) == ("JPEG", (640, 480))
+
+
+def test_a_photo_is_never_overwritten(settings: dict[str, object], folder: Path) -> None:
+    before = (folder / "a.jpg").read_bytes()
+    ended = run(settings, "faces", "analyze", folder / "a.jpg", "--boxed", folder)
+    assert ended.returncode == 2
+    assert "another folder" in ended.stderr
+    assert (folder / "a.jpg").read_bytes() == before
+
+
+def test_a_table_is_shown_to_people_and_the_engine_may_fail(
+    settings: dict[str, object], folder: Path, shared_emulator: EmulatorServer
+) -> None:
+    shared_emulator.emulator.script.set([Mood(name="status", status=418, message="teapot")])
+    ended = run(settings, "faces", "analyze", folder / "a.jpg")
+    assert ended.returncode == 1
+    assert "Photo" in ended.stdout
+    assert "failed" in ended.stdout
+    assert "FaceCloud answered 418: teapot." in ended.stderr
+
+
+def test_ctrl_c_ends_with_130(settings: dict[str, object], folder: Path, shared_emulator: EmulatorServer) -> None:
+    shared_emulator.emulator.forget()
+    shared_emulator.emulator.script.set([Mood(name="ok", seconds=1)])
+    command = [str(BIN / "flask"), "faces", "analyze", *[str(folder / "a.jpg")] * 40, "--json"]
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment(settings), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    wait_for(lambda: shared_emulator.emulator.counters()["calls"].get("detect"), what="the first call")
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert said.strip() == "Interrupted."
+    assert shared_emulator.emulator.counters()["calls"]["detect"] <= 16
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("faces", "analyze", "nowhere.jpg"), 2, "does not exist"),
+        (("faces", "analyze", "tests"), 1, "There are no photos here"),
+        (("tasks", "list"), 1, "Run `make migrate`"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_a_sentence(
+    settings: dict[str, object], arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    ended = run(settings, *arguments)
+    assert ended.returncode == code
+    assert said in ended.stderr
+
+
+def test_bad_settings_are_said_in_sentences(settings: dict[str, object]) -> None:
+    ended = run(settings | {"PORT": "many"}, "tasks", "list")
+    assert ended.returncode == 1
+    assert "PORT is 'many', but must be a whole number." in ended.stderr
+
+
+def test_the_help_names_every_command(settings: dict[str, object]) -> None:
+    shown = run(settings, "--help")
+    assert shown.returncode == 0
+    for name in ("database", "faces", "facecloud-emulator", "tasks"):
+        assert f"\n  {name} " in shown.stdout
+
+
+def test_tasks_are_listed_shown_retried_and_deleted_while_a_server_runs(
+    shared_service: Service, client: Client, shared_emulator: EmulatorServer
+) -> None:
+    shared_emulator.emulator.script.set([Mood(name="status", status=418, times=1)])
+    task = client.task(photo(1), photo(2), name="holiday")
+    client.start(task)
+    assert client.ended(task)["status"] == "error"
+    here = shared_service.settings
+
+    listed = json.loads(run(here, "tasks", "list", "--status", "error", "--json").stdout)
+    assert [one["id"] for one in listed["items"]] == [task]
+    table = run(here, "tasks", "list").stdout
+    assert task in table
+    assert "holiday" in table
+    assert json.loads(run(here, "tasks", "show", task, "--json").stdout) == client.show(task)
+    shown = run(here, "tasks", "show", task).stdout
+    assert "1 of 2 images done, 1 failed" in shown
+    assert "upstream_rejected" in shown
+
+    assert run(here, "tasks", "retry", task).returncode == 0
+    assert client.ended(task)["status"] == "completed"
+    again = run(here, "tasks", "retry", task)
+    assert again.returncode == 1
+    assert "is completed" in again.stderr
+
+    assert run(here, "tasks", "delete", task, given="n\n").returncode == 1
+    assert client.show(task)["status"] == "completed"
+    assert run(here, "tasks", "delete", task, "--yes").returncode == 0
+    assert client.get(f"/api/v1/tasks/{task}").status_code == 404
+    assert not (shared_service.files / "tasks" / task).exists()
+    gone = run(here, "tasks", "show", task)
+    assert gone.returncode == 1
+    assert "There is no such task" in gone.stderr
