@@ -10,7 +10,8 @@ from urllib.parse import quote
 import orjson
 from flask import Response, current_app, request
 from itsdangerous import BadSignature, URLSafeSerializer
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 from werkzeug.datastructures import MultiDict
 from werkzeug.routing import BaseConverter
 from werkzeug.wsgi import FileWrapper
@@ -31,6 +32,14 @@ class Shape(BaseModel):
     """The base of what comes in: unknown members are refused, and nothing is guessed from another type."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @field_validator("*")
+    @classmethod
+    def _without_nul(cls, value: Any) -> Any:
+        """Refuse the one character that PostgreSQL's texts cannot have."""
+        if isinstance(value, str) and "\0" in value:
+            raise PydanticCustomError("nul", "must not have the character U+0000")
+        return value
 
 
 class Number(BaseConverter):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
-from flask import Flask
+from flask import Flask, request
 
 from service import errors, security
 from service.api import Number
@@ -21,7 +21,7 @@ from service.cli import add_commands
 from service.config import THREADS, Settings
 from service.db import Database
 from service.faces import operations as face_operations
-from service.faces.detection import FaceDetection
+from service.faces.detection import KIND, FaceDetection
 from service.faces.engines import Engine
 from service.faces.measured import Measured
 from service.faces.routes import faces
@@ -51,6 +51,7 @@ from service.renditions.routes import renditions
 from service.storage import DiskStorage, Storage
 from service.tries import Tries
 from service.web.access import watch
+from service.web.page import page
 from service.web.routes import web
 
 if TYPE_CHECKING:
@@ -86,7 +87,14 @@ def create_app(settings: Settings) -> Flask:
     ]
     delivery = make_webhooks(settings)
     executor = Lanes(
-        Threads(database, [detection], journal, workers=workers_of(settings), lease=settings.lease_seconds),
+        Threads(
+            database,
+            [detection],
+            journal,
+            workers=workers_of(settings),
+            lease=settings.lease_seconds,
+            bounds=bounds_of(settings),
+        ),
         # As many threads as cores, since copies are computed while photos may wait for FaceCloud.
         Threads(
             database,
@@ -169,22 +177,33 @@ def create_app(settings: Settings) -> Flask:
     app.extensions["links"] = links
     app.extensions["database"] = database
     app.extensions["storage"] = storage
-    app.extensions["readiness"] = _readiness(database, storage, executor)
+    app.extensions["readiness"] = _readiness(database, storage, executor if settings.web_works else None)
     errors.install(app)
-    app.register_blueprint(faces)
-    app.register_blueprint(accounts)
-    app.register_blueprint(augmentation)
-    app.register_blueprint(processing)
-    app.register_blueprint(questions)
-    app.register_blueprint(clues)
-    app.register_blueprint(recording_users)
-    app.register_blueprint(recordings)
-    app.register_blueprint(renditions)
-    app.register_blueprint(web)
+    for slice_ in (
+        faces,
+        accounts,
+        augmentation,
+        processing,
+        questions,
+        clues,
+        recording_users,
+        recordings,
+        renditions,
+        web,
+        page,
+    ):
+        app.register_blueprint(slice_)
+    app.before_request(_refuse_nul)
     security.install(app, settings)
     watch(app, metrics)
     add_commands(app)
     return app
+
+
+def _refuse_nul() -> None:
+    """Find nothing under a path with a character that no stored text has; PostgreSQL would refuse the question."""
+    if "\0" in request.path:
+        raise errors.NotFound("There is no such address.")
 
 
 def make_webhooks(settings: Settings) -> WebhookDelivery:
@@ -277,18 +296,27 @@ def workers_of(settings: Settings) -> int:
     return 8 if settings.engine == "facecloud" else share_of_cores(settings)
 
 
+def bounds_of(settings: Settings) -> dict[str, int]:
+    """Return how many calls of a kind all processes together may have under way, for the kinds that are bounded."""
+    bounded = settings.engine == "facecloud" and settings.facecloud_max_concurrency
+    return {KIND: settings.facecloud_max_concurrency} if bounded else {}
+
+
 def share_of_cores(settings: Settings) -> int:
     """Return how many cores one server process may keep busy, so that all together keep each of them busy once."""
     return max(1, math.ceil(len(os.sched_getaffinity(0)) / settings.web_concurrency))
 
 
-def _readiness(database: Database, storage: Storage, executor: Executor) -> dict[str, Callable[[], None]]:
+def _readiness(database: Database, storage: Storage, executor: Executor | None) -> dict[str, Callable[[], None]]:
     def check_database() -> None:
         with database.read() as session:
             session.execute(sa.text("SELECT 1 FROM task LIMIT 1"))
 
     def check_dispatcher() -> None:
-        if not executor.working():
+        if executor and not executor.working():
             raise RuntimeError("the dispatcher does not run")
 
-    return {"database": check_database, "storage": storage.check, "dispatcher": check_dispatcher}
+    checks = {"database": check_database, "storage": storage.check, "dispatcher": check_dispatcher}
+    if not executor:  # the work is done elsewhere
+        del checks["dispatcher"]
+    return checks

@@ -36,7 +36,11 @@ class Settings:
     api_password: str = setting("The password of HTTP Basic. There is no default.", secret=True)
     api_username: str = setting("The user name of HTTP Basic.", "admin")
     secret_key: str = setting("Signs cursors and links; empty: it is made from `API_PASSWORD`.", "", secret=True)
-    database_url: str = setting("Where the rows are, as SQLAlchemy writes it.", "sqlite:///storage/service.db")
+    database_url: str = setting(
+        "Where the rows are: `sqlite:///FILE`, or `postgresql+psycopg://USER:PASSWORD@HOST:PORT/DATABASE`.",
+        "sqlite:///storage/service.db",
+        secret=True,
+    )
     storage_url: str = setting("Where the files are: a folder, or `s3://bucket/prefix`.", "storage/files")
     s3_endpoint_url: str = setting("The address of the object store; empty: Amazon's.", "")
     s3_public_endpoint_url: str = setting("Its address as clients reach it, for links; empty: the same.", "")
@@ -56,6 +60,11 @@ class Settings:
         "a share of the cores with the embedded engine.",
         0,
     )
+    web_works: bool = setting(
+        "Whether the server processes also work on files: `true` or `false`; "
+        "with `false` they only serve, and `flask jobs work` does the work.",
+        True,
+    )
     lease_seconds: float = setting("After so long a silence a run counts as dead, and its job runs again.", 30, least=1)
     face_engine: str = setting("`facecloud` or `local`; empty: `facecloud` where an account is set, else `local`.", "")
     facecloud_url: str = setting("FaceCloud's address.", "https://backend.facecloud.tevian.ru")
@@ -64,6 +73,11 @@ class Settings:
     facecloud_timeout: float = setting("Seconds that FaceCloud may take for one answer.", 30, least=0.1)
     facecloud_max_pixels: int = setting(
         "Photos of more pixels are scaled down on the way to FaceCloud.", 12_000_000, least=10_000
+    )
+    facecloud_max_concurrency: int = setting(
+        "How many calls to FaceCloud all processes on one database together may have under way; 0: no bound but "
+        "`WORKERS` in each process.",
+        0,
     )
     max_image_bytes: int = setting("The largest image accepted, in bytes.", 20_000_000, least=1)
     max_image_pixels: int = setting("The largest image accepted, in pixels.", 50_000_000, least=1)
@@ -268,9 +282,22 @@ def _is_address(text: str) -> bool:
 
 def _database(values: Mapping[str, Any]) -> str | None:
     address = values.get("database_url", "sqlite:///storage/service.db")
-    if not address.startswith("sqlite:///") or ":memory:" in address or address == "sqlite:///":
-        return "DATABASE_URL must name an SQLite file, such as sqlite:///storage/service.db."
-    return None
+    file = address.startswith("sqlite:///") and ":memory:" not in address and address != "sqlite:///"
+    if file or (address.startswith(("postgresql+psycopg://", "postgresql://")) and _is_database(address)):
+        return None
+    return (
+        "DATABASE_URL must name an SQLite file, such as sqlite:///storage/service.db, or a PostgreSQL database, "
+        "such as postgresql+psycopg://user:password@localhost:5432/service."
+    )
+
+
+def _is_database(address: str) -> bool:
+    """Tell whether an address names a database on a server, or behind a socket: `?host=` may be its folder."""
+    try:
+        parts = urlsplit(address)
+        return len(parts.path) > 1 and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _storage(values: Mapping[str, Any]) -> str | None:

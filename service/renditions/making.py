@@ -19,7 +19,7 @@ from service.renditions.models import (
     original_key,
     rendition_key,
 )
-from service.renditions.removal import leave, take_out, take_out_empty
+from service.renditions.removal import leave, take_out, take_out_images
 from service.storage import Storage
 
 KIND = "renditions"
@@ -52,10 +52,12 @@ class Making:
         """Return the folders of the versions."""
         ids = [run.subject for run in runs]
         known = {version: folder for folder, version, _ in folders(session, ImageVersion.id.in_(ids))}
-        return [known[version] for version in ids]
+        return [known.get(version, "") for version in ids]
 
     def work(self, folder: str, cancelled: Callable[[], bool]) -> list[Made]:
         """Decode once, make and store each rendition: the files come before their rows."""
+        if not folder:
+            raise Failure("engine_failed", "The image has been deleted.")
         made = []
         with judging():
             original = self.storage.read(original_key(folder))
@@ -90,7 +92,7 @@ class Making:
         """Remove what runs wrote whose versions were deleted under their hands; others may need theirs."""
         ids = [run.subject for run, _ in dropped]
         there = set(session.scalars(sa.select(ImageVersion.id).where(ImageVersion.id.in_(ids))))
-        leave(session, [folder for run, folder in dropped if run.subject not in there])
+        leave(session, [folder for run, folder in dropped if folder and run.subject not in there])
 
 
 def _set_status(session: Session, run: Run, status: str, failure: Failure | None) -> None:
@@ -117,5 +119,4 @@ def _take_out_older(session: Session, version_id: str) -> None:
             OwnedImage.owner_id == image.owner_id,
             OwnedImage.number < image.number,
         )
-        take_out(session, *older)
-        take_out_empty(session, *older)
+        take_out_images(session, *older)

@@ -35,7 +35,7 @@ from service.renditions.models import (
     original_key,
     rendition_key,
 )
-from service.renditions.removal import take_out, take_out_empty
+from service.renditions.removal import take_out_images
 
 LINK_SECONDS = 3600
 
@@ -174,10 +174,14 @@ def _check_webp(here: Services, name: str, picture: Picture) -> None:
 def _delete(here: Services, *which: sa.ColumnElement[bool]) -> None:
     """Delete images: the rows, then what runs, then the files. Where the store is away, the job takes them later."""
     with queue.dispatching(here.database, here.executor) as session:
-        if session.scalar(sa.select(OwnedImage.id).where(*which).limit(1)) is None:
+        versions = session.scalars(
+            sa.select(ImageVersion.id).join(OwnedImage, OwnedImage.id == ImageVersion.image_id).where(*which)
+        ).all()
+        # Whoever is saving one of them is let finish: both take other rows after these, in orders of their own.
+        here.database.hold(session, [TASK + version for version in versions])
+        gone = take_out_images(session, *which)
+        if not gone:
             raise _unknown()
-        gone = take_out(session, *which)
-        take_out_empty(session, *which)
     for _, version in gone:
         here.executor.cancel(TASK + version)
     with suppress(Unavailable):

@@ -28,9 +28,16 @@ def take_out(session: Session, *which: sa.ColumnElement[bool]) -> list[tuple[str
     return found
 
 
-def take_out_empty(session: Session, *which: sa.ColumnElement[bool]) -> None:
-    """Delete the images of which this is true, whose versions have been taken out."""
-    session.execute(sa.delete(OwnedImage).where(*which), execution_options=_PLAIN)
+def take_out_images(session: Session, *which: sa.ColumnElement[bool]) -> list[tuple[str, str]]:
+    """Delete the images of which this is true, as `take_out` does their versions.
+
+    They are locked first, so that no version comes to one of them meanwhile.
+    """
+    ids = session.scalars(sa.select(OwnedImage.id).where(*which).order_by(OwnedImage.number).with_for_update()).all()
+    gone = [found for image in ids for found in take_out(session, ImageVersion.image_id == image)]
+    for image in ids:
+        session.execute(sa.delete(OwnedImage).where(OwnedImage.id == image), execution_options=_PLAIN)
+    return gone
 
 
 def leave(session: Session, folders: Collection[str]) -> None:
@@ -60,13 +67,13 @@ class Removal:
         """Return the folders."""
         rows = session.execute(sa.select(Leftover.id, Leftover.folder).where(Leftover.id.in_(_ids(runs))))
         known = {row.id: row.folder for row in rows}
-        return [known[number] for number in _ids(runs)]
+        return [known.get(number, "") for number in _ids(runs)]
 
     def work(self, folder: str, cancelled: Callable[[], bool]) -> None:
         """Delete all files that may be there."""
         try:
             with judging():
-                self.storage.delete(*keys_in(folder))
+                self.storage.delete(*(keys_in(folder) if folder else ()))
         except Failure as failure:
             failure.attempts = ATTEMPTS
             raise

@@ -29,8 +29,8 @@ STATIC = Path(__file__).parent / "static"
 
 @web.get("/")
 def home() -> Response:
-    """Lead to the documentation."""
-    return redirect("/docs")  # type: ignore[return-value]
+    """Lead to the page for people."""
+    return redirect("/tasks")  # type: ignore[return-value]
 
 
 @web.get("/healthz")
