@@ -5,7 +5,6 @@ import os
 import random
 import shutil
 import signal
-import sqlite3
 import threading
 import time
 import uuid
@@ -16,6 +15,7 @@ from typing import Any
 import boto3
 import pytest
 import requests
+import sqlalchemy as sa
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from PIL import Image
@@ -34,10 +34,9 @@ MEMBERS = ["created_at", "error", "id", "name", "original", "owner_id", "owner_t
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Iterator[Service]:
+def service(tmp_path_factory: pytest.TempPathFactory, new_database: Callable[[Path], str]) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("renditions")
-    shutil.copy(migrated, folder / "service.db")
-    service = Service(folder, FACE_ENGINE="local")
+    service = Service(folder, FACE_ENGINE="local", DATABASE_URL=new_database(folder))
     service.start()
     yield service
     service.kill()
@@ -407,10 +406,16 @@ def test_deleting_what_is_being_made_leaves_no_file(client: Client, service: Ser
         return time.monotonic() - quiet_since > 1.5
 
     wait_for(quiet, 30, "no file for a while")
-    with sqlite3.connect(service.folder / "service.db") as database:
-        wait_for(lambda: database.execute("SELECT count(*) FROM image_leftover").fetchone() == (0,))
-        count = "SELECT count(*) FROM job WHERE kind = 'renditions.removal'"
-        wait_for(lambda: database.execute(count).fetchone() == (0,))
+    engine = sa.create_engine(str(service.settings["DATABASE_URL"]))
+
+    def rows() -> int:
+        with engine.connect() as connection:
+            jobs = "SELECT count(*) FROM job WHERE kind = 'renditions.removal'"
+            left = connection.scalar(sa.text("SELECT count(*) FROM image_leftover"))
+            return int(left or 0) + int(connection.scalar(sa.text(jobs)) or 0)
+
+    wait_for(lambda: rows() == 0, what="the end of removal")
+    engine.dispose()
 
 
 def test_a_key_makes_one_image_of_two_requests_and_a_put_needs_none(client: Client, owner: dict[str, str]) -> None:
