@@ -47,6 +47,7 @@ from service.questions.sources import Source
 from service.recordings import inspection as recording_inspection
 from service.recordings import operations as recording_operations
 from service.recordings.routes import recording_users, recordings
+from service.renditions import inspection as rendition_inspection
 from service.renditions import operations as rendition_operations
 from service.renditions.making import Making
 from service.renditions.models import known_keys as known_renditions
@@ -74,6 +75,7 @@ INSPECTIONS = (
     recording_inspection.INSPECTION,
     processing_inspection.INSPECTION,
     augmentation_inspection.INSPECTION,
+    rendition_inspection.INSPECTION,
 )
 
 
