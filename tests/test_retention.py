@@ -169,7 +169,6 @@ def test_of_many_processes_one_at_a_time_deletes_and_each_task_once(
     assert shares(database) == 0
 
 
-@on_both_databases
 def test_others_write_while_ten_thousand_images_of_old_tasks_go(retentions: list[Retention]) -> None:
     database = retentions[0]._here.database
     add_tasks(database, 500, 31, images=20)
