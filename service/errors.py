@@ -19,7 +19,7 @@ class Problem(Exception):
     """Something the client is told: one subclass a kind, `detail` a sentence that helps.
 
     Problem
-     ├── Malformed 400 · Unauthorized 401 · Forbidden 403 · NotFound 404 · Conflict 409
+     ├── Malformed 400 · Unauthorized 401 · Forbidden 403 · NotFound 404 · TooSlow 408 · Conflict 409
      ├── TooLarge 413 · UnsupportedType 415 · Invalid 422 · TooManyTries 429
      └── Unavailable 503 · NoRoom 507
     """
@@ -56,6 +56,12 @@ class NotFound(Problem):
     """There is no such thing, or not for this client."""
 
     status = 404
+
+
+class TooSlow(Problem):
+    """The request did not come in time; the connection ends."""
+
+    status = 408
 
 
 class Conflict(Problem):
