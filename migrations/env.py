@@ -3,17 +3,28 @@
 import sqlalchemy as sa
 from alembic import context
 
+import service.augmentation.models
 import service.faces.models
 import service.jobs.models
 import service.keys
+import service.processing.models
 import service.questions.models
 import service.recordings.models
 import service.tries  # noqa: F401 - the imports fill the metadata
 from service.db import Model
 
+# Whoever comes second waits, and then finds nothing to do. All migrations of a call are one transaction.
+LOCKS = {"postgresql": "SELECT pg_advisory_xact_lock(7203114655210938002)", "sqlite": "BEGIN IMMEDIATE"}
+
 engine = sa.create_engine(context.config.get_main_option("sqlalchemy.url", ""))
+if engine.dialect.name == "sqlite":
+    # Transactions begin where this file says, not where the driver guesses, which is after the first tables are made.
+    sa.event.listen(engine, "connect", lambda connection, _: setattr(connection, "isolation_level", None))
 with engine.connect() as connection:
-    context.configure(connection=connection, target_metadata=Model.metadata, render_as_batch=True)
+    context.configure(
+        connection=connection, target_metadata=Model.metadata, render_as_batch=True, transactional_ddl=True
+    )
     with context.begin_transaction():
+        connection.exec_driver_sql(LOCKS[engine.dialect.name])
         context.run_migrations()
 engine.dispose()

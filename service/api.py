@@ -10,8 +10,10 @@ from urllib.parse import quote
 import orjson
 from flask import Response, current_app, request
 from itsdangerous import BadSignature, URLSafeSerializer
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 from werkzeug.datastructures import MultiDict
+from werkzeug.routing import BaseConverter
 from werkzeug.wsgi import FileWrapper
 
 from service.errors import Invalid, Malformed
@@ -22,12 +24,30 @@ LINK_SECONDS = 300
 
 M = TypeVar("M", bound=BaseModel)
 F = TypeVar("F", bound=Callable[..., Any])
+Answer = type[BaseModel] | list[type[BaseModel]] | str
+"""A model, an array of a model, or a media type."""
 
 
 class Shape(BaseModel):
     """The base of what comes in: unknown members are refused, and nothing is guessed from another type."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @field_validator("*")
+    @classmethod
+    def _without_nul(cls, value: Any) -> Any:
+        """Refuse the one character that PostgreSQL's texts cannot have."""
+        if isinstance(value, str) and "\0" in value:
+            raise PydanticCustomError("nul", "must not have the character U+0000")
+        return value
+
+
+class Number(BaseConverter):
+    """A number in a path. Anything else is 0, which nothing has: so credentials are looked at before it is 404."""
+
+    def to_python(self, value: str) -> int:
+        """Return the number."""
+        return int(value) if value.isascii() and value.isdigit() and len(value) < 19 else 0
 
 
 class Page(Shape):
@@ -41,7 +61,7 @@ class Page(Shape):
 class Described:
     """What the OpenAPI document says of a view beside its docstring."""
 
-    answers: Mapping[int, type[BaseModel] | str]
+    answers: Mapping[int, Answer]
     problems: tuple[int, ...] = ()
     body: type[BaseModel] | None = None
     query: type[BaseModel] | None = None
@@ -49,10 +69,11 @@ class Described:
     headers: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     conditional: bool = False
     open: bool = False
+    scheme: str = "basic"
 
 
-def describe(answers: Mapping[int, type[BaseModel] | str], *problems: int, **more: Any) -> Callable[[F], F]:
-    """Tell the OpenAPI document what a view takes and answers: a model, or a media type, a status."""
+def describe(answers: Mapping[int, Answer], *problems: int, **more: Any) -> Callable[[F], F]:
+    """Tell the OpenAPI document what a view takes and answers: a model, an array of one, or a media type, a status."""
 
     def mark(view: F) -> F:
         view.described = Described(answers, problems, **more)  # type: ignore[attr-defined]
@@ -69,6 +90,11 @@ def body(model: type[M]) -> M:
     except orjson.JSONDecodeError as error:
         raise Malformed(f"The body is not JSON: {error}.") from error
     return _validated(lambda: model.model_validate_json(text, strict=True), "body", value)
+
+
+def validated(model: type[M], value: Any, part: str = "body") -> M:
+    """Return a JSON value, or the named part of one, as the model; raises Invalid."""
+    return _validated(lambda: model.model_validate(value, strict=True), part, value)
 
 
 def query(model: type[M]) -> M:
@@ -90,11 +116,12 @@ def form_fields(model: type[M], texts: MultiDict[str, str]) -> M:
 def _validated(validate: Callable[[], M], part: str, value: Any) -> M:
     if part == "body" and not isinstance(value, dict):
         raise Invalid("The body must be a JSON object.", [{"detail": "must be an object", "pointer": "#"}])
+    root = "#" if part in ("body", "query") else f"#/{part}"
     try:
         return validate()
     except ValidationError as error:
         errors = [
-            {"detail": _sentence(fault), "pointer": "#" + "".join(f"/{_escaped(step)}" for step in fault["loc"])}
+            {"detail": _sentence(fault), "pointer": root + "".join(f"/{_escaped(step)}" for step in fault["loc"])}
             for fault in error.errors(include_url=False, include_input=False)
         ]
         named = "; ".join(f"{fault['pointer'][2:] or part}: {fault['detail']}" for fault in errors[:5])

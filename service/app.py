@@ -8,24 +8,34 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import sqlalchemy as sa
-from flask import Flask
+from flask import Flask, request
 
 from service import errors, security
+from service.api import Number
+from service.augmentation import operations as augmentation_operations
+from service.augmentation.accounts import Accounts
+from service.augmentation.copying import Copying
+from service.augmentation.routes import accounts, augmentation
 from service.cli import add_commands
 from service.config import THREADS, Settings
 from service.db import Database
 from service.faces import operations as face_operations
-from service.faces.detection import FaceDetection
+from service.faces.detection import KIND, FaceDetection
 from service.faces.engines import Engine
 from service.faces.measured import Measured
 from service.faces.routes import faces
 from service.faces.webhooks import WebhookDelivery, derived_secret
 from service.jobs.executors import Executor, Lanes, Threads, owner_name
 from service.jobs.journal import Journal
+from service.jobs.operation import Operation
 from service.keys import Keys
 from service.links import Links
 from service.media import Limits
 from service.metrics import Metrics
+from service.originals import Intake
+from service.processing import operations as processing_operations
+from service.processing.editing import Processing
+from service.processing.routes import processing
 from service.questions import operations as question_operations
 from service.questions.routes import clues, questions
 from service.questions.sources import Source
@@ -34,9 +44,12 @@ from service.recordings.routes import recording_users, recordings
 from service.storage import DiskStorage, Storage
 from service.tries import Tries
 from service.web.access import watch
+from service.web.page import page
 from service.web.routes import web
 
 MAX_JSON_BYTES = 1_000_000
+PICTURE_POLL = 0.05
+"""Seconds within which a process takes part in copies that another one was asked for."""
 WEBHOOK_THREADS = 4
 """Webhooks under way at a time in one server process."""
 UPLOADS_TO_S3 = 12
@@ -48,6 +61,7 @@ def create_app(settings: Settings) -> Flask:
     app = Flask("service", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_JSON_BYTES
     app.url_map.strict_slashes = True
+    app.url_map.converters["number"] = Number
     database = Database(settings.database_url)
     links = Links(settings.signing_key, settings.public_url)
     storage = make_storage(settings, links)
@@ -55,27 +69,46 @@ def create_app(settings: Settings) -> Flask:
     journal = Journal(metrics)
     engine = Measured(make_engine(settings, metrics), settings.engine, metrics)
     detection = FaceDetection(storage, engine)
+    copying: list[Operation] = [Processing(storage), Copying(storage, settings.augmentation_scale)]
     delivery = make_webhooks(settings)
     executor = Lanes(
-        Threads(database, [detection], journal, workers=workers_of(settings), lease=settings.lease_seconds),
+        Threads(
+            database,
+            [detection],
+            journal,
+            workers=workers_of(settings),
+            lease=settings.lease_seconds,
+            bounds=bounds_of(settings),
+        ),
+        # As many threads as cores, since copies are computed while photos may wait for FaceCloud.
+        Threads(
+            database,
+            copying,
+            journal,
+            workers=share_of_cores(settings),
+            lease=settings.lease_seconds,
+            poll=PICTURE_POLL,
+        ),
         # Threads of their own, since a receiver that is slow must not hold up photos. Nobody waits for a webhook to
         # the millisecond, so this dispatcher looks less often.
         Threads(database, [delivery], journal, workers=WEBHOOK_THREADS, lease=settings.lease_seconds, poll=0.2),
     )
+    limits = Limits(bytes=settings.max_image_bytes, pixels=settings.max_image_pixels)
+    # Storing waits, for the disk or the network, so there are more of these threads than cores.
+    pool = ThreadPoolExecutor(UPLOADS_TO_S3 if settings.bucket else 4, thread_name_prefix="upload")
     app.extensions["settings"] = settings
     app.extensions["tries"] = Tries(database, settings.max_failed_tries, settings.failed_tries_seconds)
     app.extensions["keys"] = Keys(database, lambda: owner_name(os.getpid()))
     app.extensions["executor"] = executor
-    app.extensions["kinds"] = [detection.kind, delivery.kind]
+    app.extensions["kinds"] = [operation.kind for operation in (detection, *copying, delivery)]
     app.extensions["engine"] = engine
     app.extensions["metrics"] = metrics
     app.extensions["faces"] = face_operations.Services(
         database=database,
         storage=storage,
         executor=executor,
-        # Storing waits, for the disk or the network, so there are more of these threads than cores.
-        pool=ThreadPoolExecutor(UPLOADS_TO_S3 if settings.bucket else 4, thread_name_prefix="upload"),
-        limits=Limits(bytes=settings.max_image_bytes, pixels=settings.max_image_pixels),
+        pool=pool,
+        limits=limits,
         images_per_task=settings.max_images_per_task,
         private_webhooks=settings.webhook_allow_private,
         drawings=threading.BoundedSemaphore(share_of_cores(settings)),
@@ -94,26 +127,54 @@ def create_app(settings: Settings) -> Flask:
         ),
         turns=threading.BoundedSemaphore(share_of_cores(settings)),
     )
+    app.extensions["processing"] = processing_operations.Services(
+        database=database, executor=executor, intake=Intake(storage, pool, limits)
+    )
+    app.extensions["accounts"] = Accounts(
+        database=database,
+        tries=app.extensions["tries"],
+        turns=threading.BoundedSemaphore(share_of_cores(settings)),
+        secret=lambda: settings.signing_key,
+    )
+    app.extensions["augmentation"] = augmentation_operations.Services(
+        database=database,
+        executor=executor,
+        intake=Intake(storage, pool, limits, augmentation_operations.TYPES),
+        factor=settings.augmentation_scale,
+    )
     # By the prefix of its keys, which files each slice knows; the sweep removes all others below these prefixes.
     app.extensions["known_keys"] = {
         "tasks/": face_operations.known_keys,
         "recordings/": recording_operations.known_keys,
+        "processing/": processing_operations.known_keys,
+        "augmentation/": augmentation_operations.known_keys,
     }
     app.extensions["links"] = links
     app.extensions["database"] = database
     app.extensions["storage"] = storage
-    app.extensions["readiness"] = _readiness(database, storage, executor)
+    app.extensions["readiness"] = _readiness(database, storage, executor if settings.web_works else None)
     errors.install(app)
     app.register_blueprint(faces)
+    app.register_blueprint(accounts)
+    app.register_blueprint(augmentation)
+    app.register_blueprint(processing)
     app.register_blueprint(questions)
     app.register_blueprint(clues)
     app.register_blueprint(recording_users)
     app.register_blueprint(recordings)
     app.register_blueprint(web)
+    app.register_blueprint(page)
+    app.before_request(_refuse_nul)
     security.install(app, settings)
     watch(app, metrics)
     add_commands(app)
     return app
+
+
+def _refuse_nul() -> None:
+    """Find nothing under a path with a character that no stored text has; PostgreSQL would refuse the question."""
+    if "\0" in request.path:
+        raise errors.NotFound("There is no such address.")
 
 
 def make_webhooks(settings: Settings) -> WebhookDelivery:
@@ -189,18 +250,27 @@ def workers_of(settings: Settings) -> int:
     return 8 if settings.engine == "facecloud" else share_of_cores(settings)
 
 
+def bounds_of(settings: Settings) -> dict[str, int]:
+    """Return how many calls of a kind all processes together may have under way, for the kinds that are bounded."""
+    bounded = settings.engine == "facecloud" and settings.facecloud_max_concurrency
+    return {KIND: settings.facecloud_max_concurrency} if bounded else {}
+
+
 def share_of_cores(settings: Settings) -> int:
     """Return how many cores one server process may keep busy, so that all together keep each of them busy once."""
     return max(1, math.ceil(len(os.sched_getaffinity(0)) / settings.web_concurrency))
 
 
-def _readiness(database: Database, storage: Storage, executor: Executor) -> dict[str, Callable[[], None]]:
+def _readiness(database: Database, storage: Storage, executor: Executor | None) -> dict[str, Callable[[], None]]:
     def check_database() -> None:
         with database.read() as session:
             session.execute(sa.text("SELECT 1 FROM task LIMIT 1"))
 
     def check_dispatcher() -> None:
-        if not executor.working():
+        if executor and not executor.working():
             raise RuntimeError("the dispatcher does not run")
 
-    return {"database": check_database, "storage": storage.check, "dispatcher": check_dispatcher}
+    checks = {"database": check_database, "storage": storage.check, "dispatcher": check_dispatcher}
+    if not executor:  # the work is done elsewhere
+        del checks["dispatcher"]
+    return checks

@@ -1,5 +1,6 @@
 """The `flask …` commands."""
 
+import logging.config
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,24 +11,31 @@ from alembic import command
 from alembic.config import Config
 from flask import Flask, current_app
 from flask.cli import with_appcontext
+from sqlalchemy.exc import OperationalError
 
+from service import logs, worker
 from service.commands import Group
+from service.db import first_line
 from service.errors import Unavailable
 from service.faces.commands import faces, tasks
 from service.storage import Unusable
 
 T = TypeVar("T")
 
+WAIT_SECONDS = 60
+"""How long to wait for a database server that is just starting."""
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
 
 bucket = Group("bucket", help="The bucket of an object store.")
 database = Group("database", help="The database's tables.")
+jobs = Group("jobs", help="The queue of jobs.")
 
 
 def add_commands(app: Flask) -> None:
     """Give the application its commands."""
     app.cli.add_command(bucket)
     app.cli.add_command(database)
+    app.cli.add_command(jobs)
     app.cli.add_command(faces)
     app.cli.add_command(tasks)
     app.cli.add_command(facecloud_emulator)
@@ -46,7 +54,12 @@ def alembic_config(url: str) -> Config:
 def upgrade() -> None:
     """Bring the tables up to date."""
     url = current_app.extensions["settings"].database_url
-    Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    if url.startswith("sqlite"):
+        Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        current_app.extensions["database"].wait(WAIT_SECONDS)
+    except OperationalError as error:
+        raise click.ClickException(f"The database cannot be used: {first_line(error)}") from error
     command.upgrade(alembic_config(url), "head")
 
 
@@ -62,6 +75,22 @@ def downgrade(revision: str) -> None:
 def revision(message: str) -> None:
     """Write a migration from what the models have and the tables lack."""
     command.revision(alembic_config(current_app.extensions["settings"].database_url), message, autogenerate=True)
+
+
+@jobs.command("work")
+def work_on_jobs() -> None:
+    """Work through jobs in this process, without serving, until SIGTERM or SIGINT.
+
+    Start as many as there is work for, on any machine that reaches the database and the storage.
+    """
+    settings = current_app.extensions["settings"]
+    logging.config.dictConfig(logs.configuration(settings.log_level, settings.log_format))
+    try:
+        current_app.extensions["database"].wait(WAIT_SECONDS)
+    except OperationalError as error:
+        raise click.ClickException(f"The database cannot be used: {first_line(error)}") from error
+    current_app.extensions["metrics"].join()
+    worker.work(current_app.extensions["executor"], current_app.extensions["storage"])
 
 
 @bucket.command("create")

@@ -36,7 +36,11 @@ class Settings:
     api_password: str = setting("The password of HTTP Basic. There is no default.", secret=True)
     api_username: str = setting("The user name of HTTP Basic.", "admin")
     secret_key: str = setting("Signs cursors and links; empty: it is made from `API_PASSWORD`.", "", secret=True)
-    database_url: str = setting("Where the rows are, as SQLAlchemy writes it.", "sqlite:///storage/service.db")
+    database_url: str = setting(
+        "Where the rows are: `sqlite:///FILE`, or `postgresql+psycopg://USER:PASSWORD@HOST:PORT/DATABASE`.",
+        "sqlite:///storage/service.db",
+        secret=True,
+    )
     storage_url: str = setting("Where the files are: a folder, or `s3://bucket/prefix`.", "storage/files")
     s3_endpoint_url: str = setting("The address of the object store; empty: Amazon's.", "")
     s3_public_endpoint_url: str = setting("Its address as clients reach it, for links; empty: the same.", "")
@@ -54,6 +58,11 @@ class Settings:
         "a share of the cores with the embedded engine.",
         0,
     )
+    web_works: bool = setting(
+        "Whether the server processes also work on files: `true` or `false`; "
+        "with `false` they only serve, and `flask jobs work` does the work.",
+        True,
+    )
     lease_seconds: float = setting("After so long a silence a run counts as dead, and its job runs again.", 30, least=1)
     face_engine: str = setting("`facecloud` or `local`; empty: `facecloud` where an account is set, else `local`.", "")
     facecloud_url: str = setting("FaceCloud's address.", "https://backend.facecloud.tevian.ru")
@@ -63,9 +72,17 @@ class Settings:
     facecloud_max_pixels: int = setting(
         "Photos of more pixels are scaled down on the way to FaceCloud.", 12_000_000, least=10_000
     )
+    facecloud_max_concurrency: int = setting(
+        "How many calls to FaceCloud all processes on one database together may have under way; 0: no bound but "
+        "`WORKERS` in each process.",
+        0,
+    )
     max_image_bytes: int = setting("The largest image accepted, in bytes.", 20_000_000, least=1)
     max_image_pixels: int = setting("The largest image accepted, in pixels.", 50_000_000, least=1)
     max_images_per_task: int = setting("How many images a task may have.", 10_000, least=1)
+    augmentation_scale: float = setting(
+        "By how much a scaled copy's sides are longer than its original's.", 2, least=0.01
+    )
     webhook_secret: str = setting(
         "The secret that signs webhooks, as Standard Webhooks write it: `whsec_` and 24 to 64 bytes in Base64; "
         "empty: derived from the password, and shown by `flask webhook-secret`.",
@@ -207,6 +224,10 @@ def _facecloud_address(values: Mapping[str, Any]) -> str | None:
     return None
 
 
+def _augmentation_scale(values: Mapping[str, Any]) -> str | None:
+    return "AUGMENTATION_SCALE must be at most 8." if values.get("augmentation_scale", 2) > 8 else None
+
+
 def _webhook_secret(values: Mapping[str, Any]) -> str | None:
     secret = values.get("webhook_secret", "whsec_" + 32 * "A")
     try:
@@ -242,9 +263,22 @@ def _is_address(text: str) -> bool:
 
 def _database(values: Mapping[str, Any]) -> str | None:
     address = values.get("database_url", "sqlite:///storage/service.db")
-    if not address.startswith("sqlite:///") or ":memory:" in address or address == "sqlite:///":
-        return "DATABASE_URL must name an SQLite file, such as sqlite:///storage/service.db."
-    return None
+    file = address.startswith("sqlite:///") and ":memory:" not in address and address != "sqlite:///"
+    if file or (address.startswith(("postgresql+psycopg://", "postgresql://")) and _is_database(address)):
+        return None
+    return (
+        "DATABASE_URL must name an SQLite file, such as sqlite:///storage/service.db, or a PostgreSQL database, "
+        "such as postgresql+psycopg://user:password@localhost:5432/service."
+    )
+
+
+def _is_database(address: str) -> bool:
+    """Tell whether an address names a database on a server, or behind a socket: `?host=` may be its folder."""
+    try:
+        parts = urlsplit(address)
+        return len(parts.path) > 1 and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _storage(values: Mapping[str, Any]) -> str | None:
@@ -316,6 +350,7 @@ _CHECKS: tuple[Callable[[Mapping[str, Any]], str | None], ...] = (
     _engine,
     _account,
     _facecloud_address,
+    _augmentation_scale,
     _webhook_secret,
     _quiz_source,
     _opentdb_address,

@@ -1,17 +1,22 @@
-"""The database: transactions, naming convention, SQLite's settings."""
+"""The database: transactions, naming convention, and what its errors mean."""
 
-import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Session
 
-BUSY_SECONDS = 10
-"""How long a transaction waits for another one that writes."""
+from service.sqlite import SQLite
+
+if TYPE_CHECKING:
+    from service.postgresql import PostgreSQL
+
+BigId = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+"""An id that counts beyond 32 bits. SQLite's do anyway, and only those of type INTEGER count by themselves."""
 
 
 class Model(DeclarativeBase):
@@ -34,86 +39,119 @@ def now() -> str:
 
 
 class Database:
-    """Gives transactions. Safe for all threads of a process; make it after a fork."""
+    """Gives transactions. Safe for all threads of a process; make it after a fork, or use it only then."""
 
     def __init__(self, url: str) -> None:
-        self.engine = sa.create_engine(url, pool_size=20, max_overflow=20, connect_args={"timeout": BUSY_SECONDS})
-        sa.event.listen(self.engine, "connect", _set_up_sqlite)
-        sa.event.listen(self.engine, "begin", _begin)
-        self._watching: list[sa.PoolProxiedConnection] = []
-        self._writer = self.engine.execution_options(write=True)
+        self._backend = _backend(url)
 
     @contextmanager
     def read(self) -> Iterator[Session]:
         """Give a transaction that sees one moment of the database and commits nothing."""
-        with Session(self.engine) as session:
+        with Session(self._backend.reading) as session:
             yield session
 
     @contextmanager
     def look(self) -> Iterator[sa.Connection]:
         """Give the same without a session, for what every request asks: two thirds of the cost."""
-        with self.engine.connect() as connection:
+        with self._backend.reading.connect() as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """Give the one writing transaction: committed at the end of the block, rolled back by an exception."""
-        with Session(self._writer, expire_on_commit=False) as session, session.begin():
+        """Give a writing transaction: committed at the end of the block, rolled back by an exception.
+
+        In SQLite it is the only one. In PostgreSQL others write meanwhile: `hold` what is read first and written later.
+        """
+        with Session(self._backend.writing, expire_on_commit=False) as session, session.begin():
             yield session
 
+    def hold(self, session: Session, names: Iterable[str]) -> None:
+        """Wait until nobody else holds these names, and hold them until the transaction ends.
+
+        Once in a transaction, and before anything is written: so no two transactions wait for each other.
+        """
+        self._backend.hold(session, names)
+
     def watch(self) -> Callable[[], bool]:
-        """Return a function, for one thread, that tells whether another connection has committed since it was asked."""
-        connection = self.engine.raw_connection()
-        connection.detach()
-        self._watching.append(connection)
-        cursor = connection.cursor()
-        last: list[int] = [0]
+        """Return a function, for one thread, that tells whether others may have added jobs since it was asked.
 
-        def changed() -> bool:
-            (version,) = cursor.execute("PRAGMA data_version").fetchone()
-            before, last[0] = last[0], version
-            return bool(before != version)
+        While the watch lives, nobody is `alone`.
+        """
+        return self._backend.watch()
 
-        return changed
+    def announce(self, session: Session) -> None:
+        """Let the watches of all processes know when this transaction has committed."""
+        self._backend.announce(session)
+
+    def alone(self) -> AbstractContextManager[bool]:
+        """Tell whether no process, on whatever machine, watches this database; while true is told, none can begin to.
+
+        Where the database is a file, that is always true: the lock of the storage tells instead.
+        """
+        return self._backend.alone()
+
+    @property
+    def shared(self) -> bool:
+        """Whether other machines may use it too."""
+        return not isinstance(self._backend, SQLite)
+
+    def wait(self, seconds: float) -> None:
+        """Wait for a database that is just starting; raise its OperationalError after so many seconds."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                with self.read() as session:
+                    session.execute(sa.text("SELECT 1"))
+            except OperationalError as error:
+                if time.monotonic() > deadline or not is_away(error):
+                    raise
+            else:
+                return
+            time.sleep(0.2)
 
     def close(self) -> None:
         """Close the connections that nobody uses, and the watches."""
-        for connection in self._watching:
-            connection.close()
-        self.engine.dispose()
+        self._backend.close()
 
 
-def _set_up_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
-    connection.isolation_level = None  # transactions begin where `_begin` says, not where the driver guesses
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA foreign_keys=ON")
-    # FULL syncs the log at every commit: what was answered survives a power cut. Saves are batched, so it costs little.
-    cursor.execute("PRAGMA synchronous=FULL")
-    cursor.close()
+def _backend(url: str) -> "SQLite | PostgreSQL":
+    if url.startswith("sqlite"):
+        return SQLite(url)
+    from service.postgresql import PostgreSQL
+
+    return PostgreSQL(url)
 
 
-def _begin(connection: sa.Connection) -> None:
-    if not connection.get_execution_options().get("write"):
-        connection.exec_driver_sql("BEGIN")
-        return
-    # A transaction that reads first and writes later cannot wait for the lock in SQLite; it fails at once. So those
-    # that write say so first. SQLite itself waits by sleeping up to 100 ms at a time, too long where two busy
-    # processes take turns of a few milliseconds, so the waiting is done here.
-    deadline = time.monotonic() + BUSY_SECONDS
-    connection.exec_driver_sql("PRAGMA busy_timeout=0")
-    try:
-        while not _locked_for_writing(connection, deadline):
-            time.sleep(0.001)
-    finally:
-        connection.exec_driver_sql(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
+_AWAY = ("08", "57P", "53300", "55P03", "57014", "40001", "40P01", "25P03")
+"""What PostgreSQL says when a connection is lost or refused, and when somebody else was in the way."""
+_NOT_LET_IN = ("password authentication failed", "no pg_hba.conf entry", "does not exist")
 
 
-def _locked_for_writing(connection: sa.Connection, deadline: float) -> bool:
-    try:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-    except sa.exc.OperationalError as error:
-        if "locked" not in str(error.orig) or time.monotonic() > deadline:
-            raise
+def is_away(error: SQLAlchemyError) -> bool:
+    """Tell whether the database is merely away or busy: then it is nobody's fault, and trying again helps."""
+    if not isinstance(error, DBAPIError):
+        return isinstance(error, sa.exc.TimeoutError)  # all connections of this process are in use
+    text = str(error.orig)
+    if state := getattr(error.orig, "sqlstate", None):
+        return str(state).startswith(_AWAY)
+    # No state: either SQLite, or a connection to PostgreSQL that never came about.
+    if not isinstance(error, OperationalError) or any(part in text for part in _NOT_LET_IN):
         return False
-    return True
+    return "locked" in text or "busy" in text or type(error.orig).__module__.startswith("psycopg")
+
+
+def is_full(error: SQLAlchemyError) -> bool:
+    """Tell whether the database's disk has no room."""
+    original = getattr(error, "orig", None)
+    return getattr(original, "sqlstate", None) == "53100" or "disk is full" in str(original)
+
+
+def first_line(error: SQLAlchemyError) -> str:
+    """Return what the database said, for the log, without the statement and its values."""
+    return str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+
+
+def has_no_tables(error: SQLAlchemyError) -> bool:
+    """Tell whether a table is missing."""
+    original = getattr(error, "orig", None)
+    return getattr(original, "sqlstate", None) == "42P01" or "no such table" in str(original)

@@ -7,10 +7,10 @@ from typing import Any
 
 import orjson
 from flask import Flask, Response, request
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import HTTPException
 
-from service import logs
+from service import db, logs
 
 log = logging.getLogger(__name__)
 
@@ -19,8 +19,8 @@ class Problem(Exception):
     """Something the client is told: one subclass a kind, `detail` a sentence that helps.
 
     Problem
-     ├── Malformed 400 · Unauthorized 401 · Forbidden 403 · NotFound 404 · TooSlow 408 · Conflict 409
-     ├── TooLarge 413 · UnsupportedType 415 · Invalid 422 · TooManyTries 429
+     ├── Malformed 400 · Unauthorized 401 · Forbidden 403 · NotFound 404 · NotAllowed 405 · TooSlow 408
+     ├── Conflict 409 · TooLarge 413 · UnsupportedType 415 · Invalid 422 · TooManyTries 429
      └── Unavailable 503 · NoRoom 507
     """
 
@@ -56,6 +56,12 @@ class NotFound(Problem):
     """There is no such thing, or not for this client."""
 
     status = 404
+
+
+class NotAllowed(Problem):
+    """Not with this method now; the header `Allow` names those that the path knows."""
+
+    status = 405
 
 
 class TooSlow(Problem):
@@ -143,11 +149,12 @@ def install(app: Flask) -> None:
             return Response(status=status, headers=kept)
         return render(status, error.description or HTTPStatus(status).phrase, headers=kept)
 
-    @app.errorhandler(OperationalError)
-    def database(error: OperationalError) -> Response:
-        if "locked" in str(error.orig) or "busy" in str(error.orig):
+    @app.errorhandler(SQLAlchemyError)
+    def database(error: SQLAlchemyError) -> Response:
+        if db.is_away(error):
+            logs.event(log, "the database is away or busy", logging.WARNING, said=db.first_line(error))
             return problem(Unavailable("The database is busy. Try again in a second."))
-        if "disk is full" in str(error.orig):
+        if db.is_full(error):
             return problem(NoRoom("The disk is full: nothing was stored. Make room, then try again."))
         return unexpected(error)
 

@@ -19,15 +19,15 @@ from sqlalchemy.orm import Session
 from service import keys, logs
 from service.config import THREADS, Settings
 from service.connections import Worker
-from service.db import Database
+from service.db import Database, first_line, has_no_tables, is_away
 from service.errors import Unavailable
 from service.jobs import models
-from service.jobs.executors import Executor, owner_name
+from service.jobs.executors import GRACE, Executor, owner_name
 from service.metrics import Metrics
 from service.storage import Storage, Unusable
 
-GRACE = 20
-"""Seconds that what runs may take to end after SIGTERM."""
+WAIT_SECONDS = 60
+"""How long to wait at the start for a database server that is just starting too."""
 ORPHAN_AGE = 3600
 """Seconds after which a file without a row is nobody's upload any more, while other processes are at work."""
 
@@ -91,26 +91,29 @@ class Hooks:
         self.metrics.join()
         database = Database(self.settings.database_url)
         try:
+            database.wait(WAIT_SECONDS)
             with database.read() as session:
                 models.dead(session, (), now=time.time())  # asks whether there are tables
-            if self.storage.shared:
-                self.storage.check()
-                return
-            with self.storage.alone() as alone:
-                if alone:
+            with self.storage.alone() as alone_here, database.alone() as alone_there:
+                if alone_there and (alone_here or database.shared):
                     with database.write() as session:
                         models.bury(session, None)
                         keys.bury(session, None)
-                self._sweep(database, 0 if alone else ORPHAN_AGE)
+                if self.storage.shared:
+                    self.storage.check()
+                    return
+                self._sweep(database, 0 if alone_here and alone_there else ORPHAN_AGE)
         except Unusable as error:
             sys.exit(f"The service cannot start:\n{error}")
         except Unavailable as error:
             message = "the store is away; the service starts all the same, and is ready when the store is"
             logs.event(log, message, logging.WARNING, detail=error.detail)
-        except sa.exc.OperationalError as error:
-            if "no such table" not in str(error):
-                raise
-            sys.exit("The database has no tables yet. Run `make migrate`, then start again.")
+        except sa.exc.DBAPIError as error:
+            if has_no_tables(error):
+                sys.exit("The database has no tables yet. Run `make migrate`, then start again.")
+            if database.shared and isinstance(error, sa.exc.OperationalError):
+                sys.exit(f"The database cannot be used: {first_line(error)}")
+            raise
         finally:
             database.close()
 
@@ -129,7 +132,8 @@ class Hooks:
         # The dispatcher must not wait 5 ms, the default, whenever a request or a worker computes.
         sys.setswitchinterval(0.001)
         worker.held_folder = self.storage.hold()
-        self.executor.start()
+        if self.settings.web_works:
+            self.executor.start()
         # A listing of what many machines store takes long: the first process does it beside its work.
         if self.storage.shared and worker.age == 1:
             threading.Thread(target=self.sweep_shared, name="sweep", daemon=True).start()
@@ -169,7 +173,9 @@ class Hooks:
             with database.write() as session:
                 models.bury(session, owner_name(worker.pid))
                 keys.bury(session, owner_name(worker.pid))
-        except sa.exc.OperationalError:
+        except sa.exc.DBAPIError as error:
+            if not is_away(error):
+                raise
             message = "process died; its jobs run again when their leases run out"
             logs.event(log, message, logging.WARNING, died=worker.pid)
         finally:

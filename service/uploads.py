@@ -40,7 +40,9 @@ class Spool(tempfile.SpooledTemporaryFile[bytes]):
     def write(self, data: Any) -> int:
         """Write, or raise TooLarge as soon as the part is over the limit."""
         if self.tell() + len(data) > self.limit:
-            raise TooLarge(f"{self.client_name} is too large: {self.kind}s may have at most {self.limit} bytes.")
+            raise TooLarge(
+                f"{self.client_name} is too large: {self.kind}s may have at most {self.limit} bytes. Make it smaller."
+            )
         if self.digest:
             self.digest.update(data)
         try:

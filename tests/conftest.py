@@ -1,5 +1,6 @@
 """Fixtures: a migrated database made once, services and the emulator of FaceCloud."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,9 +10,15 @@ import pytest
 from service.faces.emulator import Emulator
 from service.faces.emulator_server import EmulatorServer
 from tests.object_store import ObjectStore
+from tests.postgresql import PostgreSQLServer
 from tests.support import Client, Service, flask
 
 MakeService = Callable[..., Service]
+
+DATABASE = os.environ.get("TEST_DATABASE", "sqlite")
+"""Where the tests run that do not run on both; `TEST_DATABASE=postgresql make chaos`, for example."""
+on_both_databases = pytest.mark.parametrize("new_database", ["sqlite", "postgresql"], indirect=True)
+"""Runs a test, or a module by `pytestmark`, on SQLite and on PostgreSQL; without it, on `DATABASE`."""
 
 
 @pytest.fixture(scope="session")
@@ -20,6 +27,25 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("migrated") / "service.db"
     flask(f"sqlite:///{path}", "database", "upgrade")
     return path
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQLServer]:
+    """Give a running PostgreSQL server; it starts with the first test that wants one."""
+    server = PostgreSQLServer()
+    server.start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="module")
+def new_database(request: pytest.FixtureRequest) -> Callable[[Path], str]:
+    """Give a function that makes a database with all tables, in a folder where it is a file; returns the address."""
+    if getattr(request, "param", DATABASE) == "postgresql":
+        server: PostgreSQLServer = request.getfixturevalue("postgresql")
+        return lambda folder: server.new_database()
+    migrated: Path = request.getfixturevalue("migrated")
+    return lambda folder: f"sqlite:///{shutil.copy(migrated, folder / 'service.db')}"
 
 
 @pytest.fixture(scope="session")
@@ -37,15 +63,14 @@ def emulator() -> Iterator[EmulatorServer]:
 
 
 @pytest.fixture
-def make_service(tmp_path: Path, migrated: Path) -> Iterator[MakeService]:
+def make_service(tmp_path: Path, new_database: Callable[[Path], str]) -> Iterator[MakeService]:
     """Give a function that makes services; all are ended after the test."""
     made: list[Service] = []
 
     def make(**settings: object) -> Service:
         folder = tmp_path / f"service-{len(made)}"
         folder.mkdir()
-        shutil.copy(migrated, folder / "service.db")
-        made.append(Service(folder, **settings))
+        made.append(Service(folder, **{"DATABASE_URL": new_database(folder), **settings}))
         return made[-1]
 
     yield make
@@ -68,12 +93,14 @@ def shared_emulator() -> Iterator[EmulatorServer]:
 
 @pytest.fixture(scope="module")
 def shared_service(
-    tmp_path_factory: pytest.TempPathFactory, migrated: Path, shared_emulator: EmulatorServer
+    tmp_path_factory: pytest.TempPathFactory,
+    new_database: Callable[[Path], str],
+    shared_emulator: EmulatorServer,
 ) -> Iterator[Service]:
     """Give one running service to all tests of a module."""
     folder = tmp_path_factory.mktemp("shared")
-    shutil.copy(migrated, folder / "service.db")
-    service = Service(folder, **facecloud(shared_emulator, MAX_IMAGES_PER_TASK=200, MAX_IMAGE_BYTES=200_000))
+    limits = {"MAX_IMAGES_PER_TASK": 200, "MAX_IMAGE_BYTES": 200_000}
+    service = Service(folder, DATABASE_URL=new_database(folder), **facecloud(shared_emulator, **limits))
     service.start()
     yield service
     service.kill()

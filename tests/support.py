@@ -137,6 +137,7 @@ class Service:
             **settings,
         }
         self.process: subprocess.Popen[bytes] | None = None
+        self.work: list[subprocess.Popen[bytes]] = []
 
     @property
     def url(self) -> str:
@@ -146,17 +147,25 @@ class Service:
         """Return a new client."""
         return Client(self.url, str(self.settings["API_PASSWORD"]))
 
-    def start(self) -> Client:
-        """Start the server and wait until it is ready."""
+    def _popen(self, *command: object) -> subprocess.Popen[bytes]:
         # Every setting is given, if as empty, so that a developer's own .env does not reach into the tests.
         defaults = dict.fromkeys((item.name.upper() for item in fields(Settings)), "")
         defaults["WEB_CONCURRENCY"] = "2"  # gunicorn reads it too, and wants a number
         given = {name: str(value) for name, value in self.settings.items()}
         environment = {"PATH": os.environ["PATH"], **defaults, **given}
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [BIN / "gunicorn"], cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True
+            return subprocess.Popen(
+                list(map(str, command)), cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True
             )
+
+    def start_work(self) -> subprocess.Popen[bytes]:
+        """Start a process that works on jobs without serving; it ends with `kill`."""
+        self.work.append(self._popen(BIN / "flask", "jobs", "work"))
+        return self.work[-1]
+
+    def start(self) -> Client:
+        """Start the server and wait until it is ready."""
+        self.process = self._popen(BIN / "gunicorn")
         client = self.client()
 
         def ready() -> bool:
@@ -178,6 +187,9 @@ class Service:
 
     def kill(self) -> None:
         """End the whole server at once, as a power cut would."""
+        for process in self.work:
+            process.kill()
+            process.wait(10)
         if self.process and self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait(10)

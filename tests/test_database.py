@@ -1,80 +1,194 @@
-"""The migrations and the models agree, and migrations go down and up again."""
+"""The migrations and the models agree, and transactions keep what they promise, on both databases."""
 
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 import service.app  # noqa: F401 - it imports every slice, whose models fill the metadata
+from service.cli import alembic_config
 from service.db import Database, Model
-from tests.support import flask
+from service.faces.models import Task
+from service.jobs.models import Job
+from tests.conftest import on_both_databases
+from tests.support import flask, wait_for
+
+pytestmark = on_both_databases
 
 
-def tables(database: Path) -> set[str]:
-    engine = sa.create_engine(f"sqlite:///{database}")
-    names = set(sa.inspect(engine).get_table_names())
-    engine.dispose()
-    return names
+@pytest.fixture
+def url(new_database: Callable[[Path], str], tmp_path: Path) -> str:
+    return new_database(tmp_path)
 
 
-def test_the_migrations_make_just_the_tables_of_the_models(migrated: Path) -> None:
-    engine = sa.create_engine(f"sqlite:///{migrated}")
-    with engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), Model.metadata) == []
-    engine.dispose()
-
-
-def test_migrations_go_down_and_up_again(tmp_path: Path) -> None:
-    database = tmp_path / "service.db"
-    flask(f"sqlite:///{database}", "database", "upgrade")
-    full = tables(database)
-    flask(f"sqlite:///{database}", "database", "downgrade", "base")
-    assert tables(database) <= {"alembic_version", "sqlite_sequence"}
-    flask(f"sqlite:///{database}", "database", "upgrade")
-    assert tables(database) == full
-
-
-def test_a_writer_waits_for_another_one_and_a_reader_for_nobody(migrated: Path, tmp_path: Path) -> None:
-    database = Database(f"sqlite:///{tmp_path}/service.db")
-    with database.write() as session:
-        session.execute(sa.text("CREATE TABLE thing (number INTEGER)"))
-    with database.write() as writing:
-        writing.execute(sa.text("INSERT INTO thing VALUES (1)"))
-        with database.read() as reading:
-            assert reading.scalar(sa.text("SELECT count(*) FROM thing")) == 0
-    with database.read() as reading:
-        assert reading.scalar(sa.text("SELECT count(*) FROM thing")) == 1
+@pytest.fixture
+def database(url: str) -> Iterator[Database]:
+    database = Database(url)
+    yield database
     database.close()
 
 
-def test_a_failed_transaction_leaves_nothing(tmp_path: Path) -> None:
-    database = Database(f"sqlite:///{tmp_path}/service.db")
-    with database.write() as session:
-        session.execute(sa.text("CREATE TABLE thing (number INTEGER)"))
+@pytest.fixture
+def other(url: str) -> Iterator[Database]:
+    """Give the same database as another process sees it."""
+    other = Database(url)
+    yield other
+    other.close()
 
+
+@contextmanager
+def connected(url: str) -> Iterator[sa.Connection]:
+    engine = sa.create_engine(url)
+    try:
+        with engine.begin() as connection:
+            yield connection
+    finally:
+        engine.dispose()
+
+
+def tables(url: str) -> set[str]:
+    with connected(url) as connection:
+        return set(sa.inspect(connection).get_table_names()) - {"sqlite_sequence"}
+
+
+def stored(url: str) -> dict[tuple[str, str], list[object]]:
+    """Return the values of each column of each table that is there."""
+    there = sa.MetaData()
+    with connected(url) as connection:
+        there.reflect(connection)
+        return {
+            (table.name, column.name): list(connection.scalars(sa.select(column)))
+            for table in there.sorted_tables
+            for column in table.columns
+            if table.name not in ("alembic_version", "sqlite_sequence")
+        }
+
+
+def example(column: sa.Column) -> object:
+    """Return a value that the column takes; columns that refer to each other get the same."""
+    if isinstance(column.type, sa.Integer):
+        return 1
+    if isinstance(column.type, sa.LargeBinary):
+        return b"x"
+    return 1.5 if isinstance(column.type, sa.Float) else "x"
+
+
+def fill(url: str) -> None:
+    """Put a row into every table."""
+    with connected(url) as connection:
+        for table in Model.metadata.sorted_tables:
+            connection.execute(sa.insert(table), {column.name: example(column) for column in table.columns})
+
+
+def a_task(**values: object) -> Task:
+    return Task(id="a", created_at="2026-01-01T00:00:00.000Z", **values)
+
+
+def test_the_migrations_make_just_the_tables_of_the_models(url: str) -> None:
+    with connected(url) as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Model.metadata) == []
+
+
+def test_migrations_go_down_and_up_again_with_data_and_spare_what_is_not_theirs(url: str) -> None:
+    fill(url)
+    full, everything = tables(url), stored(url)
+    assert all(everything.values())
+    while left := stored(url):
+        assert left == {column: everything[column] for column in left}
+        command.downgrade(alembic_config(url), "-1")
+    assert tables(url) == {"alembic_version"}
+    command.upgrade(alembic_config(url), "head")
+    assert tables(url) == full
+
+
+def test_two_upgrades_at_once_make_the_tables_once(url: str) -> None:
+    full = tables(url)
+    command.downgrade(alembic_config(url), "base")
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: flask(url, "database", "upgrade"), range(2)))
+    assert tables(url) == full
+
+
+def test_a_reader_waits_for_nobody_and_sees_one_moment(database: Database) -> None:
+    with database.write() as writing:
+        writing.add(a_task())
+        writing.flush()
+        with database.read() as reading:
+            assert reading.scalar(sa.select(sa.func.count()).select_from(Task)) == 0
+    with database.read() as reading:
+        assert reading.scalar(sa.select(Task.version)) == 1
+        with database.write() as writing:
+            writing.execute(sa.update(Task).values(version=2))
+        assert reading.scalar(sa.select(Task.version)) == 1
+    with database.read() as reading:
+        assert reading.scalar(sa.select(Task.version)) == 2
+
+
+def test_who_holds_a_name_keeps_others_waiting_until_the_commit(database: Database, other: Database) -> None:
+    """Without it one of the two increments would be lost: each reads before the other writes."""
+    with database.write() as session:
+        session.add(a_task())
+    entered = threading.Event()
+
+    def increment(mine: Database) -> None:
+        with mine.write() as session:
+            mine.hold(session, ["a", "b"])
+            version = session.scalar(sa.select(Task.version))
+            assert version
+            entered.set()
+            time.sleep(0.05)
+            session.execute(sa.update(Task).values(version=version + 1))
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(increment, [database, other]))
+    assert entered.is_set()
+    with database.read() as session:
+        assert session.scalar(sa.select(Task.version)) == 3
+
+
+def test_a_failed_transaction_leaves_nothing(database: Database) -> None:
     def write_and_fail() -> None:
         with database.write() as session:
-            session.execute(sa.text("INSERT INTO thing VALUES (1)"))
+            session.add(a_task())
+            session.flush()
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
         write_and_fail()
     with database.read() as reading:
-        assert reading.scalar(sa.text("SELECT count(*) FROM thing")) == 0
-    database.close()
+        assert reading.scalar(sa.select(sa.func.count()).select_from(Task)) == 0
 
 
-def test_a_watch_sees_what_others_commit(tmp_path: Path) -> None:
-    database = Database(f"sqlite:///{tmp_path}/service.db")
+def test_a_watch_sees_what_others_announce_and_not_before_the_commit(database: Database, other: Database) -> None:
     changed = database.watch()
     changed()
-    assert not changed()
-    other = Database(f"sqlite:///{tmp_path}/service.db")
+    quiet_from = wait_for(lambda: not changed() and time.monotonic())
     with other.write() as session:
-        session.execute(sa.text("CREATE TABLE thing (number INTEGER)"))
-    assert changed()
-    assert not changed()
-    other.close()
-    database.close()
+        session.add(a_task())
+        session.flush()
+        other.announce(session)
+        early = changed()
+        assert not early or time.monotonic() - quiet_from >= 1  # a watch may look once a second without being told
+    wait_for(changed, 0.5, "the watch")
+
+
+def test_ids_of_jobs_are_never_given_twice(database: Database) -> None:
+    def add() -> int:
+        with database.write() as session:
+            job = Job(kind="k", subject="s", task="t", position=0)
+            session.add(job)
+            session.flush()
+            return job.id
+
+    first = add()
+    with database.write() as session:
+        session.execute(sa.delete(Job))
+    assert add() > first

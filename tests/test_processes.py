@@ -9,7 +9,7 @@ import pytest
 
 from service.faces.emulator_server import EmulatorServer
 from service.faces.moods import Mood
-from tests.conftest import MakeService, facecloud
+from tests.conftest import MakeService, facecloud, on_both_databases
 from tests.support import Client, Service, faces_of, free_port, photo, wait_for
 from tests.test_tasks import recount
 
@@ -32,6 +32,7 @@ def calls(emulator: EmulatorServer) -> dict[str, int]:
     return sent
 
 
+@on_both_databases
 def test_a_killed_process_loses_no_work(make_service: MakeService, emulator: EmulatorServer) -> None:
     emulator.emulator.latency = 0.05
     service = make_service(**facecloud(emulator, WORKERS=4))
@@ -50,6 +51,7 @@ def test_a_killed_process_loses_no_work(make_service: MakeService, emulator: Emu
     assert "Traceback" not in service.log.read_text()
 
 
+@on_both_databases
 def test_a_killed_server_goes_on_by_itself_when_it_is_started_again(
     make_service: MakeService, emulator: EmulatorServer
 ) -> None:
@@ -69,6 +71,7 @@ def test_a_killed_server_goes_on_by_itself_when_it_is_started_again(
     assert len(service.left_files()) == 100
 
 
+@on_both_databases
 def test_sigterm_ends_in_order_and_repeats_no_call(make_service: MakeService, emulator: EmulatorServer) -> None:
     emulator.emulator.latency = 0.2
     service = make_service(**facecloud(emulator, WORKERS=4))
@@ -104,6 +107,7 @@ def test_a_run_that_does_not_end_in_time_is_given_up_and_runs_again(
     check_complete(client.ended(task, 10), [image])
 
 
+@on_both_databases
 def test_a_stopped_process_is_replaced_and_cannot_overwrite_what_came_after(
     make_service: MakeService, emulator: EmulatorServer
 ) -> None:
@@ -139,6 +143,7 @@ def test_a_live_run_of_ten_leases_runs_once(make_service: MakeService, emulator:
     assert list(calls(emulator).values()) == [1]
 
 
+@on_both_databases
 def test_a_job_that_kills_three_processes_is_failed_and_says_so(
     make_service: MakeService, emulator: EmulatorServer
 ) -> None:
@@ -168,6 +173,7 @@ def pair(make_service: MakeService, emulator: EmulatorServer) -> tuple[Service, 
     return first, second
 
 
+@on_both_databases
 def test_a_deletion_in_the_other_process_stops_all_calls_within_a_second(
     pair: tuple[Service, Service], emulator: EmulatorServer
 ) -> None:

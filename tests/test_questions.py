@@ -18,7 +18,7 @@ from service.questions import builtin
 from service.questions.opentdb import INTERVAL
 from service.questions.operations import ROUNDS
 from service.questions.sources import found
-from tests.conftest import MakeService
+from tests.conftest import MakeService, on_both_databases
 from tests.support import Client, wait_for
 
 Reply = tuple[int, dict[str, str], bytes]
@@ -184,6 +184,7 @@ def test_questions_need_credentials_and_clues_do_not(client: Client) -> None:
     assert client.get("/api/random").status_code == 200
 
 
+@on_both_databases
 def test_a_walk_through_the_list_meets_each_question_once(make_service: MakeService) -> None:
     client = make_service().start()
     post(client, 45)
@@ -219,6 +220,7 @@ def test_the_document_has_the_calls(client: Client) -> None:
     assert "503" in paths["/questions"]["post"]["responses"]
 
 
+@on_both_databases
 def test_twenty_requests_at_once_form_one_order(make_service: MakeService) -> None:
     service = make_service(WEB_CONCURRENCY=2)
     client = service.start()
@@ -378,6 +380,7 @@ def test_more_than_asked_is_not_stored(make_service: MakeService, quiz: QuizServ
     assert len(stored(client)) == 3
 
 
+@on_both_databases
 def test_requests_at_once_do_not_store_what_they_all_were_given(make_service: MakeService, quiz: QuizServer) -> None:
     # Every request is given the same questions, until it asks again.
     together = threading.Barrier(10)

@@ -36,6 +36,8 @@ OPEN = {
     "GET /files/<token>/<name>",  # its signature is the secret
     "GET /record",  # its unguessable id is the secret
     "POST /records",  # asks for a token, in its form
+    "POST /registration",
+    "POST /login",  # asks for a password, in its body
 }
 """All that answers without credentials; whatever else there is must answer 401."""
 LIMIT, WINDOW = 6, 8

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import tempfile
 from base64 import b64encode
 from pathlib import Path
 
@@ -117,15 +118,17 @@ def test_without_a_password_the_server_does_not_start_and_says_what_to_set() -> 
     assert b"Traceback" not in ended.stderr + ended.stdout
 
 
-def test_without_tables_the_server_says_how_to_make_them(tmp_path_factory: pytest.TempPathFactory) -> None:
-    folder = tmp_path_factory.mktemp("empty")
-    environment = {
-        "PATH": os.environ["PATH"],
-        "API_PASSWORD": "x",
-        "DATABASE_URL": f"sqlite:///{folder}/service.db",
-        "STORAGE_URL": str(folder / "files"),
-        "PORT": "0",
-    }
-    ended = subprocess.run([BIN / "gunicorn"], cwd=ROOT, env=environment, capture_output=True, timeout=30, check=False)
+def refusal_to_start(database_url: str) -> bytes:
+    """Return what the server says when it ends by itself, without having served."""
+    environment = {"PATH": os.environ["PATH"], "API_PASSWORD": "x", "DATABASE_URL": database_url, "PORT": "0"}
+    with tempfile.TemporaryDirectory() as folder:
+        environment["STORAGE_URL"] = f"{folder}/files"
+        ended = subprocess.run(
+            [BIN / "gunicorn"], cwd=ROOT, env=environment, capture_output=True, timeout=30, check=False
+        )
     assert ended.returncode != 0
-    assert b"make migrate" in ended.stderr + ended.stdout
+    return ended.stderr + ended.stdout
+
+
+def test_without_tables_the_server_says_how_to_make_them(tmp_path: Path) -> None:
+    assert b"make migrate" in refusal_to_start(f"sqlite:///{tmp_path}/service.db")

@@ -15,7 +15,10 @@ from service.faces.emulator_server import EmulatorServer
 from service.faces.engines import Detection
 from service.faces.moods import Mood
 from service.faces.schemas import ImageOut, Limits, TaskList, TaskOut
+from tests.conftest import on_both_databases
 from tests.support import Client, Service, faces_of, photo
+
+pytestmark = on_both_databases
 
 numbers = count(1)
 
@@ -385,7 +388,7 @@ def test_the_pages_to_try_the_interface_work_without_the_internet(client: Client
     assert "://" not in page
     for asset in re.findall(r'(?:src|href)="(/[^"]+)"', page):
         assert client.get(asset).status_code == 200
-    assert client.get("/", allow_redirects=False).headers["Location"] == "/docs"
+    assert client.get("/", allow_redirects=False).headers["Location"] == "/tasks"
 
 
 ORIENTED = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}

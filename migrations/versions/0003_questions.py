@@ -10,7 +10,7 @@ down_revision = "0002"
 def upgrade() -> None:
     op.create_table(
         "question",
-        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), nullable=False),
         sa.Column("source", sa.String(length=16), nullable=False),
         sa.Column("external_id", sa.String(length=64), nullable=False),
         sa.Column("fingerprint", sa.String(length=64), nullable=False),

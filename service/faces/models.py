@@ -86,3 +86,8 @@ class WebhookEvent(Model):
 def image_key(task_id: str, image_id: str) -> str:
     """Return the storage key of an image's original."""
     return f"tasks/{task_id}/{image_id}"
+
+
+def thumbnail_key(task_id: str, image_id: str) -> str:
+    """Return the storage key of an image's thumbnail, which is there once somebody has asked for it."""
+    return f"{image_key(task_id, image_id)}.thumbnail"

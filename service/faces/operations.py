@@ -16,7 +16,7 @@ from service.db import Database, now
 from service.errors import Conflict, Invalid, NotFound, TooLarge, Unavailable
 from service.faces import targets
 from service.faces.detection import KIND
-from service.faces.models import Face, Image, Task, image_key
+from service.faces.models import Face, Image, Task, image_key, thumbnail_key
 from service.faces.summary import summary
 from service.idempotency import settle
 from service.jobs import queue
@@ -29,7 +29,7 @@ STATUSES = ("forming", "processing", "completed", "error")
 
 @dataclass(frozen=True)
 class Services:
-    """What the operations of face tasks stand on. `drawings` counts how many photos may be drawn at once here."""
+    """What the operations of face tasks stand on. `drawings` bounds what is drawn or made small at once."""
 
     database: Database
     storage: Storage
@@ -117,6 +117,7 @@ def get_task(here: Services, task_id: str) -> tuple[dict[str, Any], int]:
 def delete_task(here: Services, task_id: str) -> None:
     """Delete the task whatever it is doing: the rows first, then what runs, then the files."""
     with here.database.write() as session:
+        here.database.hold(session, [task_id])
         if not session.execute(sa.delete(Task).where(Task.id == task_id).returning(Task.id)).first():
             raise _unknown_task()
         queue.remove(session, task_id)
@@ -127,7 +128,7 @@ def delete_task(here: Services, task_id: str) -> None:
 def start(here: Services, task_id: str) -> None:
     """Start a task: all its images, or after an error those that failed. One transaction with the jobs."""
     with queue.dispatching(here.database, here.executor) as session:
-        task = find_task(session, task_id)
+        task = _hold_task(here, session, task_id)
         _start(session, task)
         settle(session, lambda: _with_images(session, task))
 
@@ -140,7 +141,7 @@ def add_images(here: Services, task_id: str, uploads: Sequence[Upload]) -> list[
     with _kept_only_if_it_succeeds(here, task_id, ids):
         pictures = _store(here, task_id, ids, uploads)
         with here.database.write() as session:
-            task = find_task(session, task_id)
+            task = _hold_task(here, session, task_id)
             images = _add_rows(session, here, task, list(zip(ids, uploads, pictures, strict=True)))
             settle(session, lambda: images)
         return images
@@ -159,7 +160,7 @@ def get_image(here: Services, task_id: str, image_id: str) -> dict[str, Any]:
 def delete_image(here: Services, task_id: str, image_id: str) -> None:
     """Take an image out of a task that is still forming: the row, then the file."""
     with here.database.write() as session:
-        task = find_task(session, task_id)
+        task = _hold_task(here, session, task_id)
         image = find_image(session, task_id, image_id)
         if task.status != "forming":
             raise _not_forming(task)
@@ -167,6 +168,7 @@ def delete_image(here: Services, task_id: str, image_id: str) -> None:
         task.total -= 1
         task.version += 1
     here.storage.delete(image_key(task_id, image_id))
+    here.storage.delete(thumbnail_key(task_id, image_id))
 
 
 def open_content(here: Services, task_id: str, image_id: str) -> Content:
@@ -188,10 +190,10 @@ def content_url(here: Services, task_id: str, image_id: str, lifetime: float) ->
 
 
 def known_keys(session: Session, keys: Collection[str]) -> set[str]:
-    """Return those of the storage keys that some row knows."""
-    ids = {key.rpartition("/")[2] for key in keys}
+    """Return those of the storage keys that some row knows: originals, and their thumbnails."""
+    ids = {key.rpartition("/")[2].removesuffix(".thumbnail") for key in keys}
     rows = session.execute(sa.select(Image.task_id, Image.id).where(Image.id.in_(ids)))
-    return {image_key(task, image) for task, image in rows}
+    return {key(task, image) for task, image in rows for key in (image_key, thumbnail_key)}
 
 
 def _store(here: Services, task_id: str, ids: Sequence[str], uploads: Sequence[Upload]) -> list[media.Picture]:
@@ -284,6 +286,12 @@ def find_task(session: Session, task_id: str) -> Task:
     if not task:
         raise _unknown_task()
     return task
+
+
+def _hold_task(here: Services, session: Session, task_id: str) -> Task:
+    """Return the task as it stays until this transaction ends: its status, its counters, its next position."""
+    here.database.hold(session, [task_id])
+    return find_task(session, task_id)
 
 
 def find_image(session: Session, task_id: str, image_id: str) -> Image:

@@ -1,5 +1,6 @@
 """The HTTP interface of face tasks."""
 
+import io
 from typing import Any
 
 import orjson
@@ -18,7 +19,7 @@ from service.api import (
     stream_answer,
 )
 from service.auth import require_basic
-from service.faces import exports, operations
+from service.faces import exports, operations, thumbnails
 from service.faces.bodies import Bodies
 from service.faces.schemas import (
     ContentQuery,
@@ -200,6 +201,14 @@ def get_content(task_id: str, image_id: str) -> Response:
         return redirect_answer(operations.content_url(_here(), task_id, image_id, LINK_SECONDS))
     content = operations.open_content(_here(), task_id, image_id)
     return file_answer(content.stream, content.size, content.id, content.media_type)
+
+
+@faces.get("/tasks/<task_id>/images/<image_id>/thumbnail")
+@describe({200: thumbnails.MEDIA_TYPE}, 404, 422, conditional=True)
+def get_thumbnail(task_id: str, image_id: str) -> Response:
+    """Get a small upright JPEG of an image, at most 480 pixels wide and high. It is made with the first request."""
+    thumbnail = thumbnails.read_thumbnail(_here(), task_id, image_id)
+    return file_answer(io.BytesIO(thumbnail), len(thumbnail), f"{image_id}.thumbnail", thumbnails.MEDIA_TYPE)
 
 
 def _boxed(task_id: str, image_id: str) -> Response:

@@ -6,21 +6,28 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Protocol
 
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from service.db import Database
+from service import logs
+from service.db import Database, first_line, is_away
 from service.jobs import models
 from service.jobs.journal import Ended, Journal
 from service.jobs.operation import Cancelled, Failure, Operation, Postponed, Run
+from service.jobs.shares import Allowance
 
 log = logging.getLogger(__name__)
 
+GRACE = 20
+"""Seconds that what runs may take to end after SIGTERM."""
+AWAY = "the database is away or busy; the dispatcher tries again"
 POLL = 0.01
 """Seconds between two looks at the database's version: how soon other processes join in."""
 CANCEL_POLL = 0.2
@@ -91,7 +98,9 @@ class Threads:
         workers: int,
         lease: float = 30.0,
         poll: float = POLL,
+        bounds: Mapping[str, int] | None = None,
     ) -> None:
+        """`bounds` says for a kind how many calls all processes together may have under way."""
         self._database = database
         self._journal = journal
         self._operations: Mapping[str, Operation] = {operation.kind: operation for operation in operations}
@@ -99,6 +108,9 @@ class Threads:
         self._lease = lease
         self._poll = poll
         self._owner = ""
+        self._allowances = {
+            kind: Allowance(kind, bound, workers, self._submit) for kind, bound in (bounds or {}).items()
+        }
         self._held: dict[int, Held] = {}
         self._finished: list[Held] = []
         self._begun = 0
@@ -162,7 +174,7 @@ class Threads:
             # A process that was stopped for longer than its lease must not begin what others have taken over.
             if held.cancelled or time.time() >= held.lease_expires_at:
                 raise Cancelled
-            held.outcome = operation.work(held.loaded, lambda: held.cancelled)
+            held.outcome = operation.work(held.loaded, lambda: held.cancelled or time.time() >= held.lease_expires_at)
         except (Failure, Postponed, Cancelled) as outcome:
             held.outcome = outcome
         except Exception:
@@ -177,6 +189,8 @@ class Threads:
         with self._lock:
             self._begun -= 1
             self._finished.append(held)
+            if allowance := self._allowances.get(held.run.kind):
+                allowance.ended()
             self._seconds += 0.1 * (seconds - self._seconds)
             waiting = len(self._held) - self._begun - len(self._finished)
             # While enough is claimed ahead, results gather for the next look; one transaction writes them all.
@@ -204,14 +218,18 @@ class Threads:
                 self._troubles = 0
             except Exception as error:
                 # Nothing is forgotten: what has finished stays in `_finished`, and rows change by whole transactions.
-                log.exception("the dispatcher failed; it tries again")
-                self._isolate(error)
+                if isinstance(error, SQLAlchemyError) and is_away(error):
+                    logs.event(log, AWAY, logging.WARNING, said=first_line(error))
+                else:
+                    log.exception("the dispatcher failed; it tries again")
+                    self._isolate(error)
                 time.sleep(0.5)
+        self._leave()
 
     def _isolate(self, error: Exception) -> None:
         """Keep one result that cannot be saved from blocking all others: save singly, and fail the one."""
         if isinstance(error, OperationalError):
-            return  # the database is away, which is no result's fault
+            return  # no result's fault either: a full disk, say
         self._troubles += 1
         if self._troubles > 2 and self._finished:
             self._finished[0].outcome = Failure("engine_failed", "The result of this file could not be stored.")
@@ -222,30 +240,53 @@ class Threads:
         finished = self._finished[: 1 if self._troubles else None]
         wanted = self._wanted(now)
         renewing = bool(self._held) and monotonic - self._renewed >= self._lease / 3
-        recovering = monotonic - self._recovered >= min(2.0, self._lease / 10)
-        if recovering:
+        dead: set[str] = set()
+        if monotonic - self._recovered >= min(2.0, self._lease / 10):
             self._recovered = monotonic
             with self._database.read() as session:
-                recovering = models.dead(session, self._operations.keys(), now=now)
-        if not (finished or renewing or recovering) and wanted:
+                dead = models.dead(session, self._operations.keys(), now=now)
+        if not (finished or renewing or dead) and wanted:
             wanted = self._due(wanted, now)
         claimed: list[Held] = []
         ended: list[Ended] = []
-        if finished or renewing or recovering or wanted:
+        if finished or renewing or dead or wanted:
             with self._database.write() as session:
+                self._hold_tasks(session, self._held.values() if renewing else finished, dead)
                 ended += self._save(session, finished, now)
-                if renewing:
-                    self._renew(session, now)
-                    self._renewed = monotonic
-                if recovering:
+                renewed = self._renew(session, now) if renewing else {}
+                if dead:
                     ended += self._recover(session, now)
-                claimed = self._claim(session, wanted, now)
+                claimed = self._claim(session, wanted, now, self._unfinished(finished))
+            self._settle(monotonic)
+            if renewing:
+                self._extend(renewed, now)
+                self._renewed = monotonic
         elif self._held and monotonic - self._asked >= CANCEL_POLL:
             self._asked = monotonic
             with self._database.read() as session:
                 self._flag_all_but(models.alive(session, [held.run for held in self._held.values()]))
         self._take(finished, claimed)
         self._journal.write(ended)
+
+    def _hold_tasks(self, session: Session, runs: Iterable[Held], more: Iterable[str]) -> None:
+        """Keep others from the tasks whose jobs this turn changes, and from the shares of what is bounded.
+
+        A claim takes what is free and needs no task.
+        """
+        shares = (f"share of {kind}" for kind in self._allowances)
+        self._database.hold(session, chain((held.run.task for held in runs), more, shares))
+
+    def _unfinished(self, finished: Sequence[Held]) -> Counter[str]:
+        """Count what is held beside what this turn saves, by kind."""
+        if not self._allowances:
+            return Counter()
+        ending = set(finished)
+        return Counter(held.run.kind for held in self._held.values() if held not in ending)
+
+    def _settle(self, monotonic: float) -> None:
+        with self._lock:
+            for allowance in self._allowances.values():
+                allowance.taken(monotonic)
 
     def _wanted(self, now: float) -> dict[str, tuple[int, bool]]:
         """Return how many jobs of each kind could be claimed, and whether as a probe."""
@@ -258,8 +299,11 @@ class Threads:
         for kind, operation in self._operations.items():
             limit = operation.limit()
             count = free
+            if allowance := self._allowances.get(kind):
+                held = sum(held.run.kind == kind for held in self._held.values())
+                count = min(free, allowance.room(held, self._ahead(), time.monotonic()))
             if limit is not None:
-                count = min(free, limit - sum(held.run.kind == kind for held in self._held.values()))
+                count = min(count, limit - sum(held.run.kind == kind for held in self._held.values()))
             if count > 0:
                 wanted[kind] = (count, limit is not None)
         return wanted
@@ -268,20 +312,47 @@ class Threads:
         """Keep the kinds of which a job is due; remember when the next one will be."""
         with self._database.read() as session:
             due = {kind: models.next_due(session, kind, now=now) for kind in wanted}
-        kept = {kind: wanted[kind] for kind, moment in due.items() if moment is not None and moment <= now}
+            full = {
+                kind
+                for kind, allowance in self._allowances.items()
+                if kind in wanted and self._is_full(session, allowance, now)
+            }
+        ready = {kind for kind, moment in due.items() if moment is not None and moment <= now}
+        kept = {kind: wanted[kind] for kind in ready - full}
         if not kept:
             # An engine that takes nothing now is asked again at every turn, which costs no query.
             self._look = any(operation.limit() is not None for operation in self._operations.values())
             self._next_due = min((moment for moment in due.values() if moment is not None), default=float("inf"))
         return kept
 
-    def _claim(self, session: Session, wanted: dict[str, tuple[int, bool]], now: float) -> list[Held]:
+    def _claim(
+        self, session: Session, wanted: dict[str, tuple[int, bool]], now: float, held: Counter[str]
+    ) -> list[Held]:
         claimed: list[Held] = []
-        for kind, (count, probe) in wanted.items():
+        allowed = {
+            kind: self._allowed(session, allowance, kind in wanted, held[kind], now)
+            for kind, allowance in self._allowances.items()
+        }
+        for kind, (most, probe) in wanted.items():
+            count = min(most, allowed.get(kind, most))
+            if not count:
+                continue
             runs = models.claim(session, kind, count, owner=self._owner, now=now, lease=self._lease, probe=probe)
             loaded = self._operations[kind].load(session, runs) if runs else []
             claimed += [Held(run, data, now + self._lease) for run, data in zip(runs, loaded, strict=True)]
+            held[kind] += len(runs)
+        for kind, allowance in self._allowances.items():
+            allowance.take(session, self._owner, held=held[kind], until=now + self._lease)
         return claimed
+
+    def _allowed(self, session: Session, allowance: Allowance[Held], claiming: bool, held: int, now: float) -> int:
+        return allowance.allowed(session, self._owner, held=held, ahead=self._ahead(), claiming=claiming, now=now)
+
+    def _is_full(self, session: Session, allowance: Allowance[Held], now: float) -> bool:
+        if allowance.worth_a_claim(session, self._owner, now):
+            return False
+        allowance.wait(time.monotonic())
+        return True
 
     def _take(self, finished: list[Held], claimed: list[Held]) -> None:
         """After the commit: forget what is written, and begin what is ours."""
@@ -290,8 +361,25 @@ class Threads:
                 self._held.pop(held.run.id, None)
             del self._finished[: len(finished)]
             self._held.update({held.run.id: held for held in claimed})
-        for held in claimed:
-            held.future = self._pool.submit(self._work, held)
+            for held in claimed:
+                if allowance := self._allowances.get(held.run.kind):
+                    allowance.add(held)
+                else:
+                    self._submit(held)
+
+    def _submit(self, held: Held) -> None:
+        held.future = self._pool.submit(self._work, held)
+
+    def _leave(self) -> None:
+        """Let others have this process's shares at once."""
+        if not self._allowances:
+            return
+        try:
+            with self._database.write() as session:
+                models.leave(session, self._owner)
+        except SQLAlchemyError as error:
+            message = "the shares of this process run out with their leases"
+            logs.event(log, message, logging.WARNING, said=first_line(error))
 
     def _save(self, session: Session, finished: Sequence[Held], now: float) -> list[Ended]:
         """Write what has finished, and tell what became of each; a run whose row is not ours any more is cancelled."""
@@ -337,13 +425,18 @@ class Threads:
             operation.fail(session, final)
         return told
 
-    def _renew(self, session: Session, now: float) -> None:
+    def _renew(self, session: Session, now: float) -> dict[Held, bool]:
+        """Extend the leases of what runs; return for each run whether it is still ours."""
         with self._lock:
             ending = {held.run.id for held in self._finished}
             running = [held for held in self._held.values() if held.run.id not in ending]
         ours = models.renew(session, [held.run for held in running], now=now, lease=self._lease)
-        for held in running:
-            held.cancelled |= held.run.id not in ours
+        return {held: held.run.id in ours for held in running}
+
+    def _extend(self, renewed: Mapping[Held, bool], now: float) -> None:
+        """After the commit: what is ours may go on, the rest stops."""
+        for held, ours in renewed.items():
+            held.cancelled |= not ours
             held.lease_expires_at = now + self._lease
 
     def _flag_all_but(self, ours: set[int]) -> None:
@@ -364,7 +457,9 @@ class Threads:
     def _wind_up(self) -> None:
         """While stopping: give back what has not begun; past the time, also what still runs."""
         with self._lock:
-            waiting = [held for held in self._held.values() if held.future and held.future.cancel()]
+            for allowance in self._allowances.values():
+                allowance.clear()
+            waiting = [held for held in self._held.values() if not held.future or held.future.cancel()]
             late = [held for held in self._held.values() if held not in waiting and held not in self._finished]
         if time.monotonic() < self._give_up_at:
             late = []
@@ -373,8 +468,10 @@ class Threads:
                 held.cancelled = True
             now = time.time()
             with self._database.write() as session:
+                self._hold_tasks(session, waiting + late, ())
                 models.give_back(session, [held.run for held in waiting], not_before=now)
                 models.interrupt(session, [held.run for held in late], not_before=now)
+                self._database.announce(session)
             with self._lock:
                 for held in waiting + late:
                     self._held.pop(held.run.id, None)

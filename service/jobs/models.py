@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import InstrumentedAttribute, Mapped, Session, mapped_column
 
-from service.db import Model
+from service.db import BigId, Model
 from service.jobs.operation import Run
 
 
@@ -31,7 +31,7 @@ class Job(Model):
         {"sqlite_autoincrement": True},
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
     kind: Mapped[str] = mapped_column(sa.String(32))
     subject: Mapped[str] = mapped_column(sa.String(64))
     task: Mapped[str] = mapped_column(sa.String(64))
@@ -43,6 +43,17 @@ class Job(Model):
     lease_expires_at: Mapped[float] = mapped_column(default=0.0)
     owner: Mapped[str | None] = mapped_column(sa.String(128))
     error: Mapped[str | None] = mapped_column(sa.String(32))
+
+
+class Share(Model):
+    """How many calls of a bounded kind a process may have under way. The time is in seconds since 1970."""
+
+    __tablename__ = "share"
+
+    owner: Mapped[str] = mapped_column(sa.String(128), primary_key=True)
+    kind: Mapped[str] = mapped_column(sa.String(32), primary_key=True)
+    calls: Mapped[int]
+    expires_at: Mapped[float]
 
 
 _RUN = (Job.id, Job.kind, Job.subject, Job.task, Job.position, Job.attempt)
@@ -63,10 +74,13 @@ def _claiming(*order: sa.ColumnElement[int] | InstrumentedAttribute[int]) -> sa.
         .order_by(*order)
         .limit(sa.bindparam("count"))
         .with_for_update(skip_locked=True)
+        # Not a plain subquery, which PostgreSQL may run more than once and so go beyond the limit.
+        .cte("due")
     )
     return (
         sa.update(Job)
-        .where(Job.id.in_(due), Job.status == "queued")
+        # Nothing but the ids, or SQLite walks over all that is queued. They are locked, or the writer is alone.
+        .where(Job.id.in_(sa.select(due.c.id)))
         .values(
             status="running",
             attempt=Job.attempt + 1,
@@ -175,9 +189,9 @@ def waiting(session: Session, kinds: Collection[str], *, now: float) -> list[tup
     return [(kind, status, *found.get((kind, status), (0, 0.0))) for kind in kinds for status in ("queued", "running")]
 
 
-def dead(session: Session, kinds: Collection[str], *, now: float) -> bool:
-    """Tell whether any lease has run out of a job of these kinds."""
-    return session.scalar(sa.select(Job.id).where(*_silent(kinds, now)).limit(1)) is not None
+def dead(session: Session, kinds: Collection[str], *, now: float) -> set[str]:
+    """Return the tasks of the runs of these kinds whose lease has run out."""
+    return set(session.scalars(sa.select(Job.task).where(*_silent(kinds, now)).distinct()))
 
 
 def _silent(kinds: Collection[str], now: float) -> Sequence[sa.ColumnElement[bool]]:
@@ -208,9 +222,36 @@ def recover(session: Session, kinds: Collection[str], *, now: float, losses: int
 
 
 def bury(session: Session, owner: str | None) -> None:
-    """Let the leases of a process that is known to be dead run out now; None means all processes."""
+    """Let the leases of a process that is known to be dead run out now, and its shares; None means all processes."""
     whose = [Job.owner == owner] if owner else []
     session.execute(
         sa.update(Job).where(Job.status == "running", *whose).values(lease_expires_at=0.0),
         execution_options={"synchronize_session": False},
     )
+    leave(session, owner)
+
+
+def calls_of_others(session: Session, kind: str, owner: str, *, now: float) -> int:
+    """Return how many calls of a kind the shares of all other processes allow."""
+    return session.connection().execute(_OTHERS, {"which": kind, "me": owner, "now": now}).scalar_one()
+
+
+def take_share(session: Session, kind: str, owner: str, *, calls: int, until: float) -> None:
+    """Put a share in the place of the one that the process had; none for no calls."""
+    connection = session.connection()
+    connection.execute(_DROP_SHARE, {"which": kind, "me": owner})
+    if calls:
+        connection.execute(_SHARE, {"owner": owner, "kind": kind, "calls": calls, "expires_at": until})
+
+
+def leave(session: Session, owner: str | None) -> None:
+    """Give back all shares of a process; None means all processes."""
+    whose = [Share.owner == owner] if owner else []
+    session.execute(sa.delete(Share).where(*whose), execution_options={"synchronize_session": False})
+
+
+_OTHERS = sa.select(sa.func.coalesce(sa.func.sum(Share.calls), 0)).where(
+    Share.kind == sa.bindparam("which"), Share.owner != sa.bindparam("me"), Share.expires_at > sa.bindparam("now")
+)
+_DROP_SHARE = sa.delete(Share).where(Share.kind == sa.bindparam("which"), Share.owner == sa.bindparam("me"))
+_SHARE = sa.insert(Share)

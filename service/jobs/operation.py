@@ -1,10 +1,13 @@
 """What a slice gives to the jobs kernel, and what its work may raise."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from sqlalchemy.orm import Session
+
+from service.errors import Invalid, NoRoom, TooLarge, Unavailable, UnsupportedType
 
 
 class Failure(Exception):
@@ -33,6 +36,25 @@ class Postponed(Exception):
 
 class Cancelled(Exception):
     """The run saw that its job was cancelled and stopped; nothing is to be saved."""
+
+
+STORE_ATTEMPTS = 20
+"""So many runs outlast about ten minutes without the store: the waits between them grow to a minute."""
+
+
+@contextmanager
+def judging() -> Iterator[None]:
+    """Turn what the store and the decoders say of a file into failures, each worth the runs that may help."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise Failure("engine_failed", "The image's file is not in the store any more.") from error
+    except (Invalid, TooLarge, UnsupportedType) as error:
+        raise Failure("image_rejected", error.detail) from error
+    except NoRoom as error:
+        raise Failure("engine_failed", error.detail, attempts=5) from error
+    except Unavailable as error:
+        raise Failure("upstream_unavailable", error.detail, attempts=STORE_ATTEMPTS) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ def dispatching(database: Database, executor: Executor) -> Iterator[Session]:
     """Give a writing transaction, and wake the executor after its commit, never before."""
     with database.write() as session:
         yield session
+        database.announce(session)
     executor.wake()
 
 

@@ -124,6 +124,8 @@ def document(app: Flask) -> dict[str, Any]:
         info={"description": ABOUT},
     )
     spec.components.security_scheme("basic", {"type": "http", "scheme": "basic"})
+    bearer = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+    spec.components.security_scheme("bearer", bearer)
     spec.components.schema("Problem", PROBLEM)
     for name, text in HEADERS.items():
         kind = "integer" if name == "Retry-After" else "string"
@@ -143,8 +145,9 @@ def document(app: Flask) -> dict[str, Any]:
 
 
 def _schemas(described: list[Described]) -> dict[str, Any]:
-    models = {model for found in described for model in (*found.answers.values(), found.body) if _is_model(model)}
-    ordered = sorted(models, key=lambda model: model.__name__)  # type: ignore[union-attr]
+    answers = [value for found in described for value in (*found.answers.values(), found.body)]
+    flat = [value[0] if isinstance(value, list) else value for value in answers]
+    ordered = sorted({model for model in flat if _is_model(model)}, key=lambda model: model.__name__)  # type: ignore[union-attr]
     _, schema = models_json_schema(
         [(model, "serialization") for model in ordered],  # type: ignore[misc]
         ref_template="#/components/schemas/{model}",
@@ -165,7 +168,7 @@ def _operation(rule: Rule, view: Any, found: Described) -> dict[str, Any]:
         "summary": summary,
         "parameters": _parameters(rule, found) + [KEY] * keyed,
         "responses": _responses(rule, found, keyed=keyed),
-        "security": [] if found.open else [{"basic": []}],
+        "security": [] if found.open else [{found.scheme: []}],
     }
     if rest:
         operation["description"] = rest
@@ -180,7 +183,8 @@ def _operation(rule: Rule, view: Any, found: Described) -> dict[str, Any]:
 
 def _parameters(rule: Rule, found: Described) -> list[dict[str, Any]]:
     parameters: list[dict[str, Any]] = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in sorted(rule.arguments)
+        {"name": name, "in": "path", "required": True, "schema": {"type": _path_type(rule, name)}}
+        for name in sorted(rule.arguments)
     ]
     if found.query:
         schema = found.query.model_json_schema()
@@ -197,6 +201,10 @@ def _parameters(rule: Rule, found: Described) -> list[dict[str, Any]]:
 def _is_file(found: Described) -> bool:
     """Tell whether the answer is a stored file, of which a part may be asked for."""
     return found.conditional and isinstance(found.answers.get(200), str)
+
+
+def _path_type(rule: Rule, name: str) -> str:
+    return "integer" if f"<number:{name}>" in rule.rule else "string"
 
 
 def _responses(rule: Rule, found: Described, *, keyed: bool) -> dict[str, Any]:
@@ -244,7 +252,11 @@ def _content(value: Any) -> dict[str, Any]:
 
 
 def _json(model: Any) -> dict[str, Any]:
-    """Return what JSON of the model is like, with the model's own example."""
+    """Return what JSON of the model is like, or of an array of it, with the model's own example."""
+    if isinstance(model, list):
+        item = _json(model[0])
+        array = {"schema": {"type": "array", "items": item["schema"]}}
+        return array | {"example": [item["example"]]} if "example" in item else array
     schema = {"$ref": f"#/components/schemas/{model.__name__}"}
     examples = model.model_json_schema().get("examples")
     return {"schema": schema, "example": examples[0]} if examples else {"schema": schema}

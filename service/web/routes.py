@@ -56,8 +56,8 @@ class OpenAPI(RootModel[dict[str, Any]]):
 @web.get("/")
 @describe({302: ""}, open=True)
 def home() -> Response:
-    """Lead to the documentation."""
-    return redirect("/docs")  # type: ignore[return-value]
+    """Lead to the page for people."""
+    return redirect("/tasks")  # type: ignore[return-value]
 
 
 @web.get("/healthz")

@@ -1,0 +1,1 @@
+"""Augmentation: users upload images, and get rotated, gray and scaled copies of them."""

@@ -1,0 +1,156 @@
+"""Users of augmentation: registration, login, tokens.
+
+An e-mail is one user's, whatever its case: mail systems that tell Ann@ from ann@ are rare, and people who type it both
+ways are not. Its domain is compared as IDNA writes it. It is not looked up: a service on a machine of one's own has
+users at names that only that network knows.
+"""
+
+import hashlib
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Any
+
+import jwt
+import sqlalchemy as sa
+from argon2 import PasswordHasher
+from argon2.exceptions import VerifyMismatchError
+from email_validator import EmailNotValidError, validate_email
+from sqlalchemy.exc import IntegrityError
+
+from service.augmentation.models import User
+from service.db import Database, now
+from service.errors import Conflict, Invalid, Unauthorized, Unavailable
+from service.tries import Tries
+
+TOKEN_LIFE = timedelta(hours=24)
+ALGORITHM = "HS256"
+TURN_SECONDS = 20
+"""How long a password waits for its turn to be hashed before the client is asked to come again."""
+
+# OWASP's least for Argon2id: 19 MiB, two passes, one lane. Some 30 ms of one core.
+_hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
+
+
+@dataclass(frozen=True)
+class Accounts:
+    """What the operations of users stand on. `turns` counts how many passwords may be hashed at once here."""
+
+    database: Database
+    tries: Tries
+    turns: threading.Semaphore
+    secret: Callable[[], str]
+
+
+def register(
+    here: Accounts, email: str, password: str, first_name: str | None, last_name: str | None
+) -> dict[str, Any]:
+    """Add a user and log in; raises Invalid for what is no e-mail, Conflict for a known one."""
+    try:
+        address = normalized(email)
+    except EmailNotValidError as error:
+        fault = {"detail": "must be an e-mail address", "pointer": "#/email"}
+        raise Invalid(f"This is no e-mail address: {error}", [fault]) from error
+    with _turn(here):
+        hashed = _hasher.hash(password)
+    user = User(
+        id=str(uuid.uuid4()),
+        email=address,
+        password=hashed,
+        created_at=now(),
+        first_name=first_name,
+        last_name=last_name,
+    )
+    try:
+        with here.database.write() as session:
+            session.add(user)
+    except IntegrityError as error:
+        raise Conflict("There is a user with this e-mail. Log in, or register with another one.") from error
+    return _token(here, user.id)
+
+
+def log_in(here: Accounts, email: str, password: str, client: str) -> dict[str, Any]:
+    """Return a token; raises Unauthorized in one text and time for an unknown e-mail and a wrong password.
+
+    `client` is whose tries these are; they are counted for it and for the e-mail.
+    """
+    try:
+        address = normalized(email)
+    except EmailNotValidError:
+        address = email.lower()
+    names = (f"augmentation {address}", f"augmentation from {client}")
+    here.tries.check(*names)
+    with here.database.read() as session:
+        user = session.scalar(sa.select(User).where(User.email == address)) if "\0" not in address else None
+    with _turn(here):
+        right = _verify(_nobody(), password, user.password if user else None)
+    if not (user and right):
+        here.tries.failed(*names)
+        raise Unauthorized("The e-mail or the password is wrong.", headers={"WWW-Authenticate": "Bearer"})
+    here.tries.forget(names[0])
+    return _token(here, user.id)
+
+
+def user_of(here: Accounts, token: str) -> str:
+    """Return the id of the user whose token this is; raises Unauthorized."""
+    try:
+        claims = jwt.decode(token, _key(here), algorithms=[ALGORITHM], options={"require": ["exp", "sub"]})
+    except jwt.InvalidTokenError as error:
+        raise _refusal() from error
+    with here.database.read() as session:
+        user = session.scalar(sa.select(User.id).where(User.id == claims["sub"]))
+    if not user:
+        raise _refusal()
+    return user
+
+
+def normalized(email: str) -> str:
+    """Return an e-mail as it is compared and stored; raises EmailNotValidError."""
+    return validate_email(email.strip(), check_deliverability=False, globally_deliverable=False).normalized.lower()
+
+
+def _verify(nobody: str, password: str, hashed: str | None) -> bool:
+    """Tell whether the password is right; an unknown user's is compared with nobody's, so that it takes as long."""
+    try:
+        return _hasher.verify(hashed or nobody, password) and hashed is not None
+    except VerifyMismatchError:
+        return False
+
+
+@cache
+def _nobody() -> str:
+    return _hasher.hash(str(uuid.uuid4()))
+
+
+@contextmanager
+def _turn(here: Accounts) -> Iterator[None]:
+    """Wait for a core: each hash takes 19 MiB, and more at once would finish none of them sooner."""
+    if not here.turns.acquire(timeout=TURN_SECONDS):
+        raise Unavailable("Too many people log in just now. Try again in some seconds.", retry_after=5)
+    try:
+        yield
+    finally:
+        here.turns.release()
+
+
+def _token(here: Accounts, user_id: str) -> dict[str, Any]:
+    moment = datetime.now(UTC)
+    claims = {"sub": user_id, "iat": moment, "exp": moment + TOKEN_LIFE}
+    token = jwt.encode(claims, _key(here), algorithm=ALGORITHM)
+    return {"access_token": token, "token_type": "bearer", "user_id": user_id}
+
+
+def _key(here: Accounts) -> bytes:
+    """Return the key of tokens alone, so that nothing else that is signed here can pass for one."""
+    return hashlib.sha256(b"augmentation token " + here.secret().encode()).digest()
+
+
+def _refusal() -> Unauthorized:
+    return Unauthorized(
+        "The token is not valid, or it has expired. Log in again.",
+        headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
+    )

@@ -1,0 +1,53 @@
+"""Uploaded images on their way into the storage: checked in full; all of a request are kept, or none."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from service import media
+from service.errors import Unavailable
+from service.storage import Storage
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file as it came: the client's name for it, and its bytes."""
+
+    name: str
+    stream: BinaryIO
+
+
+@dataclass(frozen=True)
+class Intake:
+    """Where uploads go, and what they may be."""
+
+    storage: Storage
+    pool: ThreadPoolExecutor
+    limits: media.Limits
+    types: tuple[str, ...] = media.ACCEPTED
+
+    @contextmanager
+    def keeping(self, uploads: Sequence[Upload], keys: Sequence[str]) -> Iterator[list[media.Picture]]:
+        """Store the files under these keys, and tell what they are; what fails, here or in the block, removes them."""
+        try:
+            yield self._stored(uploads, keys)
+        except BaseException:
+            with suppress(Unavailable):  # then the sweep takes them
+                self.storage.delete(*keys)
+            raise
+
+    def _stored(self, uploads: Sequence[Upload], keys: Sequence[str]) -> list[media.Picture]:
+        # Decoding and storing let other threads run, so a batch uses every core. After an error nothing more begins,
+        # but what has begun ends before anything is judged, so that no file appears after the clean-up.
+        futures = [self.pool.submit(self._store, *pair) for pair in zip(uploads, keys, strict=True)]
+        wait(futures, return_when=FIRST_EXCEPTION)
+        begun = [future for future in futures if not future.cancel()]
+        wait(begun)
+        return [future.result() for future in begun]
+
+    def _store(self, upload: Upload, key: str) -> media.Picture:
+        picture = media.check(upload.stream, upload.name, self.limits, self.types)
+        self.storage.save(key, upload.stream)
+        return picture

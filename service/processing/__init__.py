@@ -1,0 +1,1 @@
+"""Processing: stored files, flipped, resized or turned by tasks of their own."""

@@ -1,0 +1,92 @@
+"""SQLite: one file, one writer at a time."""
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+BUSY_SECONDS = 10
+"""How long a transaction waits for another one that writes."""
+
+
+class SQLite:
+    """An SQLite file."""
+
+    def __init__(self, url: str) -> None:
+        self.reading = sa.create_engine(url, pool_size=20, max_overflow=20, connect_args={"timeout": BUSY_SECONDS})
+        sa.event.listen(self.reading, "connect", _set_up)
+        sa.event.listen(self.reading, "begin", _begin)
+        self.writing = self.reading.execution_options(write=True)
+        self._watching: list[sa.PoolProxiedConnection] = []
+
+    def watch(self) -> Callable[[], bool]:
+        """Ask SQLite whether another connection has committed; that costs microseconds."""
+        connection = self.reading.raw_connection()
+        connection.detach()
+        self._watching.append(connection)
+        cursor = connection.cursor()
+        last: list[int] = [0]
+
+        def changed() -> bool:
+            (version,) = cursor.execute("PRAGMA data_version").fetchone()
+            before, last[0] = last[0], version
+            return bool(before != version)
+
+        return changed
+
+    def announce(self, session: Session) -> None:
+        """Do nothing: a watch sees every commit."""
+
+    def hold(self, session: Session, names: Iterable[str]) -> None:
+        """Do nothing: who writes holds the whole file."""
+
+    @contextmanager
+    def alone(self) -> Iterator[bool]:
+        """Leave it to the lock on the folder with the files: both are on one machine."""
+        yield True
+
+    def close(self) -> None:
+        """Close the connections that nobody uses, and the watches."""
+        for connection in self._watching:
+            connection.close()
+        self.reading.dispose()
+
+
+def _set_up(connection: sqlite3.Connection, _record: Any) -> None:
+    connection.isolation_level = None  # transactions begin where `_begin` says, not where the driver guesses
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    # FULL syncs the log at every commit: what was answered survives a power cut. Saves are batched, so it costs little.
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.close()
+
+
+def _begin(connection: sa.Connection) -> None:
+    if not connection.get_execution_options().get("write"):
+        connection.exec_driver_sql("BEGIN")
+        return
+    # A transaction that reads first and writes later cannot wait for the lock in SQLite; it fails at once. So those
+    # that write say so first. SQLite itself waits by sleeping up to 100 ms at a time, too long where two busy
+    # processes take turns of a few milliseconds, so the waiting is done here.
+    deadline = time.monotonic() + BUSY_SECONDS
+    connection.exec_driver_sql("PRAGMA busy_timeout=0")
+    try:
+        while not _locked_for_writing(connection, deadline):
+            time.sleep(0.001)
+    finally:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
+
+
+def _locked_for_writing(connection: sa.Connection, deadline: float) -> bool:
+    try:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    except sa.exc.OperationalError as error:
+        if "locked" not in str(error.orig) or time.monotonic() > deadline:
+            raise
+        return False
+    return True

@@ -1,0 +1,69 @@
+"""The page for people: one template, plain modules, two languages; nothing is built, nothing comes from elsewhere."""
+
+from functools import cache
+from pathlib import Path
+
+import orjson
+from flask import Blueprint, Response, make_response, render_template, request, send_from_directory
+
+from service.auth import require_basic
+
+page = Blueprint("page", __name__, template_folder="templates")
+
+STATIC = Path(__file__).parent / "static"
+LANGUAGES = ("en", "ru")
+
+
+@page.get("/tasks")
+@page.get("/tasks/<task_id>")
+def tasks(task_id: str = "") -> Response:
+    """Show the page; its modules ask the interface for the tasks, or for the one that the address names."""
+    refusal = require_basic()
+    if refusal is None:
+        return _html("page.html", modules=_modules())
+    if request.accept_mimetypes.best_match(("application/problem+json", "text/html")) == "text/html":
+        return _refused_in_html(refusal)
+    return refusal
+
+
+@page.get("/static/<path:name>")
+def static_file(name: str) -> Response:
+    """Serve the page's own files. A browser asks each time whether its copy still holds, so none is ever stale."""
+    response = send_from_directory(STATIC, name)
+    response.headers["Cache-Control"] = "no-cache"
+    return response
+
+
+def _html(template: str, **values: object) -> Response:
+    language = _language()
+    response = make_response(render_template(template, language=language, text=_texts(language), **values))
+    response.headers["Content-Language"] = language
+    response.headers["Cache-Control"] = "private, no-cache"
+    response.vary.update(("Accept-Language", "Cookie"))
+    return response
+
+
+def _refused_in_html(refusal: Response) -> Response:
+    """Tell a person who gave up on the browser's question for the password what to do."""
+    response = _html("refused.html")
+    response.status_code = refusal.status_code
+    response.headers["WWW-Authenticate"] = refusal.headers["WWW-Authenticate"]
+    return response
+
+
+def _language() -> str:
+    """Return the language that the person chose on the page, else the best that the browser asks for."""
+    chosen = request.cookies.get("language")
+    return chosen if chosen in LANGUAGES else request.accept_languages.best_match(LANGUAGES, LANGUAGES[0])
+
+
+@cache
+def _texts(language: str) -> dict[str, str]:
+    texts: dict[str, str] = orjson.loads((STATIC / f"{language}.json").read_bytes())
+    return texts
+
+
+@cache
+def _modules() -> list[str]:
+    """Return the names of the modules, so that the browser loads them at once and not one behind the other."""
+    return sorted(path.name for path in STATIC.glob("*.js"))

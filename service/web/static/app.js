@@ -1,0 +1,76 @@
+// Begins the page: the language, the view that the address names, and the way from one to another.
+
+import { h } from "./dom.js";
+import { ListView } from "./list.js";
+import { language, speak, t } from "./messages.js";
+import { notice } from "./parts.js";
+import { TaskView } from "./task.js";
+import { someAreUnderWay } from "./upload.js";
+
+const OTHERS = { en: ["ru", "Русский"], ru: ["en", "English"] };
+const YEAR = 31536000;
+
+const main = document.getElementById("main");
+let view = null;
+
+function show(news) {
+  view?.stop();
+  const [, task] = location.pathname.match(/^\/tasks\/([^/]+)$/) ?? [];
+  view = task ? new TaskView(go, decodeURIComponent(task), news) : new ListView(go);
+  main.replaceChildren(view.element);
+  name();
+}
+
+function go(address, news) {
+  history.pushState(null, "", address);
+  show(news);
+  scrollTo(0, 0);
+  (main.querySelector("h1") ?? main).focus({ preventScroll: true });
+}
+
+function name() {
+  document.title = view.title ? `${view.title} · ${t("service")}` : t("service");
+}
+
+function label() {
+  for (const element of document.querySelectorAll("[data-text]")) element.textContent = t(element.dataset.text);
+  for (const element of document.querySelectorAll("[data-label]")) element.ariaLabel = t(element.dataset.label);
+  const [other, itsName] = OTHERS[language()];
+  const button = document.getElementById("language");
+  button.textContent = itsName;
+  button.lang = other;
+}
+
+async function switchLanguage() {
+  const [other] = OTHERS[language()];
+  await speak(other);
+  document.cookie = `language=${other}; path=/; max-age=${YEAR}; samesite=lax`;
+  label();
+  show();
+}
+
+function lockedOut() {
+  const reload = h("button", { type: "button", class: "button", onclick: () => location.reload() }, t("reload"));
+  const before = main.querySelector(".locked-out");
+  const now = h("div", { class: "locked-out" }, notice("danger", h("p", {}, t("locked-out"))), reload);
+  if (before) before.replaceWith(now);
+  else main.prepend(now);
+}
+
+document.addEventListener("titled", name);
+document.addEventListener("locked-out", lockedOut);
+document.getElementById("language").addEventListener("click", switchLanguage);
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("a[href^='/tasks']");
+  if (!link || event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+  event.preventDefault();
+  go(link.getAttribute("href"));
+});
+addEventListener("popstate", () => show());
+addEventListener("beforeunload", (event) => {
+  if (someAreUnderWay()) event.preventDefault();
+});
+
+await speak(language());
+label();
+show();

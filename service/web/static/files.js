@@ -1,0 +1,50 @@
+// Files as a person hands them over: picked, or dropped, folders with all that is in them.
+
+const PHOTO = /\.(jpe?g|jfif|png|webp)$/i;
+
+// Returns {files, others, folder}: the photos, how many files of a folder are none, and the folder's name if it is one.
+export async function fromDrop(transfer) {
+  // All must be taken before the first wait: the transfer is empty afterwards. What is not from a disk has no entry.
+  const items = [...transfer.items].filter((item) => item.kind === "file");
+  const dropped = items.map((item) => [item.webkitGetAsEntry(), item.getAsFile()]);
+  const found = { files: [], others: 0, folder: null };
+  if (dropped.length === 1 && dropped[0][0]?.isDirectory) found.folder = dropped[0][0].name;
+  for (const [entry, file] of dropped) {
+    if (entry) await walk(entry, found, false);
+    else if (file) found.files.push(file);
+  }
+  return found;
+}
+
+export function fromPicker(input) {
+  const all = [...input.files];
+  const isFolder = input.webkitdirectory;
+  const files = isFolder ? all.filter((file) => PHOTO.test(file.name)) : all;
+  if (isFolder) files.sort((one, other) => compare(one.webkitRelativePath, other.webkitRelativePath));
+  const folder = isFolder && all.length ? all[0].webkitRelativePath.split("/")[0] : null;
+  input.value = "";
+  return { files, others: all.length - files.length, folder };
+}
+
+async function walk(entry, found, inside) {
+  if (entry.isFile) {
+    // What somebody drops by hand is sent, whatever it is, so that the service says what is wrong with it.
+    if (inside && !PHOTO.test(entry.name)) found.others += 1;
+    else found.files.push(await new Promise((take, fail) => entry.file(take, fail)));
+    return;
+  }
+  const reader = entry.createReader();
+  const children = [];
+  // A reader gives at most a hundred entries at a time, and none at the end.
+  for (;;) {
+    const some = await new Promise((take, fail) => reader.readEntries(take, fail));
+    if (!some.length) break;
+    children.push(...some);
+  }
+  children.sort((one, other) => compare(one.name, other.name));
+  for (const child of children) await walk(child, found, true);
+}
+
+function compare(one, other) {
+  return one.localeCompare(other, undefined, { numeric: true });
+}

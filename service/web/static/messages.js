@@ -1,0 +1,53 @@
+// The words of the page in the person's language, and how that language writes numbers, sizes and times.
+
+let texts = {};
+let plural = new Intl.PluralRules("en");
+
+export function language() {
+  return document.documentElement.lang;
+}
+
+export async function speak(wanted) {
+  const answer = await fetch(`/static/${wanted}.json`);
+  if (!answer.ok) throw new Error(`no words for ${wanted}`);
+  texts = await answer.json();
+  plural = new Intl.PluralRules(wanted);
+  document.documentElement.lang = wanted;
+}
+
+// Returns a text; `{name}` in it is replaced by the value of that name, and `count` decides between plural forms.
+export function t(key, values = {}) {
+  let text = texts[key];
+  if (typeof text === "object") text = text[plural.select(values.count)] ?? text.other;
+  return text.replace(/\{(\w+)\}/g, (_, name) => {
+    const value = values[name];
+    return typeof value === "number" ? number(value) : value;
+  });
+}
+
+export function number(value, digits = 0) {
+  return new Intl.NumberFormat(language(), { maximumFractionDigits: digits }).format(value);
+}
+
+export function percent(part) {
+  return new Intl.NumberFormat(language(), { style: "percent", maximumFractionDigits: 0 }).format(part);
+}
+
+export function bytes(size) {
+  const [unit, by] = size >= 1e9 ? ["gigabyte", 1e9] : size >= 1e6 ? ["megabyte", 1e6] : ["kilobyte", 1e3];
+  const digits = size / by < 10 ? 1 : 0;
+  return new Intl.NumberFormat(language(), { style: "unit", unit, maximumFractionDigits: digits }).format(size / by);
+}
+
+export function moment(text) {
+  return new Intl.DateTimeFormat(language(), { dateStyle: "medium", timeStyle: "short" }).format(new Date(text));
+}
+
+export function seconds(from, to) {
+  const whole = Math.max(1, Math.round((new Date(to) - new Date(from)) / 1000));
+  return whole < 120 ? t("seconds", { count: whole }) : t("minutes", { count: Math.round(whole / 60) });
+}
+
+export function list(items) {
+  return new Intl.ListFormat(language(), { type: "conjunction" }).format(items);
+}

@@ -1,0 +1,48 @@
+// Parts that both views show: a task's name and status, progress, notices, its deletion.
+
+import { call, taskAddress } from "./api.js";
+import { h, icon } from "./dom.js";
+import { language, moment, t } from "./messages.js";
+import { ask } from "./question.js";
+
+const STATUS_ICONS = { forming: "dots", processing: "again", completed: "done", error: "warning" };
+
+export function nameOf(task) {
+  return task.name ?? t("unnamed-task", { moment: moment(task.created_at) });
+}
+
+export function statusOf(task) {
+  return h("span", { class: `status ${task.status}` }, icon(STATUS_ICONS[task.status]), t(`status-${task.status}`));
+}
+
+export function bar(label, share) {
+  return h("progress", { "aria-label": label, max: 1, value: share });
+}
+
+export function shareDone(task) {
+  const { total, done, failed } = task.progress;
+  return total ? (done + failed) / total : 0;
+}
+
+// Returns the service's own sentence, which is English, or what to say when there was no answer at all.
+export function sentence(refusal) {
+  if (!refusal.detail) return h("span", {}, t(refusal.status ? "strange-answer" : "no-answer"));
+  return h("span", { lang: language() === "en" ? null : "en" }, refusal.detail);
+}
+
+export function notice(kind, ...content) {
+  const role = kind === "danger" ? "alert" : "status";
+  return h("div", { class: `notice ${kind}`, role }, icon("warning"), h("div", {}, content));
+}
+
+// Asks, deletes, and tells whether it is gone. A task that is gone already counts as gone.
+export async function deleteAfterQuestion(task) {
+  const text = t(task.status === "processing" ? "delete-text-processing" : "delete-text", { count: task.progress.total });
+  if (!(await ask({ title: t("delete-title", { name: nameOf(task) }), text, yes: t("delete") }))) return false;
+  try {
+    await call("DELETE", taskAddress(task.id));
+  } catch (error) {
+    if (error.status !== 404) throw error;
+  }
+  return true;
+}

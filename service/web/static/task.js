@@ -1,0 +1,393 @@
+// One task: its photos and what was found in them, from the upload to the download.
+
+import { call, imageAddress, Refusal, taskAddress, Watch } from "./api.js";
+import { statistics } from "./charts.js";
+import { announce, h, icon } from "./dom.js";
+import { DropZone } from "./drop.js";
+import { Grid } from "./grid.js";
+import { bytes, list, moment, number, percent, seconds, t } from "./messages.js";
+import { bar, deleteAfterQuestion, nameOf, notice, sentence, shareDone, statusOf } from "./parts.js";
+import { send, uploadOf } from "./upload.js";
+import { Viewer } from "./viewer.js";
+
+const FILTERS = {
+  all: () => true,
+  faces: (image) => image.faces.length > 0,
+  none: (image) => image.status === "done" && !image.faces.length,
+  failed: (image) => image.status === "failed",
+};
+const PARTS = ["head", "notices", "sending", "working", "failed", "adding", "numbers", "photos"];
+const NAMES_SHOWN = 20;
+
+export class TaskView {
+  title = "";
+  #id;
+  #go;
+  #etag = null;
+  #task = null;
+  #filter = "all";
+  #upload = null;
+  #drop = null;
+  #trouble = null;
+  #leftOut;
+  #parts = Object.fromEntries(
+    PARTS.map((name) => [name, h("div", { class: name })]),
+  );
+  #drawn = {};
+
+  constructor(go, id, { leftOut = "" } = {}) {
+    this.#id = id;
+    this.#go = go;
+    this.#leftOut = leftOut;
+    const parts = Object.values(this.#parts);
+    this.#parts.choices = h("div", { class: "row choices", role: "group", "aria-label": t("filter") });
+    this.element = h("div", { class: "view" }, h("a", { class: "back", href: "/tasks" }, icon("back"), t("all-tasks")), parts);
+    this.grid = new Grid(id, (image) => this.viewer.open(this.#shown(), image));
+    this.viewer = new Viewer(id, (image) => this.grid.focus(image), (image) => this.#takeOut(image));
+    this.watch = new Watch(() => this.#load(), (error) => this.#refused(error));
+    this.#follow();
+  }
+
+  stop() {
+    this.watch.stop();
+    this.#drop?.stop();
+    this.#unfollow();
+  }
+
+  // --- what the service says
+
+  async #load() {
+    const answer = await call("GET", taskAddress(this.#id), { etag: this.#etag });
+    this.#settleTrouble();
+    if (answer.changed) {
+      this.#etag = answer.etag;
+      const before = this.#task?.status;
+      this.#task = answer.value;
+      this.#draw();
+      this.#tellAloud(before);
+    }
+    const isAtRest = ["completed", "error"].includes(this.#task.status);
+    return { changed: answer.changed, goesOn: !isAtRest };
+  }
+
+  #refused(error) {
+    if (error.status === 404) {
+      this.#gone(error);
+      return false;
+    }
+    this.#complain(error);
+    return true;
+  }
+
+  #complain(error) {
+    if (!(error instanceof Refusal)) throw error;
+    this.#trouble?.remove();
+    this.#trouble = notice("danger", h("p", {}, sentence(error)));
+    this.#parts.notices.prepend(this.#trouble);
+  }
+
+  #settleTrouble() {
+    this.#trouble?.remove();
+    this.#trouble = null;
+  }
+
+  #gone(error) {
+    this.stop();
+    this.title = t("gone-title");
+    document.dispatchEvent(new Event("titled"));
+    this.element.replaceChildren(
+      h("div", { class: "nothing" }, h("h1", { tabindex: -1 }, t("gone-title")), h("p", {}, sentence(error)), h("a", { class: "button primary", href: "/tasks" }, t("all-tasks"))),
+    );
+  }
+
+  // --- what is shown; each part is made anew only when what it shows has changed
+
+  #draw() {
+    const task = this.#task;
+    const { total, failed } = task.progress;
+    this.title = task.status === "processing" ? `${percent(shareDone(task))} · ${nameOf(task)}` : nameOf(task);
+    document.dispatchEvent(new Event("titled"));
+    const isSending = Boolean(this.#upload?.isSending);
+    this.#part("head", [task.status, task.finished_at, total, isSending], () => this.#head());
+    this.#part("notices", [this.#leftOut], () => (this.#leftOut ? [notice("quiet", h("p", {}, this.#leftOut))] : []));
+    this.#part("working", [task.status, task.progress], () => working(task));
+    this.#part("failed", [task.status, failed], () => this.#failures());
+    this.#part("adding", [task.status], () => this.#adding());
+    this.#part("numbers", [task.status === "forming", task.progress.done, task.statistics], () => this.#numbers());
+    this.#part("photos", [total > 0, task.status === "forming"], () => this.#photos());
+    this.#part("choices", [task.status === "forming", ...this.#filterCounts(), this.#filter], () => this.#choices());
+    this.grid.update(this.#shown(), task.status === "processing");
+    if (this.viewer.isOpen) this.viewer.update(this.#shown());
+  }
+
+  #part(name, shows, make) {
+    const text = JSON.stringify(shows);
+    if (this.#drawn[name] === text) return;
+    this.#drawn[name] = text;
+    const part = this.#parts[name];
+    const focused = part.contains(document.activeElement) ? document.activeElement.dataset.focus : null;
+    part.replaceChildren(...make());
+    if (focused) (part.querySelector(`[data-focus="${focused}"]`) ?? this.element.querySelector("h1")).focus();
+  }
+
+  #head() {
+    const task = this.#task;
+    const isForming = task.status === "forming";
+    return [
+      h("div", { class: "naming" }, h("h1", { tabindex: -1 }, nameOf(task)), h("p", { class: "facts" }, statusOf(task), h("span", {}, facts(task)))),
+      h(
+        "div",
+        { class: "row actions" },
+        isForming && this.#startButton(),
+        ["completed", "error"].includes(task.status) && downloads(task),
+        h("button", { type: "button", class: "button quiet", "data-focus": "delete", onclick: () => this.#delete() }, icon("trash"), t("delete")),
+      ),
+    ];
+  }
+
+  #startButton() {
+    const disabled = !this.#task.progress.total || Boolean(this.#upload?.isSending);
+    return h("button", { type: "button", class: "button primary", "data-focus": "start", disabled, onclick: () => this.#start() }, icon("play"), t("start"));
+  }
+
+  #failures() {
+    const failed = this.#task.images.filter(FILTERS.failed);
+    if (!failed.length || this.#task.status === "processing") return [];
+    const items = [...byReason(failed)].map(([detail, images]) =>
+      h("li", {}, h("p", {}, sentence({ detail, status: 1 })), h("p", { class: "names" }, names(images))),
+    );
+    return [
+      h(
+        "section",
+        { class: "notice danger", "aria-labelledby": "failed-title" },
+        icon("warning"),
+        h("div", {}, h("h2", { id: "failed-title" }, t("failed-title", { count: failed.length })), h("ul", { class: "reasons" }, items)),
+        h("button", { type: "button", class: "button", "data-focus": "retry", onclick: () => this.#start() }, icon("again"), t("try-again", { count: failed.length })),
+      ),
+    ];
+  }
+
+  #adding() {
+    this.#drop?.stop();
+    this.#drop = null;
+    this.viewer.canRemove = this.#task.status === "forming";
+    if (!this.viewer.canRemove) return [];
+    this.#drop = new DropZone({ isNew: false, take: (found) => this.#add(found) });
+    return [this.#drop.element];
+  }
+
+  #numbers() {
+    if (this.#task.status === "forming") return [];
+    return [h("section", { class: "sheet", "aria-labelledby": "numbers" }, h("h2", { id: "numbers", class: "unseen" }, t("statistics")), statistics(this.#task))];
+  }
+
+  // The grid stays where it is as long as there are photos: to put it in anew would lay out thousands of cards.
+  #photos() {
+    if (!this.#task.images.length) {
+      return this.#task.status === "forming" ? [h("p", { class: "nothing" }, t("no-photos-yet"))] : [];
+    }
+    return [
+      h(
+        "section",
+        { "aria-labelledby": "photos" },
+        h("div", { class: "over" }, h("h2", { id: "photos" }, t("photos-title")), this.#parts.choices),
+        this.grid.element,
+      ),
+    ];
+  }
+
+  #choices() {
+    if (this.#task.status === "forming") return [];
+    const counts = this.#filterCounts();
+    return Object.keys(FILTERS)
+      .filter((name, position) => name === "all" || name === this.#filter || counts[position])
+      .map((name) =>
+        h(
+          "button",
+          { type: "button", class: "choice", "aria-pressed": String(name === this.#filter), "data-focus": name, onclick: () => this.#choose(name) },
+          t(`filter-${name}`),
+          h("small", {}, number(counts[Object.keys(FILTERS).indexOf(name)])),
+        ),
+      );
+  }
+
+  #filterCounts() {
+    return Object.values(FILTERS).map((fits) => this.#task.images.filter(fits).length);
+  }
+
+  #shown() {
+    return this.#task.images.filter(FILTERS[this.#filter]);
+  }
+
+  #choose(name) {
+    this.#filter = name;
+    this.#draw();
+  }
+
+  #tellAloud(before) {
+    const { status, progress } = this.#task;
+    if (status === "processing") {
+      const quarter = Math.floor(4 * shareDone(this.#task)) / 4;
+      announce(t("announce-processing", { share: percent(quarter) }));
+    } else if (before === "processing") {
+      const faces = t("faces", { count: this.#task.statistics.faces });
+      announce(t(status === "completed" ? "announce-completed" : "announce-error", { faces, failed: progress.failed }));
+    }
+  }
+
+  // --- what a person does
+
+  async #start() {
+    try {
+      await call("POST", `${taskAddress(this.#id)}/start`);
+      this.#filter = "all";
+      this.element.querySelector("h1").focus();
+      this.watch.poke();
+    } catch (error) {
+      this.#complain(error);
+    }
+  }
+
+  async #delete() {
+    try {
+      if (!(await deleteAfterQuestion(this.#task))) return;
+      uploadOf(this.#id)?.stop();
+      announce(t("deleted", { name: nameOf(this.#task) }));
+      this.#go("/tasks");
+    } catch (error) {
+      this.#complain(error);
+    }
+  }
+
+  #add({ files, leftOut, starts }) {
+    this.#leftOut = leftOut;
+    send(this.#id, files, starts);
+    this.#follow();
+  }
+
+  async #takeOut(image) {
+    try {
+      await call("DELETE", imageAddress(this.#id, image.id));
+      const images = this.#task.images.filter((one) => one.id !== image.id);
+      const progress = { ...this.#task.progress, total: images.length, pending: images.length };
+      this.#task = { ...this.#task, images, progress };
+      this.#draw();
+      this.watch.poke();
+    } catch (error) {
+      this.#complain(error);
+    }
+  }
+
+  // --- the upload into this task, if there is one
+
+  #follow() {
+    this.#unfollow();
+    this.#upload = uploadOf(this.#id) ?? null;
+    this.#upload?.addEventListener("change", this.#uploadChanged);
+    this.#upload?.addEventListener("settled", this.#uploadSettled);
+    this.#uploadChanged();
+  }
+
+  #unfollow() {
+    this.#upload?.removeEventListener("change", this.#uploadChanged);
+    this.#upload?.removeEventListener("settled", this.#uploadSettled);
+  }
+
+  #uploadSettled = () => this.watch.poke();
+
+  #uploadChanged = () => {
+    const upload = this.#upload;
+    if (!upload) return;
+    this.#showSending(upload);
+    if (this.#task) this.#draw();
+    if (upload.state === "done") this.watch.poke();
+  };
+
+  #showSending(upload) {
+    const { state, refused, problem } = upload;
+    this.#part("sending", [state, refused.length, problem?.detail ?? null], () => [...sending(upload), ...refusals(refused)]);
+    const progress = this.#parts.sending.querySelector("progress");
+    if (!progress) return;
+    progress.value = upload.share;
+    this.#parts.sending.querySelector(".sent").textContent = t("sent-of", { done: upload.settled, total: upload.total });
+    const quarter = Math.floor(4 * upload.share) / 4;
+    announce(t("announce-sending", { share: percent(quarter) }));
+  }
+}
+
+function working(task) {
+  if (task.status !== "processing") return [];
+  const { total, done, failed } = task.progress;
+  const text = t("done-of", { done: done + failed, total });
+  return [
+    h("section", { class: "sheet going", "aria-labelledby": "working" }, h("h2", { id: "working" }, t("finding-faces")), h("p", {}, text), bar(t("finding-faces"), shareDone(task))),
+  ];
+}
+
+function sending(upload) {
+  if (upload.state === "stopped") {
+    const words = upload.problem ? sentence(upload.problem) : t("upload-stopped");
+    const goOn = h("button", { type: "button", class: "button", "data-focus": "go-on", onclick: () => upload.resume() }, icon("play"), t("go-on"));
+    const text = h("p", {}, t("sent-of", { done: upload.settled, total: upload.total }));
+    return [h("section", { class: "notice warning" }, icon("warning"), h("div", {}, h("p", {}, words), text), goOn)];
+  }
+  if (!upload.isSending) return [];
+  return [
+    h(
+      "section",
+      { class: "sheet going", "aria-labelledby": "sending" },
+      h("h2", { id: "sending" }, t(upload.state === "offline" ? "waiting-for-service" : "sending-photos")),
+      h("p", { class: "sent" }),
+      bar(t("sending-photos"), upload.share),
+      h("button", { type: "button", class: "button quiet", "data-focus": "stop", onclick: () => upload.stop() }, t("stop-sending")),
+    ),
+  ];
+}
+
+function refusals(refused) {
+  if (!refused.length) return [];
+  const items = refused.map((refusal) => h("li", {}, sentence({ ...refusal, status: 1 })));
+  return [
+    h(
+      "section",
+      { class: "notice warning", "aria-labelledby": "refused-title" },
+      icon("warning"),
+      h("div", {}, h("h2", { id: "refused-title" }, t("refused-files", { count: refused.length })), h("ul", { class: "reasons" }, items)),
+    ),
+  ];
+}
+
+function facts(task) {
+  const size = bytes(task.images.reduce((sum, image) => sum + image.size, 0));
+  const parts = [t("photos", { count: task.progress.total })];
+  if (task.name) parts.unshift(moment(task.created_at));
+  if (task.images.length) parts.push(size);
+  if (task.finished_at) parts.push(t("took", { time: seconds(task.started_at, task.finished_at) }));
+  return parts.join(" · ");
+}
+
+function downloads(task) {
+  const address = taskAddress(task.id);
+  const link = (file, text, label) => h("a", { class: "button", href: `${address}/${file}`, download: true, "aria-label": label, title: label }, icon("down"), text);
+  return [
+    link("faces.csv", "CSV", t("download-csv")),
+    link("faces.jsonl", "JSONL", t("download-jsonl")),
+    link("boxed.zip", t("boxed-photos"), t("download-zip")),
+  ];
+}
+
+function names(images) {
+  const shown = images.slice(0, NAMES_SHOWN).map((image) => image.name);
+  const more = images.length - shown.length;
+  return list(more ? [...shown, t("more-photos", { count: more })] : shown);
+}
+
+function byReason(images) {
+  const groups = new Map();
+  for (const image of images) {
+    const { detail } = image.error;
+    if (!groups.has(detail)) groups.set(detail, []);
+    groups.get(detail).push(image);
+  }
+  return groups;
+}
