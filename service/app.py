@@ -12,6 +12,7 @@ from flask import Flask, request
 
 from service import errors, security
 from service.api import Number
+from service.augmentation import inspection as augmentation_inspection
 from service.augmentation import operations as augmentation_operations
 from service.augmentation.accounts import Accounts
 from service.augmentation.copying import Copying
@@ -19,6 +20,7 @@ from service.augmentation.routes import accounts, augmentation
 from service.cli import add_commands
 from service.config import THREADS, Settings
 from service.db import Database
+from service.faces import inspection as face_inspection
 from service.faces import operations as face_operations
 from service.faces.detection import KIND, FaceDetection
 from service.faces.engines import Engine
@@ -33,12 +35,14 @@ from service.links import Links
 from service.media import Limits
 from service.metrics import Metrics
 from service.originals import Intake
+from service.processing import inspection as processing_inspection
 from service.processing import operations as processing_operations
 from service.processing.editing import Processing
 from service.processing.routes import processing
 from service.questions import operations as question_operations
 from service.questions.routes import clues, questions
 from service.questions.sources import Source
+from service.recordings import inspection as recording_inspection
 from service.recordings import operations as recording_operations
 from service.recordings.routes import recording_users, recordings
 from service.storage import DiskStorage, Storage
@@ -54,6 +58,13 @@ WEBHOOK_THREADS = 4
 """Webhooks under way at a time in one server process."""
 UPLOADS_TO_S3 = 12
 """Photos of one process that are checked and sent at once; each waits some milliseconds for the answer."""
+
+INSPECTIONS = (
+    face_inspection.INSPECTION,
+    recording_inspection.INSPECTION,
+    processing_inspection.INSPECTION,
+    augmentation_inspection.INSPECTION,
+)
 
 
 def create_app(settings: Settings) -> Flask:
@@ -97,10 +108,15 @@ def create_app(settings: Settings) -> Flask:
     # Storing waits, for the disk or the network, so there are more of these threads than cores.
     pool = ThreadPoolExecutor(UPLOADS_TO_S3 if settings.bucket else 4, thread_name_prefix="upload")
     app.extensions["settings"] = settings
+    app.extensions |= {
+        "operations": {operation.kind: operation for operation in (detection, *copying, delivery)},
+        "kinds": [operation.kind for operation in (detection, *copying, delivery)],
+        # What must hold in each slice; `flask doctor` looks whether it does.
+        "inspections": INSPECTIONS,
+    }
     app.extensions["tries"] = Tries(database, settings.max_failed_tries, settings.failed_tries_seconds)
     app.extensions["keys"] = Keys(database, lambda: owner_name(os.getpid()))
     app.extensions["executor"] = executor
-    app.extensions["kinds"] = [operation.kind for operation in (detection, *copying, delivery)]
     app.extensions["engine"] = engine
     app.extensions["metrics"] = metrics
     app.extensions["faces"] = face_operations.Services(

@@ -118,11 +118,13 @@ class DiskStorage:
         return size
 
     def _temporary(self, folder: Path) -> tuple[int, str]:
-        while True:
-            folder.mkdir(parents=True, exist_ok=True)
-            # Another thread may remove the empty folder between the two calls.
-            with suppress(FileNotFoundError):
+        for _ in range(100):
+            # Another thread may remove the empty folder between any two looks, also between those of mkdir() itself:
+            # it finds a folder, then finds it gone, and says that something else is in its place.
+            with suppress(FileNotFoundError, FileExistsError):
+                folder.mkdir(parents=True, exist_ok=True)
                 return tempfile.mkstemp(prefix=UNFINISHED, dir=folder)
+        raise FileNotFoundError(folder)
 
     def open(self, key: str) -> BinaryIO:
         """Open the file for reading."""

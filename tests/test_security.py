@@ -29,6 +29,7 @@ OPEN = {
     "GET /",
     "GET /docs",
     "GET /docs/<path:name>",
+    "GET /static/<path:name>",  # the page's own files: no data, and the page that refuses wants its style
     "GET /openapi.json",
     "GET /healthz",
     "GET /readyz",

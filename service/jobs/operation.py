@@ -59,7 +59,7 @@ def judging() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One attempt at one job, as claimed."""
+    """One attempt at one job, as claimed. `losses` is how many runs before it died."""
 
     id: int
     kind: str
@@ -67,6 +67,7 @@ class Run:
     task: str
     position: int
     attempt: int
+    losses: int
 
 
 class Operation(Protocol):

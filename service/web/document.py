@@ -163,7 +163,7 @@ def _operation(rule: Rule, view: Any, found: Described) -> dict[str, Any]:
     text, keyed = inspect.getdoc(view) or "", hasattr(view, "idempotent")
     summary, _, rest = text.partition("\n\n")
     operation: dict[str, Any] = {
-        "operationId": rule.endpoint.rpartition(".")[2],
+        "operationId": _id(rule),
         "tags": [rule.endpoint.partition(".")[0]],
         "summary": summary,
         "parameters": _parameters(rule, found) + [KEY] * keyed,
@@ -179,6 +179,18 @@ def _operation(rule: Rule, view: Any, found: Described) -> dict[str, Any]:
         optional = found.body and not any(member.is_required() for member in found.body.model_fields.values())
         operation["requestBody"] = {"content": content, "required": not optional}
     return operation
+
+
+def _id(rule: Rule) -> str:
+    """Return the view's name, with its slice's where two have the same, and with what tells two paths of one apart."""
+    endpoint: str = rule.endpoint
+    slice_name, _, name = endpoint.rpartition(".")
+    same = [other for other in rule.map.iter_rules() if other.endpoint.rpartition(".")[2] == name]
+    if len({other.endpoint for other in same}) > 1:
+        name = f"{slice_name}_{name}"
+    if rule.arguments and len([other for other in same if other.endpoint == endpoint]) > 1:
+        name += f"_by_{'_'.join(sorted(rule.arguments))}"
+    return name
 
 
 def _parameters(rule: Rule, found: Described) -> list[dict[str, Any]]:
