@@ -21,7 +21,7 @@ from gunicorn.http import errors as unreadable
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from service import logs
-from service.errors import TooSlow
+from service.errors import Malformed, Problem, TooSlow
 
 PATIENCE = 20.0
 """Seconds that a peer may keep the server waiting in one request, beyond what its bytes take at LEAST_RATE."""
@@ -33,10 +33,10 @@ ENOUGH = 32 * 1024
 """Bytes of a request that are taken in before it gets a thread, if it is not complete before."""
 LINGER, MOST_LINGERING = 2.0, 200
 """Seconds in which a peer may finish what it sends after the last answer, and how many may do so at once."""
-MOST_HEARD = 1024 * 1024
+MOST_HEARD = 100_000_000
 """Bytes that it may send then."""
-DRAIN = 0.2
-"""Seconds for the rest of a body that nobody wanted, so that the connection can be used again."""
+DRAIN, MOST_DRAINED = 0.2, 16_000_000
+"""Seconds for the rest of a body that nobody wanted, and its bytes, so that the connection can be used again."""
 
 UNREADABLE = {
     unreadable.LimitRequestLine: 414,
@@ -130,6 +130,21 @@ class PatientSocket(socket.socket):
                     raise TimeoutError
                 if self.patience.is_over(self.waited + waited, self.moved):
                     return False
+
+
+class Framed:
+    """Reads a request's body; raises Malformed where its chunks are broken."""
+
+    def __init__(self, reader: Any) -> None:
+        self._reader = reader
+
+    def read(self, size: int) -> bytes:
+        """Read up to so many bytes."""
+        try:
+            data: bytes = self._reader.read(size)
+        except unreadable.ParseException as error:
+            raise Malformed("The body is broken: its chunks are not as they should be.") from error
+        return data
 
 
 class Connection(TConn):  # type: ignore[misc]
@@ -259,6 +274,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         except OSError:
             sock.close()
             return
+        sock.moved = 0
         self.lingering[sock] = time.monotonic() + LINGER
         self.poller.register(sock, EVENT_READ, self._hear_out)
         if len(self.lingering) > MOST_LINGERING:
@@ -280,8 +296,16 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         sock.close()
 
     def _keepalive_after(self, conn: Connection, keepalive: bool) -> bool:
-        """Tell whether the connection can be used again; a body that is not read by then ends it."""
-        return keepalive and bool(conn.parser.finish_body(deadline=time.monotonic() + DRAIN))
+        """Tell whether the connection can be used again; a body that is not read by then, or is broken, ends it."""
+        try:
+            return keepalive and bool(conn.parser.finish_body(time.monotonic() + DRAIN, MOST_DRAINED))
+        except Problem:
+            return False
+
+    def handle_request(self, req: Any, conn: Connection) -> bool:
+        """Answer a request; what is wrong with its body's framing is told like all that the client does wrong."""
+        req.body.reader = Framed(req.body.reader)
+        return bool(super().handle_request(req, conn))
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
         """Answer with a problem document, and log the kind of fault and where it came from."""
