@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from flask import Flask, request
@@ -27,6 +28,7 @@ from service.faces.engines import Engine
 from service.faces.measured import Measured
 from service.faces.routes import faces
 from service.faces.webhooks import WebhookDelivery, derived_secret
+from service.grants import Grants, NoGrants
 from service.jobs.executors import Executor, Lanes, Threads, owner_name
 from service.jobs.journal import Journal
 from service.jobs.operation import Operation
@@ -45,11 +47,20 @@ from service.questions.sources import Source
 from service.recordings import inspection as recording_inspection
 from service.recordings import operations as recording_operations
 from service.recordings.routes import recording_users, recordings
+from service.renditions import inspection as rendition_inspection
+from service.renditions import operations as rendition_operations
+from service.renditions.making import Making
+from service.renditions.models import known_keys as known_renditions
+from service.renditions.removal import Removal
+from service.renditions.routes import renditions
 from service.storage import DiskStorage, Storage
 from service.tries import Tries
 from service.web.access import watch
 from service.web.page import page
 from service.web.routes import web
+
+if TYPE_CHECKING:
+    from service.s3 import Access
 
 MAX_JSON_BYTES = 1_000_000
 PICTURE_POLL = 0.05
@@ -64,6 +75,7 @@ INSPECTIONS = (
     recording_inspection.INSPECTION,
     processing_inspection.INSPECTION,
     augmentation_inspection.INSPECTION,
+    rendition_inspection.INSPECTION,
 )
 
 
@@ -80,7 +92,12 @@ def create_app(settings: Settings) -> Flask:
     journal = Journal(metrics)
     engine = Measured(make_engine(settings, metrics), settings.engine, metrics)
     detection = FaceDetection(storage, engine)
-    copying: list[Operation] = [Processing(storage), Copying(storage, settings.augmentation_scale)]
+    copying: list[Operation] = [
+        Processing(storage),
+        Copying(storage, settings.augmentation_scale),
+        Making(storage, (1.0, *settings.scales)),
+        Removal(storage),
+    ]
     delivery = make_webhooks(settings)
     executor = Lanes(
         Threads(
@@ -146,6 +163,15 @@ def create_app(settings: Settings) -> Flask:
     app.extensions["processing"] = processing_operations.Services(
         database=database, executor=executor, intake=Intake(storage, pool, limits)
     )
+    app.extensions["renditions"] = rendition_operations.Services(
+        database=database,
+        executor=executor,
+        intake=Intake(storage, pool, Limits(bytes=settings.max_rendition_bytes, pixels=settings.max_image_pixels)),
+        scales=(1.0, *settings.scales),
+        links=links,
+        grants=make_grants(settings),
+        cdn=settings.cdn_url.rstrip("/"),
+    )
     app.extensions["accounts"] = Accounts(
         database=database,
         tries=app.extensions["tries"],
@@ -164,22 +190,27 @@ def create_app(settings: Settings) -> Flask:
         "recordings/": recording_operations.known_keys,
         "processing/": processing_operations.known_keys,
         "augmentation/": augmentation_operations.known_keys,
+        "images/": known_renditions,
     }
     app.extensions["links"] = links
     app.extensions["database"] = database
     app.extensions["storage"] = storage
     app.extensions["readiness"] = _readiness(database, storage, executor if settings.web_works else None)
     errors.install(app)
-    app.register_blueprint(faces)
-    app.register_blueprint(accounts)
-    app.register_blueprint(augmentation)
-    app.register_blueprint(processing)
-    app.register_blueprint(questions)
-    app.register_blueprint(clues)
-    app.register_blueprint(recording_users)
-    app.register_blueprint(recordings)
-    app.register_blueprint(web)
-    app.register_blueprint(page)
+    for slice_ in (
+        faces,
+        accounts,
+        augmentation,
+        processing,
+        questions,
+        clues,
+        recording_users,
+        recordings,
+        renditions,
+        web,
+        page,
+    ):
+        app.register_blueprint(slice_)
     app.before_request(_refuse_nul)
     security.install(app, settings)
     watch(app, metrics)
@@ -225,9 +256,27 @@ def make_storage(settings: Settings, links: Links) -> Storage:
     """Make the storage that the settings name. S3 connects with the first use."""
     if not settings.bucket:
         return DiskStorage(Path(settings.storage_url), links)
-    from service.s3 import Access, S3Storage
+    from service.s3 import S3Storage
 
-    access = Access(
+    return S3Storage(*settings.bucket, _access(settings))
+
+
+def make_grants(settings: Settings) -> Grants:
+    """Make what lends clients temporary keys, where the files are on S3 and a role is set."""
+    if not settings.bucket:
+        return NoGrants("The files are in a folder of this service: there are no credentials to lend.")
+    if not settings.s3_role_arn:
+        return NoGrants("There is no role that temporary keys could be made from: S3_ROLE_ARN is not set.")
+    from service.sts import SecurityTokens
+
+    endpoint = settings.s3_sts_endpoint_url or settings.s3_endpoint_url
+    return SecurityTokens(settings.bucket[0], settings.s3_role_arn, endpoint, _access(settings))
+
+
+def _access(settings: Settings) -> "Access":
+    from service.s3 import Access
+
+    return Access(
         endpoint=settings.s3_endpoint_url,
         public_endpoint=settings.s3_public_endpoint_url,
         region=settings.s3_region,
@@ -238,7 +287,6 @@ def make_storage(settings: Settings, links: Links) -> Storage:
         # One for each thread that may use it at once: jobs, uploads, requests.
         connections=workers_of(settings) + UPLOADS_TO_S3 + THREADS,
     )
-    return S3Storage(*settings.bucket, access)
 
 
 def make_question_source(settings: Settings, database: Database) -> Source:

@@ -177,13 +177,21 @@ def test_every_slice_is_looked_at(patient: tuple[Path, dict[str, str]]) -> None:
         " VALUES ('t', 'u', 'pending', '', 1, 0, 0)",
         "INSERT INTO augmentation_image (id, task_id, position, name, media_type, status)"
         " VALUES (9, 't', 0, 'x', 'image/png', 'pending')",
+        "INSERT INTO owned_image (number, id, owner_type, owner_id, replaces, created_at)"
+        " VALUES (11, 'i', 'user', '1', 0, '')",
+        "INSERT INTO image_version (number, id, image_id, name, status, media_type, size, width, height)"
+        " VALUES (12, 'v', 'i', 'x.png', 'pending', 'image/png', 1, 1, 1)",
+        "INSERT INTO rendition (version_id, kind, width, height, size) VALUES ('v', 'small', 1, 1, 1)",
         "INSERT INTO ImageTask (id, task_id, img_link, created_at) VALUES (10, 't', 'augmentation/t/0-original', '')",
     )
     assert [sentence.partition(":")[0] for sentence in inconsistencies(folder)] == [
         "Processing task 8 is processing, and no job will do it.",
         "Image 9 of augmentation task t is pending, and no job will copy it.",
+        "Version v of image i is pending, and no job will make its renditions.",
         "Processing file 7 is not in the store at processing/uploads/x",
         "File 10 of augmentation is not in the store at augmentation/t/0-original",
+        "The original of version v is not in the store",
+        "Rendition small of version v is not in the store",
     ]
 
 

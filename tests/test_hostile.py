@@ -101,12 +101,17 @@ def augmentation(client: Client, data: bytes) -> requests.Response:
     return requests.post(f"{client.url}/upload", files={"files": ("a.png", data)}, headers=headers, timeout=60)
 
 
+def renditions(client: Client, data: bytes) -> requests.Response:
+    return client.post("/images", data={"user_id": "1"}, files={"image": ("a.webp", data)})
+
+
 WAYS: dict[str, Callable[[Client, bytes], requests.Response]] = {
     "bare bytes": bare,
     "a form": form,
     "a whole task": whole_task,
     "processing": processing,
     "augmentation": augmentation,
+    "renditions": renditions,
 }
 
 

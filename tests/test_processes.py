@@ -83,7 +83,7 @@ def test_sigterm_ends_in_order_and_repeats_no_call(make_service: MakeService, em
     wait_for(lambda: done(client, task) >= 10, what="10 images done")
     begin = time.monotonic()
     service.stop()
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 15  # what runs takes 0.2 s; the limit is 25
     sent = sum(calls(emulator).values())
     assert sent < 60
     client = service.start()

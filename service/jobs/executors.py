@@ -20,7 +20,7 @@ from service import logs
 from service.db import Database, first_line, is_away
 from service.jobs import models
 from service.jobs.journal import Ended, Journal
-from service.jobs.operation import Cancelled, Failure, Operation, Postponed, Run
+from service.jobs.operation import Cancelled, Failure, Operation, Postponed, Run, Undoing
 from service.jobs.shares import Allowance
 
 log = logging.getLogger(__name__)
@@ -433,6 +433,9 @@ class Threads:
                 operation.save(session, [(held.run, held.outcome) for held in saved])
             told |= {held.run.id: Ended(held.run, "succeeded", None, held.seconds) for held in saved}
             told |= self._save_failures(session, operation, of_kind, now)
+            dropped = [held for held in of_kind if not (held.run.id in told or isinstance(held.outcome, Postponed))]
+            if dropped and isinstance(operation, Undoing):
+                operation.undo(session, [(held.run, held.loaded) for held in dropped])
         for held in finished:
             if isinstance(held.outcome, Postponed):
                 due = now + held.outcome.wait
