@@ -133,10 +133,17 @@ class PatientSocket(socket.socket):
 
 
 class Framed:
-    """Reads a request's body; raises Malformed where its chunks are broken."""
+    """Reads a request's body; raises Malformed where its chunks are broken.
 
-    def __init__(self, reader: Any) -> None:
-        self._reader = reader
+    An answer that is given before the body has come tells the client that it is the last one on this connection.
+    """
+
+    def __init__(self, req: Any) -> None:
+        self._req = req
+        self._reader = req.body.reader
+        come = len(req.unreader.buf.getvalue())
+        self._decides = not req.must_close and getattr(self._reader, "length", come + 1) > come
+        req.must_close |= self._decides
 
     def read(self, size: int) -> bytes:
         """Read up to so many bytes."""
@@ -144,6 +151,8 @@ class Framed:
             data: bytes = self._reader.read(size)
         except unreadable.ParseException as error:
             raise Malformed("The body is broken: its chunks are not as they should be.") from error
+        if self._decides and (not data or getattr(self._reader, "length", 1) == 0):
+            self._req.must_close = False
         return data
 
 
@@ -304,7 +313,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def handle_request(self, req: Any, conn: Connection) -> bool:
         """Answer a request; what is wrong with its body's framing is told like all that the client does wrong."""
-        req.body.reader = Framed(req.body.reader)
+        req.body.reader = Framed(req)
         return bool(super().handle_request(req, conn))
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
