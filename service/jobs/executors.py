@@ -40,13 +40,17 @@ LOSSES = 3
 """So many dead runs fail a job: it may be what kills the worker."""
 
 
+Added = Mapping[str, Sequence[int]]
+"""The ids of new jobs, by their kind."""
+
+
 class Executor(Protocol):
     """Runs the jobs that the rows describe."""
 
     def start(self) -> None:
         """Begin to work; call it after the fork."""
 
-    def wake(self) -> None:
+    def wake(self, added: Added) -> None:
         """Say that jobs were added; call it after the commit."""
 
     def cancel(self, task: str) -> None:
@@ -134,7 +138,12 @@ class Threads:
         self._thread = threading.Thread(target=self._dispatch, name="dispatcher", daemon=True)
         self._thread.start()
 
-    def wake(self) -> None:
+    @property
+    def kinds(self) -> Sequence[str]:
+        """The kinds of jobs that are run here."""
+        return tuple(self._operations)
+
+    def wake(self, added: Added | None = None) -> None:
         """Look for jobs at once."""
         self._look = True
         self._news.set()
@@ -489,10 +498,10 @@ class Lanes:
         for lane in self._lanes:
             lane.start()
 
-    def wake(self) -> None:
+    def wake(self, added: Added) -> None:
         """Wake all: what was added may be any lane's."""
         for lane in self._lanes:
-            lane.wake()
+            lane.wake(added)
 
     def cancel(self, task: str) -> None:
         """Stop the task's runs in all."""
