@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import requests
 from PIL import Image
@@ -158,9 +159,14 @@ class Service:
                 list(map(str, command)), cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True
             )
 
-    def start_work(self) -> subprocess.Popen[bytes]:
-        """Start a process that works on jobs without serving; it ends with `kill`."""
-        self.work.append(self._popen(BIN / "flask", "jobs", "work"))
+    def start_work(self, *pool: object) -> subprocess.Popen[bytes]:
+        """Start a process that works on jobs without serving, as EXECUTOR says; it ends with `kill`."""
+        if self.settings.get("EXECUTOR") != "celery":
+            command = [BIN / "flask", "jobs", "work"]
+        else:
+            quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--hostname", f"{uuid4()}@test"]
+            command = [BIN / "celery", "-A", "wsgi.celery", "worker", *quiet, *(pool or ["--pool", "threads"])]
+        self.work.append(self._popen(*command))
         return self.work[-1]
 
     def start(self) -> Client:

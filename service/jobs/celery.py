@@ -227,6 +227,7 @@ class CeleryExecutor:
             logging.getLogger(name).setLevel(logging.WARNING)
 
     def _on_init(self, sender: Any, **_: Any) -> None:
+        self._set_up_logging()  # Celery asks for it only later
         pool = concurrency.get_implementation(sender.pool_cls)
         if issubclass(pool, ThreadPool):
             self.start()
