@@ -124,8 +124,9 @@ class Client(requests.Session):
 class Service:
     """A service of its own: gunicorn with its processes, a folder, a free port. Made from a migrated database."""
 
-    def __init__(self, folder: Path, **settings: object) -> None:
+    def __init__(self, folder: Path, *, celery_workers: int = 0, **settings: object) -> None:
         self.folder = folder
+        self.celery_workers = celery_workers
         self.files = folder / "files"
         self.password = secrets.token_urlsafe(12)
         self.log = folder / "log"
@@ -183,7 +184,20 @@ class Service:
                 return False
 
         wait_for(ready, 30, "the start of the service")
+        if self.celery_workers:
+            self.begin_work(self.celery_workers)
         return client
+
+    def begin_work(self, number: int, *pool: object) -> list[subprocess.Popen[bytes]]:
+        """Start so many processes that work, and wait until they do."""
+
+        def beginnings() -> int:
+            return self.log.read_text().count("working on jobs")
+
+        before = beginnings()
+        processes = [self.start_work(*pool) for _ in range(number)]
+        wait_for(lambda: beginnings() >= before + number, 60, "the processes that work")
+        return processes
 
     def workers(self) -> list[int]:
         """Return the ids of the server's worker processes."""

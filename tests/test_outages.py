@@ -5,7 +5,7 @@ import time
 from service.faces.emulator import Emulator
 from service.faces.emulator_server import EmulatorServer
 from service.faces.moods import Mood
-from tests.conftest import MakeService, facecloud
+from tests.conftest import MakeService, facecloud, with_both_executors
 from tests.support import free_port, photo, wait_for
 from tests.test_processes import check_complete, done
 
@@ -39,6 +39,7 @@ def test_a_wrong_account_is_told_at_the_images_and_the_login_is_not_hammered(mak
         assert "detect" not in seen["calls"]
 
 
+@with_both_executors
 def test_after_an_outage_in_the_middle_of_a_task_it_goes_on_by_itself(make_service: MakeService) -> None:
     with EmulatorServer(Emulator(decode=False, latency=0.1)) as emulator:
         service = make_service(**facecloud(emulator, WORKERS=4))
@@ -83,6 +84,7 @@ def test_too_many_requests_are_waited_out(make_service: MakeService, emulator: E
     assert time.monotonic() - begin >= 2
 
 
+@with_both_executors
 def test_moods_mixed_at_random_lose_nothing(make_service: MakeService, emulator: EmulatorServer) -> None:
     emulator.emulator.script.set(
         [
@@ -103,6 +105,7 @@ def test_moods_mixed_at_random_lose_nothing(make_service: MakeService, emulator:
     assert emulator.emulator.counters()["max_in_flight"] <= 16
 
 
+@with_both_executors
 def test_of_a_thousand_images_the_broken_ones_fail_alone(make_service: MakeService, emulator: EmulatorServer) -> None:
     images = [photo(number) for number in range(1000)]
     by_size = [

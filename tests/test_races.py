@@ -7,13 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 import requests
 
 from service.faces.emulator_server import EmulatorServer
-from tests.conftest import MakeService, facecloud, on_both_databases
+from tests.conftest import MakeService, facecloud, on_both_databases, with_both_executors
 from tests.support import Client, photo
 
 ROUNDS = 60
 ALLOWED = {"start": {202, 404, 409}, "delete": {204, 404}, "upload": {201, 404, 409}}
 
 
+@with_both_executors
 @on_both_databases
 def test_start_delete_and_upload_raced_in_any_order_give_no_fault_and_no_orphan(
     make_service: MakeService, emulator: EmulatorServer

@@ -119,6 +119,7 @@ def run(client: Client, url: str, images: int = 1) -> str:
     return task
 
 
+@with_both_executors
 def test_the_end_of_a_task_is_told_signed_and_without_images(teller: Client, receiver: Receiver, secret: str) -> None:
     task = run(teller, f"{receiver.url}/hook?key=1", 2)
     ((headers, body),) = receiver.wait("/hook?key=1")
@@ -134,6 +135,7 @@ def test_the_end_of_a_task_is_told_signed_and_without_images(teller: Client, rec
         Webhook(secret).verify(body + b" ", headers)
 
 
+@with_both_executors
 def test_a_failed_delivery_is_repeated_with_the_same_id_when_the_receiver_asked_for_it(
     teller: Client, telling: Service, receiver: Receiver, secret: str
 ) -> None:
@@ -192,6 +194,7 @@ def test_a_deleted_task_tells_nothing_more(teller: Client, telling: Service, rec
     assert left == [0, 0]
 
 
+@with_both_executors
 def test_receivers_that_hang_hold_up_neither_photos_nor_each_other_for_ever(teller: Client, receiver: Receiver) -> None:
     release = threading.Event()
 
