@@ -40,7 +40,7 @@ class RedisServer:
             "no",
         ]
         self.process = subprocess.Popen(
-            [self.programs / "redis-server", *options],
+            [self.programs / "redis-server", "--port", str(self.port), *options],
             cwd=tempfile.gettempdir(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -13,7 +13,7 @@ import pytest
 import requests
 from PIL import Image
 
-from tests.conftest import MakeService
+from tests.conftest import MakeService, with_both_executors
 from tests.support import Client, Service, photo, wait_for
 from tests.test_pictures import EDITS, TYPES, corners, encoded, opened_bytes, stored, unlike, with_gps
 from tests.test_tasks import problem

@@ -24,7 +24,7 @@ from service.faces import targets
 from service.faces.emulator_server import EmulatorServer
 from service.faces.moods import Mood
 from service.faces.webhooks import derived_secret
-from tests.conftest import MakeService, facecloud
+from tests.conftest import MakeService, facecloud, with_both_executors
 from tests.support import Client, Service, photo, wait_for
 from tests.test_tasks import problem
 
@@ -92,13 +92,17 @@ def secret() -> str:
 
 @pytest.fixture(scope="module")
 def telling(
-    tmp_path_factory: pytest.TempPathFactory, migrated: Path, shared_emulator: EmulatorServer, secret: str
+    tmp_path_factory: pytest.TempPathFactory,
+    migrated: Path,
+    shared_emulator: EmulatorServer,
+    secret: str,
+    executor: dict[str, object],
 ) -> Iterator[Service]:
     """Give a service that may tell receivers on this machine."""
     folder = tmp_path_factory.mktemp("telling")
     (folder / "service.db").write_bytes(migrated.read_bytes())
     settings = {"WEBHOOK_SECRET": secret, "WEBHOOK_ALLOW_PRIVATE": "true", "WORKERS": 2}
-    service = Service(folder, **facecloud(shared_emulator, **settings))
+    service = Service(folder, **facecloud(shared_emulator, **settings), **executor)
     service.start()
     yield service
     service.kill()
