@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test chaos demo install install-dev migrate lint audit bench facecloud clean
+.PHONY: run test chaos soak demo install install-dev migrate lint audit bench facecloud clean
 
 run: install
 	@$(BIN)/python -m service.first_run
@@ -15,8 +15,13 @@ demo: install
 test: install-dev
 	$(BIN)/pytest -n 4 --dist loadfile
 
+# Everything that make test does in short, in long: some 40 minutes.
 chaos: install-dev
-	CHAOS_ROUNDS=200 $(BIN)/pytest tests/test_chaos.py
+	CHAOS_ROUNDS=200 RACES_ROUNDS=1000 OUTAGE_SECONDS=600 $(BIN)/pytest -s \
+	  tests/test_chaos.py tests/test_races.py tests/test_outages.py
+
+soak: install-dev
+	$(BIN)/python -m benchmarks.soak
 
 lint: install-dev
 	$(BIN)/ruff check .

@@ -10,6 +10,7 @@ import service.keys
 import service.processing.models
 import service.questions.models
 import service.recordings.models
+import service.renditions.models
 import service.tries  # noqa: F401 - the imports fill the metadata
 from service.db import Model
 

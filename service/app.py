@@ -6,13 +6,14 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import sqlalchemy as sa
 from flask import Flask, request
 
 from service import errors, logs, security
 from service.api import Number
+from service.augmentation import inspection as augmentation_inspection
 from service.augmentation import operations as augmentation_operations
 from service.augmentation.accounts import Accounts
 from service.augmentation.copying import Copying
@@ -20,12 +21,14 @@ from service.augmentation.routes import accounts, augmentation
 from service.cli import add_commands
 from service.config import THREADS, Settings
 from service.db import Database
+from service.faces import inspection as face_inspection
 from service.faces import operations as face_operations
 from service.faces.detection import KIND, FaceDetection
 from service.faces.engines import Engine
 from service.faces.measured import Measured
 from service.faces.routes import faces
 from service.faces.webhooks import WebhookDelivery, derived_secret
+from service.grants import Grants, NoGrants
 from service.jobs.executors import POLL, Executor, Lanes, Threads, owner_name
 from service.jobs.journal import Journal
 from service.jobs.operation import Operation
@@ -34,19 +37,30 @@ from service.links import Links
 from service.media import Limits
 from service.metrics import Metrics
 from service.originals import Intake
+from service.processing import inspection as processing_inspection
 from service.processing import operations as processing_operations
 from service.processing.editing import Processing
 from service.processing.routes import processing
 from service.questions import operations as question_operations
 from service.questions.routes import clues, questions
 from service.questions.sources import Source
+from service.recordings import inspection as recording_inspection
 from service.recordings import operations as recording_operations
 from service.recordings.routes import recording_users, recordings
+from service.renditions import inspection as rendition_inspection
+from service.renditions import operations as rendition_operations
+from service.renditions.making import Making
+from service.renditions.models import known_keys as known_renditions
+from service.renditions.removal import Removal
+from service.renditions.routes import renditions
 from service.storage import DiskStorage, Storage
 from service.tries import Tries
 from service.web.access import watch
 from service.web.page import page
 from service.web.routes import web
+
+if TYPE_CHECKING:
+    from service.s3 import Access
 
 T = TypeVar("T", bound=Threads)
 
@@ -58,6 +72,14 @@ WEBHOOK_THREADS = 4
 """Webhooks under way at a time in one server process."""
 UPLOADS_TO_S3 = 12
 """Photos of one process that are checked and sent at once; each waits some milliseconds for the answer."""
+
+INSPECTIONS = (
+    face_inspection.INSPECTION,
+    recording_inspection.INSPECTION,
+    processing_inspection.INSPECTION,
+    augmentation_inspection.INSPECTION,
+    rendition_inspection.INSPECTION,
+)
 
 
 def create_app(settings: Settings) -> Flask:
@@ -72,7 +94,12 @@ def create_app(settings: Settings) -> Flask:
     metrics = Metrics(settings.metrics_folder, settings.database_url)
     engine = Measured(make_engine(settings, metrics), settings.engine, metrics)
     detection = FaceDetection(storage, engine)
-    copying: list[Operation] = [Processing(storage), Copying(storage, settings.augmentation_scale)]
+    copying: list[Operation] = [
+        Processing(storage),
+        Copying(storage, settings.augmentation_scale),
+        Making(storage, (1.0, *settings.scales)),
+        Removal(storage),
+    ]
     delivery = make_webhooks(settings)
     lanes: dict[str, Sequence[Operation]] = {"faces": [detection], "copies": copying, "webhooks": [delivery]}
     executor = make_executor(settings, database, storage, metrics, lanes)
@@ -80,10 +107,15 @@ def create_app(settings: Settings) -> Flask:
     # Storing waits, for the disk or the network, so there are more of these threads than cores.
     pool = ThreadPoolExecutor(UPLOADS_TO_S3 if settings.bucket else 4, thread_name_prefix="upload")
     app.extensions["settings"] = settings
+    app.extensions |= {
+        "operations": {operation.kind: operation for operation in (detection, *copying, delivery)},
+        "kinds": [operation.kind for operation in (detection, *copying, delivery)],
+        # What must hold in each slice; `flask doctor` looks whether it does.
+        "inspections": INSPECTIONS,
+    }
     app.extensions["tries"] = Tries(database, settings.max_failed_tries, settings.failed_tries_seconds)
     app.extensions["keys"] = Keys(database, lambda: owner_name(os.getpid()))
     app.extensions["executor"] = executor
-    app.extensions["kinds"] = [operation.kind for operation in (detection, *copying, delivery)]
     app.extensions["engine"] = engine
     app.extensions["metrics"] = metrics
     app.extensions["faces"] = face_operations.Services(
@@ -113,6 +145,15 @@ def create_app(settings: Settings) -> Flask:
     app.extensions["processing"] = processing_operations.Services(
         database=database, executor=executor, intake=Intake(storage, pool, limits)
     )
+    app.extensions["renditions"] = rendition_operations.Services(
+        database=database,
+        executor=executor,
+        intake=Intake(storage, pool, Limits(bytes=settings.max_rendition_bytes, pixels=settings.max_image_pixels)),
+        scales=(1.0, *settings.scales),
+        links=links,
+        grants=make_grants(settings),
+        cdn=settings.cdn_url.rstrip("/"),
+    )
     app.extensions["accounts"] = Accounts(
         database=database,
         tries=app.extensions["tries"],
@@ -131,22 +172,27 @@ def create_app(settings: Settings) -> Flask:
         "recordings/": recording_operations.known_keys,
         "processing/": processing_operations.known_keys,
         "augmentation/": augmentation_operations.known_keys,
+        "images/": known_renditions,
     }
     app.extensions["links"] = links
     app.extensions["database"] = database
     app.extensions["storage"] = storage
     app.extensions["readiness"] = _readiness(database, storage, executor, settings)
     errors.install(app)
-    app.register_blueprint(faces)
-    app.register_blueprint(accounts)
-    app.register_blueprint(augmentation)
-    app.register_blueprint(processing)
-    app.register_blueprint(questions)
-    app.register_blueprint(clues)
-    app.register_blueprint(recording_users)
-    app.register_blueprint(recordings)
-    app.register_blueprint(web)
-    app.register_blueprint(page)
+    for slice_ in (
+        faces,
+        accounts,
+        augmentation,
+        processing,
+        questions,
+        clues,
+        recording_users,
+        recordings,
+        renditions,
+        web,
+        page,
+    ):
+        app.register_blueprint(slice_)
     app.before_request(_refuse_nul)
     security.install(app, settings)
     watch(app, metrics)
@@ -234,9 +280,27 @@ def make_storage(settings: Settings, links: Links) -> Storage:
     """Make the storage that the settings name. S3 connects with the first use."""
     if not settings.bucket:
         return DiskStorage(Path(settings.storage_url), links)
-    from service.s3 import Access, S3Storage
+    from service.s3 import S3Storage
 
-    access = Access(
+    return S3Storage(*settings.bucket, _access(settings))
+
+
+def make_grants(settings: Settings) -> Grants:
+    """Make what lends clients temporary keys, where the files are on S3 and a role is set."""
+    if not settings.bucket:
+        return NoGrants("The files are in a folder of this service: there are no credentials to lend.")
+    if not settings.s3_role_arn:
+        return NoGrants("There is no role that temporary keys could be made from: S3_ROLE_ARN is not set.")
+    from service.sts import SecurityTokens
+
+    endpoint = settings.s3_sts_endpoint_url or settings.s3_endpoint_url
+    return SecurityTokens(settings.bucket[0], settings.s3_role_arn, endpoint, _access(settings))
+
+
+def _access(settings: Settings) -> "Access":
+    from service.s3 import Access
+
+    return Access(
         endpoint=settings.s3_endpoint_url,
         public_endpoint=settings.s3_public_endpoint_url,
         region=settings.s3_region,
@@ -247,7 +311,6 @@ def make_storage(settings: Settings, links: Links) -> Storage:
         # One for each thread that may use it at once: jobs, uploads, requests.
         connections=workers_of(settings) + UPLOADS_TO_S3 + THREADS,
     )
-    return S3Storage(*settings.bucket, access)
 
 
 def make_question_source(settings: Settings, database: Database) -> Source:

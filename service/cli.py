@@ -9,15 +9,18 @@ from typing import TypeVar
 import click
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from flask import Flask, current_app
 from flask.cli import with_appcontext
 from sqlalchemy.exc import OperationalError
 
+from service import doctor as doctors
 from service import logs, worker
 from service.commands import Group
 from service.db import first_line
 from service.errors import Unavailable
 from service.faces.commands import faces, tasks
+from service.jobs import queue
 from service.storage import Unusable
 
 T = TypeVar("T")
@@ -36,6 +39,7 @@ def add_commands(app: Flask) -> None:
     app.cli.add_command(bucket)
     app.cli.add_command(database)
     app.cli.add_command(jobs)
+    app.cli.add_command(doctor)
     app.cli.add_command(faces)
     app.cli.add_command(tasks)
     app.cli.add_command(facecloud_emulator)
@@ -48,6 +52,11 @@ def alembic_config(url: str) -> Config:
     config.set_main_option("script_location", str(MIGRATIONS))
     config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
     return config
+
+
+def newest_revision() -> str | None:
+    """Return the revision that the tables should have."""
+    return ScriptDirectory(str(MIGRATIONS)).get_current_head()
 
 
 @database.command()
@@ -75,6 +84,51 @@ def downgrade(revision: str) -> None:
 def revision(message: str) -> None:
     """Write a migration from what the models have and the tables lack."""
     command.revision(alembic_config(current_app.extensions["settings"].database_url), message, autogenerate=True)
+
+
+@jobs.command()
+@click.option("--all", "everything", is_flag=True, help="Every claimed job, when no server is at work.")
+def recover(everything: bool) -> None:
+    """Give the jobs of dead runs back now.
+
+    A running server does so by itself within seconds of the end of a lease. With --all no lease is waited for; that
+    is refused while a server is at work.
+    """
+    database, operations = current_app.extensions["database"], current_app.extensions["operations"]
+    with current_app.extensions["storage"].alone() as alone_here, database.alone() as alone_there:
+        if everything and not (alone_there and (alone_here or database.shared)):
+            raise click.ClickException("A server is at work: stop it first, or leave --all out.")
+        again, failed = queue.recover(database, operations, everything=everything)
+    click.echo(f"{again} jobs will run again; {failed} failed, since their runs had died too often.")
+
+
+@click.command()
+@click.option("--repair", is_flag=True, help="Set right what can be without losing anything, and say what was done.")
+@click.pass_context
+def doctor(context: click.Context, repair: bool) -> None:
+    """Look for what must not be: lost files, wrong counts, stuck tasks, jobs that nobody does.
+
+    Prints a sentence with ids for each inconsistency, and on standard error the settings, without secrets.
+    Exit status: 0 all is well, 1 something is not, also after a repair. Safe while a server runs; --repair spares
+    files younger than an hour then.
+    """
+    newest = newest_revision()
+    for line in doctors.settings_without_secrets(current_app.extensions["settings"]):
+        click.echo(line, err=True)
+    wrong = 0
+    try:
+        if repair:
+            for sentence in doctors.repair(current_app, newest):
+                click.echo(sentence)
+        for sentence in doctors.examine(current_app, newest):
+            click.echo(sentence)
+            wrong += 1
+    except Unavailable as error:  # in the middle
+        click.echo(f"The store or the database is away: {error.detail}")
+        wrong += 1
+    if wrong:
+        context.exit(1)
+    click.echo("All is well.")
 
 
 @jobs.command("work")

@@ -49,6 +49,8 @@ class Settings:
     aws_access_key_id: str = setting("The access key; empty: as boto3 finds it, such as by the machine's role.", "")
     aws_secret_access_key: str = setting("The secret that belongs to the access key.", "", secret=True)
     aws_session_token: str = setting("The token of a temporary access key.", "", secret=True)
+    s3_role_arn: str = setting("The role that clients' temporary keys are made from; empty: none are made.", "")
+    s3_sts_endpoint_url: str = setting("The address that makes temporary keys; empty: the object store's.", "")
     content_delivery: str = setting(
         "How files are given out: `stream`, or on S3 `redirect` to an address that is signed and ends.", "stream"
     )
@@ -89,6 +91,10 @@ class Settings:
     max_image_bytes: int = setting("The largest image accepted, in bytes.", 20_000_000, least=1)
     max_image_pixels: int = setting("The largest image accepted, in pixels.", 50_000_000, least=1)
     max_images_per_task: int = setting("How many images a task may have.", 10_000, least=1)
+    max_rendition_bytes: int = setting("The largest image accepted for renditions, in bytes.", 5_242_880, least=1)
+    rendition_scales: str = setting(
+        "The sides of the renditions `large`, `medium` and `small`, as parts of the original's.", "0.75,0.5,0.25"
+    )
     augmentation_scale: float = setting(
         "By how much a scaled copy's sides are longer than its original's.", 2, least=0.01
     )
@@ -156,6 +162,11 @@ class Settings:
         if self.secret_key:
             return self.secret_key
         return hashlib.scrypt(self.api_password.encode(), salt=b"signing key", n=2**14, r=8, p=1).hex()
+
+    @property
+    def scales(self) -> tuple[float, ...]:
+        """The sizes of the smaller renditions, the largest first."""
+        return tuple(float(text) for text in self.rendition_scales.split(","))
 
     @classmethod
     def from_env(cls, environment: Mapping[str, str], *, serving: bool = True) -> Self:
@@ -235,6 +246,14 @@ def _account(values: Mapping[str, Any]) -> str | None:
 def _facecloud_address(values: Mapping[str, Any]) -> str | None:
     if not _is_address(values.get("facecloud_url", "https://host")):
         return "FACECLOUD_URL must be an address such as https://backend.facecloud.tevian.ru."
+    return None
+
+
+def _rendition_scales(values: Mapping[str, Any]) -> str | None:
+    scales = values.get("rendition_scales", "1,1,1").split(",")
+    numbers = [float(text) for text in scales if re.fullmatch(r"\s*[01]?\.?\d+\s*", text, re.ASCII)]
+    if len(scales) != 3 or len(numbers) != 3 or not all(0 < number <= 1 for number in numbers):
+        return "RENDITION_SCALES must be three numbers above 0 and at most 1, such as 0.75,0.5,0.25."
     return None
 
 
@@ -328,7 +347,7 @@ def _storage(values: Mapping[str, Any]) -> str | None:
 
 
 def _s3_addresses(values: Mapping[str, Any]) -> str | None:
-    for name in ("s3_endpoint_url", "s3_public_endpoint_url", "cdn_url"):
+    for name in ("s3_endpoint_url", "s3_public_endpoint_url", "s3_sts_endpoint_url", "cdn_url"):
         if values.get(name) and not _is_address(values[name]):
             return f"{name.upper()} must be an address such as https://files.example.com."
     return None
@@ -387,6 +406,7 @@ _CHECKS: tuple[Callable[[Mapping[str, Any]], str | None], ...] = (
     _account,
     _facecloud_address,
     _augmentation_scale,
+    _rendition_scales,
     _webhook_secret,
     _quiz_source,
     _opentdb_address,

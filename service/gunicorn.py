@@ -6,10 +6,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from http import HTTPStatus
-from itertools import islice
 from types import FrameType
 from typing import Any
 
@@ -19,12 +17,12 @@ from flask import Flask
 from gunicorn.glogging import Logger
 from gunicorn.http import errors as unreadable
 from gunicorn.workers.gthread import ThreadWorker
-from sqlalchemy.orm import Session
 
 from service import keys, logs
 from service.config import THREADS, Settings
 from service.db import Database, first_line, has_no_tables, is_away
 from service.errors import Unavailable
+from service.inspection import ORPHAN_AGE, KnownKeys, orphans
 from service.jobs import models
 from service.jobs.executors import GRACE, Executor, owner_name
 from service.metrics import Metrics
@@ -32,9 +30,6 @@ from service.storage import Storage, Unusable
 
 WAIT_SECONDS = 60
 """How long to wait at the start for a database server that is just starting too."""
-ORPHAN_AGE = 3600
-"""Seconds after which a file without a row is nobody's upload any more, while other processes are at work."""
-
 UNREADABLE = {
     unreadable.LimitRequestLine: 414,
     unreadable.ExpectationFailed: 417,
@@ -42,12 +37,6 @@ UNREADABLE = {
     unreadable.UnsupportedTransferCoding: 501,
 }
 """What is answered to a request that cannot be read, where it is not 400."""
-
-SWEEP_PAGE = 1000
-"""So many keys are looked up at once, so that a sweep needs the same memory whatever there is."""
-
-KnownKeys = Mapping[str, Callable[[Session, Collection[str]], set[str]]]
-"""By the prefix of a slice's keys, a function that returns those of some keys which its rows know."""
 
 log = logging.getLogger(__name__)
 
@@ -222,16 +211,11 @@ class NoAccessLog(Logger):  # type: ignore[misc]
 
 def sweep(database: Database, storage: Storage, known_keys: KnownKeys, older_than: float) -> int:
     """Remove files that no row knows, and what was never finished, if older than so many seconds; return how many."""
-    unfinished, orphans = storage.drop_unfinished(older_than), 0
-    for prefix, known in known_keys.items():
-        found = storage.keys(older_than, prefix)
-        while page := list(islice(found, SWEEP_PAGE)):
-            # First the file, then the question: a row that is there by now has had its file before.
-            with database.read() as session:
-                unknown = set(page) - known(session, page)
-            storage.delete(*unknown)
-            orphans += len(unknown)
-    if orphans or unfinished:
+    unfinished, removed = storage.drop_unfinished(older_than), 0
+    for found in orphans(database, storage, known_keys, older_than=older_than):
+        storage.delete(*found)
+        removed += len(found)
+    if removed or unfinished:
         message = "removed files that no row knew"
-        logs.event(log, message, logging.WARNING, files=orphans, unfinished=unfinished)
-    return orphans + unfinished
+        logs.event(log, message, logging.WARNING, files=removed, unfinished=unfinished)
+    return removed + unfinished

@@ -1,13 +1,16 @@
 """Links to stored files: signed, with an end, and what a browser is told of the file."""
 
+import re
 import time
 import unicodedata
 from dataclasses import dataclass
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from itsdangerous import BadSignature, URLSafeSerializer
 
 from service.errors import Forbidden, NotFound
+
+_LINK = re.compile(r"/files/([^/]+)/[^/]*$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,14 @@ class Links:
         token = self._signer.dumps([key, end, download.name, download.media_type, download.inline])
         name = download.name.replace("/", "_")
         return f"{self._base}/files/{token!s}/{quote(name if name.strip('.') else 'file', safe='')}"
+
+    def key_of(self, url: str) -> str | None:
+        """Return the key that a link leads to, or led to before it ended; None where it is no link made here."""
+        found = _LINK.search(urlsplit(url).path)
+        try:
+            return str(self._signer.loads(found[1])[0]) if found else None
+        except BadSignature:
+            return None
 
     def read(self, token: str) -> tuple[str, float, Download]:
         """Return the key, the seconds that are left, and the download; raise NotFound, or Forbidden after the end."""

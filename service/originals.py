@@ -49,5 +49,5 @@ class Intake:
 
     def _store(self, upload: Upload, key: str) -> media.Picture:
         picture = media.check(upload.stream, upload.name, self.limits, self.types)
-        self.storage.save(key, upload.stream)
+        self.storage.save(key, upload.stream, picture.media_type)
         return picture

@@ -25,6 +25,8 @@ BATCH = 1000
 """So many keys can be deleted, or listed, in one call."""
 TRIES = 3
 """So often a call is made, and a broken download taken up again, before the store counts as away."""
+UNCHANGING = "max-age=31536000, immutable"
+"""What caches are told of a file with a media type: its key never gets other bytes."""
 CHECK_SECONDS = 2
 """Seconds that the answer to a check may take: who asks whether the service is ready wants no long wait."""
 
@@ -69,19 +71,20 @@ class S3Storage:
         self._session: Any = None
         self._lock = threading.Lock()
 
-    def save(self, key: str, stream: BinaryIO) -> int:
+    def save(self, key: str, stream: BinaryIO, media_type: str = "") -> int:
         """Send the stream, in parts where it is long; the key is there when all of it is."""
         name = self._name(key)
+        headers = {"ContentType": media_type, "CacheControl": UNCHANGING} if media_type else {}
         first = _read(stream)
-        with _translated(key):
+        with translated(key):
             if len(first) == PART:
-                return self._save_parts(name, first, stream)
-            self._client().put_object(Bucket=self.bucket, Key=name, Body=first)
+                return self._save_parts(name, first, stream, headers)
+            self._client().put_object(Bucket=self.bucket, Key=name, Body=first, **headers)
         return len(first)
 
-    def _save_parts(self, name: str, part: bytes, stream: BinaryIO) -> int:
+    def _save_parts(self, name: str, part: bytes, stream: BinaryIO, headers: dict[str, str]) -> int:
         client, place = self._client(), {"Bucket": self.bucket, "Key": name}
-        place["UploadId"] = client.create_multipart_upload(**place)["UploadId"]
+        place["UploadId"] = client.create_multipart_upload(**place, **headers)["UploadId"]
         parts: list[dict[str, Any]] = []
         size = 0
         try:
@@ -103,7 +106,7 @@ class S3Storage:
         name = self._name(key)
 
         def get(**options: Any) -> Any:
-            with _translated(key):
+            with translated(key):
                 return self._client().get_object(Bucket=self.bucket, Key=name, **options)
 
         return cast(BinaryIO, io.BufferedReader(Body(get), 256 * 1024))
@@ -128,7 +131,7 @@ class S3Storage:
     def _delete(self, names: Sequence[str]) -> None:
         if not names:
             return
-        with _translated(names[0]):
+        with translated(names[0]):
             if len(names) == 1:
                 self._client().delete_object(Bucket=self.bucket, Key=names[0])
                 return
@@ -146,10 +149,14 @@ class S3Storage:
             wanted["ResponseContentType"] = download.media_type
             if disposition := download.disposition():
                 wanted["ResponseContentDisposition"] = disposition
-        with _translated(key):
+        with translated(key):
             client = self._client("public")
             url: str = client.generate_presigned_url("get_object", Params=wanted, ExpiresIn=max(1, int(lifetime)))
         return url
+
+    def full_key(self, key: str) -> str:
+        """Return the key with the prefix: as it is in the bucket."""
+        return self._name(key)
 
     def keys(self, older_than: float = 0, prefix: str = "") -> Iterator[str]:
         """Walk over the listing, a thousand keys in memory at a time."""
@@ -163,7 +170,7 @@ class S3Storage:
         pages = (
             self._client().get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self._prefix + prefix)
         )
-        with _translated(prefix):
+        with translated(prefix):
             for page in pages:
                 yield page.get("Contents", [])
 
@@ -172,7 +179,7 @@ class S3Storage:
         count, limit = 0, time.time() - older_than
         client = self._client()
         pages = client.get_paginator("list_multipart_uploads").paginate(Bucket=self.bucket, Prefix=self._prefix)
-        with _translated(self._prefix):
+        with translated(self._prefix):
             for page in pages:
                 for found in page.get("Uploads", ()):
                     if found["Initiated"].timestamp() <= limit:
@@ -239,7 +246,7 @@ class S3Storage:
         place = (os.getpid(), use)
         client = self._clients.get(place)
         if client is None:
-            with self._lock, _translated(""):
+            with self._lock, translated(""):
                 client = self._clients.get(place) or self._connect(use)
                 self._clients[place] = client
         return client
@@ -352,7 +359,7 @@ def _read(stream: BinaryIO) -> bytes:
 
 
 @contextmanager
-def _translated(key: str) -> Iterator[None]:
+def translated(key: str) -> Iterator[None]:
     """Turn the errors of boto3 into those that every storage has."""
     try:
         yield

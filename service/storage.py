@@ -32,8 +32,11 @@ class Storage(Protocol):
     shared: bool
     """Whether other machines may use it too, so that nobody can know to be alone with it."""
 
-    def save(self, key: str, stream: BinaryIO) -> int:
-        """Store the rest of the stream under the key, whole or not at all, and return its size in bytes."""
+    def save(self, key: str, stream: BinaryIO, media_type: str = "") -> int:
+        """Store the rest of the stream under the key, whole or not at all, and return its size in bytes.
+
+        With a media type it may be fetched from the store itself, by a CDN say, and the key must never get other bytes.
+        """
 
     def open(self, key: str) -> BinaryIO:
         """Return the bytes as a stream, which the caller closes."""
@@ -52,6 +55,9 @@ class Storage(Protocol):
 
         On the disk it is a path of this service where `PUBLIC_URL` is not set: `api.absolute` completes it.
         """
+
+    def full_key(self, key: str) -> str:
+        """Return the key as others who use the same bucket or folder know it."""
 
     def keys(self, older_than: float = 0, prefix: str = "") -> Iterator[str]:
         """Walk over the keys below the prefix that were written more than so many seconds ago."""
@@ -95,8 +101,8 @@ class DiskStorage:
     def _path(self, key: str) -> Path:
         return self.root.joinpath(*parts_of(key))
 
-    def save(self, key: str, stream: BinaryIO) -> int:
-        """Write to a temporary name in the same folder, sync, rename."""
+    def save(self, key: str, stream: BinaryIO, media_type: str = "") -> int:
+        """Write to a temporary name in the same folder, sync, rename. A folder keeps no types: links tell them."""
         path = self._path(key)
         temporary: str | None = None
         try:
@@ -118,11 +124,13 @@ class DiskStorage:
         return size
 
     def _temporary(self, folder: Path) -> tuple[int, str]:
-        while True:
-            folder.mkdir(parents=True, exist_ok=True)
-            # Another thread may remove the empty folder between the two calls.
-            with suppress(FileNotFoundError):
+        for _ in range(100):
+            # Another thread may remove the empty folder between any two looks, also between those of mkdir() itself:
+            # it finds a folder, then finds it gone, and says that something else is in its place.
+            with suppress(FileNotFoundError, FileExistsError):
+                folder.mkdir(parents=True, exist_ok=True)
                 return tempfile.mkstemp(prefix=UNFINISHED, dir=folder)
+        raise FileNotFoundError(folder)
 
     def open(self, key: str) -> BinaryIO:
         """Open the file for reading."""
@@ -159,6 +167,10 @@ class DiskStorage:
         """Return a signed path of this service."""
         parts_of(key)
         return self._links.make(key, lifetime, download or Download())
+
+    def full_key(self, key: str) -> str:
+        """Return the key itself."""
+        return key
 
     def keys(self, older_than: float = 0, prefix: str = "") -> Iterator[str]:
         """Walk the folder."""

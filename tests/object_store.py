@@ -1,5 +1,6 @@
 """A real S3 server for the tests: SeaweedFS, in one process on free ports, with two identities and private buckets."""
 
+import base64
 import json
 import os
 import secrets
@@ -17,6 +18,8 @@ from botocore.config import Config
 
 from tests.support import BIN, wait_for
 
+ROLE = "arn:aws:iam::role/Lent"
+
 
 class ObjectStore:
     """The server. `admin` makes buckets, `app` is what services are given."""
@@ -33,12 +36,14 @@ class ObjectStore:
             for name, (key, secret) in self.keys.items()
         ]
         (folder / "s3.json").write_text(json.dumps({"identities": identities}))
+        (folder / "iam.json").write_text(json.dumps(_roles()))
         ports = [f"-{part}.port={port}" for part, port in zip(("master", "volume", "filer"), others, strict=True)]
         self._log = (folder / "log").open("wb")
         self._process = subprocess.Popen(
             [
                 *(BIN / "weed", "-logtostderr=true", "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
                 *(*ports, f"-s3.port={self.port}", f"-s3.config={folder / 's3.json'}", "-s3.autoCreateBucket=false"),
+                f"-s3.iam.config={folder / 'iam.json'}",
                 *("-s3.port.iceberg=0", "-s3.port.lance=0", "-admin.ui=false", "-webdav=false"),
                 "-master.telemetry=false",
             ],
@@ -99,6 +104,30 @@ class ObjectStore:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _roles() -> dict[str, Any]:
+    """Return a role that may be assumed; keys live three seconds where no other life is asked for."""
+    everything = [{"Effect": "Allow", "Action": ["s3:*"], "Resource": ["arn:aws:s3:::*"]}]
+    anybody = [{"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": ["sts:AssumeRole"]}]
+    return {
+        "sts": {
+            "tokenDuration": "3s",
+            "maxSessionLength": "1h",
+            "issuer": "object-store",
+            "signingKey": base64.b64encode(secrets.token_bytes(32)).decode(),
+        },
+        "policy": {"defaultEffect": "Deny", "storeType": "memory"},
+        "policies": [{"name": "Lent", "document": {"Version": "2012-10-17", "Statement": everything}}],
+        "roles": [
+            {
+                "roleName": "Lent",
+                "roleArn": ROLE,
+                "attachedPolicies": ["Lent"],
+                "trustPolicy": {"Version": "2012-10-17", "Statement": anybody},
+            }
+        ],
+    }
 
 
 def _free_ports(count: int) -> list[int]:

@@ -10,18 +10,23 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import requests
+from flask import Flask
 from PIL import Image
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
+from service.app import create_app
+from service.cli import newest_revision
 from service.config import Settings
+from service.doctor import examine
 from service.faces.emulator import derived
 from service.faces.engines import Detection
 
@@ -63,6 +68,27 @@ def flask(database_url: object, *arguments: str) -> None:
     """Run a `flask …` command on a database."""
     environment = {"PATH": os.environ["PATH"], "API_PASSWORD": "unused", "DATABASE_URL": str(database_url)}
     subprocess.run([BIN / "flask", *arguments], cwd=ROOT, env=environment, check=True, capture_output=True)
+
+
+@contextmanager
+def application(folder: Path, database_url: object = None) -> Iterator[Flask]:
+    """Give the application on a service's folder, without a server."""
+    settings = Settings(
+        api_password="unused",
+        database_url=str(database_url or f"sqlite:///{folder}/service.db"),
+        storage_url=str(folder / "files"),
+    )
+    app = create_app(settings)
+    try:
+        yield app
+    finally:
+        app.extensions["database"].close()
+
+
+def inconsistencies(folder: Path, database_url: object = None) -> list[str]:
+    """Return what `flask doctor` finds in a service's folder when all is quiet: then no file is too young."""
+    with application(folder, database_url) as app:
+        return list(examine(app, newest_revision(), orphan_age=0))
 
 
 class Client(requests.Session):
@@ -108,8 +134,11 @@ class Client(requests.Session):
         """Wait until a task has ended, and return it."""
 
         def end() -> dict[str, Any] | None:
-            shown = self.show(task)
-            return shown if shown["status"] in ("completed", "error") else None
+            # A process that dies in the middle of an answer cuts it off, which no adapter tries again.
+            with suppress(requests.exceptions.ChunkedEncodingError):
+                shown = self.show(task)
+                return shown if shown["status"] in ("completed", "error") else None
+            return None
 
         shown: dict[str, Any] = wait_for(end, seconds, f"the end of task {task}")
         return shown
@@ -228,6 +257,10 @@ class Service:
         if self.process and self.process.poll() is None:
             self.process.terminate()
             self.process.wait(seconds)
+
+    def inconsistencies(self) -> list[str]:
+        """Return what `flask doctor` finds."""
+        return inconsistencies(self.folder, self.settings["DATABASE_URL"])
 
     def left_files(self) -> list[str]:
         """Return the names of all stored files."""

@@ -273,13 +273,13 @@ check(io.BytesIO(small), "warm", limits)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 best = 9.0
 for _ in range(3):
-    begin = time.perf_counter()
+    begin = time.process_time()  # its own time: other tests share the cores
     try:
         check(io.BytesIO(data), "bomb", limits)
         status = 200
     except Problem as problem:
         status = problem.status
-    best = min(best, time.perf_counter() - begin)
+    best = min(best, time.process_time() - begin)
 print(status, best * 1e3, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 """
 

@@ -10,7 +10,7 @@ SECRETS = {
     "a key of a cloud": rb"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",
     "a token of a code host": rb"\b(?:gh[pousr]_[0-9A-Za-z]{30,}|glpat-[0-9A-Za-z_-]{20,}|xox[abp]-[0-9A-Za-z-]{10,})",
     "a signed token": rb"\beyJ[0-9A-Za-z_-]{10,}\.eyJ[0-9A-Za-z_-]{10,}\.[0-9A-Za-z_-]{10,}",
-    "a password in an address": rb"\b(?:https?|rediss?|amqp|postgresql(?:\+\w+)?)://[^\s:/@\"'{}<$]+:[^\s:/@\"'{}<$]{6,}@",
+    "a password in an address": rb"\b(?:https?|rediss?|amqp|postgresql(?:\+\w+)?)://(?!(?i:user:password)@)[^\s:/@\"'{}<$]+:[^\s:/@\"'{}<$]{6,}@",
     "a setting with its secret": rb"(?m)^(?:[A-Z_]*(?:PASSWORD|SECRET|TOKEN)[A-Z_]*)=[0-9A-Za-z_-]{12,}\s*$",
 }
 PLACES = {

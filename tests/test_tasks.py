@@ -350,7 +350,8 @@ def test_every_documented_call_wants_credentials_and_the_open_ones_do_not(client
             answer = client.request(method, re.sub(r"\{\w+\}", "x", path))
             if operation["security"]:
                 problem(answer, 401)
-                assert answer.headers["WWW-Authenticate"].startswith("Basic")
+                scheme = "Bearer" if "bearer" in operation["security"][0] else "Basic"
+                assert answer.headers["WWW-Authenticate"].startswith(scheme)
                 wanted += 1
             else:
                 assert str(answer.status_code) in set(operation["responses"]) - {"401"}

@@ -38,7 +38,7 @@ def test_the_server_serves_and_the_work_is_done_elsewhere(
     begin = time.time()
     client.start(task)
     wait_for(lambda: done(client, task) >= 4, what="4 images done")
-    assert min(emulator.emulator.counters()["begins"]) - begin < 0.5
+    assert min(emulator.emulator.counters()["begins"]) - begin < 0.9
     # A deletion reaches it within a second.
     assert client.delete(f"/api/v1/tasks/{task}").status_code == 204
     deleted_at = time.time()
@@ -53,13 +53,13 @@ def test_the_server_serves_and_the_work_is_done_elsewhere(
     client.start(task)
     wait_for(lambda: done(client, task) >= 8, what="8 images done")
     worker.send_signal(signal.SIGTERM)
-    assert worker.wait(10) == 0
+    assert worker.wait(25) == 0
     assert done(client, task) < len(images)
     (second,) = service.begin_work(1)
     check_complete(client.ended(task), images)
     assert sum(calls(emulator).values()) == len(images)
     second.send_signal(signal.SIGINT)
-    assert second.wait(10) == 0
+    assert second.wait(25) == 0
     assert "Traceback" not in service.log.read_text()
 
 

@@ -20,7 +20,7 @@ from service import logs
 from service.db import Database, first_line, is_away
 from service.jobs import models
 from service.jobs.journal import Ended, Journal
-from service.jobs.operation import Cancelled, Failure, Operation, Postponed, Run
+from service.jobs.operation import Cancelled, Failure, Operation, Postponed, Run, Undoing
 from service.jobs.shares import Allowance
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ SLOW = 1.0
 AHEAD = 0.05
 """Seconds of quick work that are claimed ahead, so that the threads never wait for the database."""
 LOSSES = 3
-"""So many dead runs fail a job: it may be what kills the worker."""
+"""So many dead runs fail a job: it may be what kills the worker. The last of them it runs alone."""
 
 
 Added = Mapping[str, Sequence[int]]
@@ -75,6 +75,22 @@ def back_off(attempt: int) -> float:
     """Return the seconds to wait after the n-th run: 0.5, 1, 2, 4 … at most 60, less up to half by chance."""
     longest: float = min(60.0, 0.5 * 2 ** (attempt - 1))
     return longest * random.uniform(0.5, 1.0)  # noqa: S311 - it spreads load and keeps no secret
+
+
+def recover(session: Session, operations: Mapping[str, Operation], now: float) -> tuple[list[Run], list[Run]]:
+    """Give jobs whose runs died back, and fail those that lost too many; return the runs of both."""
+    again, lost = models.recover(session, operations.keys(), now=now, losses=LOSSES)
+    text = f"The server process died {LOSSES} times while it worked on this file."
+    for kind, operation in operations.items():
+        failures = [(run, Failure("worker_lost", text)) for run in lost if run.kind == kind]
+        if failures:
+            operation.fail(session, failures)
+    return again, lost
+
+
+def is_suspect(run: Run) -> bool:
+    """Tell whether one more loss would fail the job."""
+    return run.losses >= LOSSES - 1
 
 
 @dataclass(eq=False, slots=True)
@@ -122,6 +138,7 @@ class Threads:
         self._lock = threading.Lock()
         self._news = threading.Event()
         self._look = True
+        self._draining = False
         self._next_due = 0.0
         self._renewed = self._recovered = self._asked = 0.0
         self._troubles = 0
@@ -299,7 +316,7 @@ class Threads:
 
     def _wanted(self, now: float) -> dict[str, tuple[int, bool]]:
         """Return how many jobs of each kind could be claimed, and whether as a probe."""
-        if self._stopping or not (self._look or now >= self._next_due):
+        if self._stopping or self._waits_for_suspect() or not (self._look or now >= self._next_due):
             return {}
         free = self._workers + self._ahead() - (len(self._held) - len(self._finished))
         if free <= (self._ahead() // 2 if self._held else 0):
@@ -337,19 +354,22 @@ class Threads:
     def _claim(
         self, session: Session, wanted: dict[str, tuple[int, bool]], now: float, held: Counter[str]
     ) -> list[Held]:
-        claimed: list[Held] = []
         allowed = {
             kind: self._allowed(session, allowance, kind in wanted, held[kind], now)
             for kind, allowance in self._allowances.items()
         }
+        runs: list[Run] = []
         for kind, (most, probe) in wanted.items():
             count = min(most, allowed.get(kind, most))
-            if not count:
-                continue
-            runs = models.claim(session, kind, count, owner=self._owner, now=now, lease=self._lease, probe=probe)
-            loaded = self._operations[kind].load(session, runs) if runs else []
-            claimed += [Held(run, data, now + self._lease) for run, data in zip(runs, loaded, strict=True)]
-            held[kind] += len(runs)
+            if count:
+                runs += models.claim(session, kind, count, owner=self._owner, now=now, lease=self._lease, probe=probe)
+        runs = self._without_neighbours(session, runs, now)
+        claimed: list[Held] = []
+        for kind in wanted:
+            ours = [run for run in runs if run.kind == kind]
+            loaded = self._operations[kind].load(session, ours) if ours else []
+            claimed += [Held(run, data, now + self._lease) for run, data in zip(ours, loaded, strict=True)]
+            held[kind] += len(ours)
         for kind, allowance in self._allowances.items():
             allowance.take(session, self._owner, held=held[kind], until=now + self._lease)
         return claimed
@@ -362,6 +382,26 @@ class Threads:
             return False
         allowance.wait(time.monotonic())
         return True
+
+    def _without_neighbours(self, session: Session, runs: list[Run], now: float) -> list[Run]:
+        """Let a run whose loss would be the last be the only one here, so that no innocent neighbour dies with it.
+
+        While others are still under way, it goes back and nothing is claimed until they have ended.
+        """
+        suspects = [run for run in runs if is_suspect(run)]
+        if not suspects:
+            return runs
+        self._draining = len(self._held) > len(self._finished)
+        kept = [run for run in runs if not is_suspect(run)] if self._draining else suspects[:1]
+        ours = {run.id for run in kept}
+        models.give_back(session, [run for run in runs if run.id not in ours], not_before=now)
+        self._look = True
+        return kept
+
+    def _waits_for_suspect(self) -> bool:
+        under_way = len(self._held) > len(self._finished)
+        self._draining &= under_way
+        return self._draining or any(is_suspect(held.run) for held in self._held.values())
 
     def _take(self, finished: list[Held], claimed: list[Held]) -> None:
         """After the commit: forget what is written, and begin what is ours."""
@@ -402,6 +442,9 @@ class Threads:
                 operation.save(session, [(held.run, held.outcome) for held in saved])
             told |= {held.run.id: Ended(held.run, "succeeded", None, held.seconds) for held in saved}
             told |= self._save_failures(session, operation, of_kind, now)
+            dropped = [held for held in of_kind if not (held.run.id in told or isinstance(held.outcome, Postponed))]
+            if dropped and isinstance(operation, Undoing):
+                operation.undo(session, [(held.run, held.loaded) for held in dropped])
         for held in finished:
             if isinstance(held.outcome, Postponed):
                 due = now + held.outcome.wait
@@ -454,13 +497,8 @@ class Threads:
                 held.cancelled |= held.run.id not in ours
 
     def _recover(self, session: Session, now: float) -> list[Ended]:
-        again, lost = models.recover(session, self._operations.keys(), now=now, losses=LOSSES)
+        again, lost = recover(session, self._operations, now)
         self._look = True
-        text = f"The server process died {LOSSES} times while it worked on this file."
-        for kind, operation in self._operations.items():
-            failures = [(run, Failure("worker_lost", text)) for run in lost if run.kind == kind]
-            if failures:
-                operation.fail(session, failures)
         return [*(Ended(run, "lost") for run in again), *(Ended(run, "failed", "worker_lost") for run in lost)]
 
     def _wind_up(self) -> None:

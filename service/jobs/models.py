@@ -56,7 +56,7 @@ class Share(Model):
     expires_at: Mapped[float]
 
 
-_RUN = (Job.id, Job.kind, Job.subject, Job.task, Job.position, Job.attempt)
+_RUN = (Job.id, Job.kind, Job.subject, Job.task, Job.position, Job.attempt, Job.losses)
 
 # Statements are made once: building one costs SQLAlchemy more than SQLite needs to run it. The plain list of ids in
 # `_STILL` is there for the index; the pairs are the fence.

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from sqlalchemy.orm import Session
 
@@ -59,7 +59,7 @@ def judging() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One attempt at one job, as claimed."""
+    """One attempt at one job, as claimed. `losses` is how many runs before it died."""
 
     id: int
     kind: str
@@ -67,6 +67,7 @@ class Run:
     task: str
     position: int
     attempt: int
+    losses: int
 
 
 class Operation(Protocol):
@@ -91,3 +92,14 @@ class Operation(Protocol):
 
     def limit(self) -> int | None:
         """Return how many jobs may run in this process now; None is no bound."""
+
+
+@runtime_checkable
+class Undoing(Protocol):
+    """An operation whose work leaves something behind even where nothing is saved, such as files."""
+
+    def undo(self, session: Session, dropped: Sequence[tuple[Run, Any]]) -> None:
+        """Look after what these runs may have left, each with what was loaded for it: their results are not saved.
+
+        Their jobs were deleted or taken over; touch nothing that a run which took over may need.
+        """

@@ -1,15 +1,17 @@
 """What slices call: put jobs into the queue and take them out again."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from service.db import Database
+from service.jobs import executors, models
 from service.jobs.executors import Executor
 from service.jobs.models import Job
+from service.jobs.operation import Operation
 
 ADDED = "added jobs"
 """Where a transaction notes the ids of new jobs, by kind, for whoever wakes the executor after its commit."""
@@ -41,3 +43,15 @@ def remove(session: Session, task: str, *, failed_only: bool = False) -> None:
     session.execute(
         sa.delete(Job).where(Job.task == task, *condition), execution_options={"synchronize_session": False}
     )
+
+
+def recover(database: Database, operations: Mapping[str, Operation], *, everything: bool) -> tuple[int, int]:
+    """Give back the jobs of runs that have died; return how many run again, and how many failed for good.
+
+    With `everything` every claimed job counts as such: for when nobody else is at work.
+    """
+    with database.write() as session:
+        if everything:
+            models.bury(session, None)
+        again, lost = executors.recover(session, operations, time.time())
+    return len(again), len(lost)
