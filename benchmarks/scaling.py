@@ -42,8 +42,9 @@ def main() -> None:
                 seconds = min(wall(client, given.images) for _ in range(3))
                 alone = alone or seconds * workers
                 ratio = seconds / (math.ceil(given.images / (FILES * workers)) * LATENCY)
+                rate = given.images / seconds
                 print(
-                    f"{workers} workers, {given.images} images: {seconds:.2f} s, {given.images / seconds:.0f} images/s, "
+                    f"{workers} workers, {given.images} images: {seconds:.2f} s, {rate:.0f} images/s, "
                     f"{ratio:.2f} of the ideal, {alone / seconds:.2f} times one worker"
                 )
     finally:

@@ -317,9 +317,13 @@ def _is_database(address: str) -> bool:
 def _executor(values: Mapping[str, Any]) -> str | None:
     if values.get("executor", "threads") not in ("threads", "celery"):
         return "EXECUTOR must be threads or celery."
-    address = values.get("broker_url", "")
-    if values.get("executor") == "celery" and not address:
+    if values.get("executor") == "celery" and not values.get("broker_url"):
         return "EXECUTOR is celery, so BROKER_URL must be set, such as to redis://localhost:6379/0."
+    return None
+
+
+def _broker(values: Mapping[str, Any]) -> str | None:
+    address = values.get("broker_url", "")
     if address and not _is_broker(address):
         return (
             "BROKER_URL must be an address such as redis://localhost:6379/0 or amqp://user:password@localhost:5672//."
@@ -412,6 +416,7 @@ _CHECKS: tuple[Callable[[Mapping[str, Any]], str | None], ...] = (
     _opentdb_address,
     _database,
     _executor,
+    _broker,
     _storage,
     _s3_addresses,
     _access_key,
