@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test chaos soak demo install install-dev migrate lint audit bench facecloud clean
+.PHONY: run test chaos fuzz soak demo install install-dev migrate lint audit bench facecloud clean
 
 run: install
 	@$(BIN)/python -m service.first_run
@@ -22,6 +22,9 @@ chaos: install-dev
 
 soak: install-dev
 	$(BIN)/python -m benchmarks.soak
+
+fuzz: install-dev
+	MUTATIONS=20000 EXAMPLES=100 $(BIN)/pytest -s tests/test_hostile.py tests/test_openapi.py
 
 lint: install-dev
 	$(BIN)/ruff check .

@@ -19,8 +19,8 @@ class Problem(Exception):
     """Something the client is told: one subclass a kind, `detail` a sentence that helps.
 
     Problem
-     ├── Malformed 400 · Unauthorized 401 · Forbidden 403 · NotFound 404 · NotAllowed 405 · Conflict 409
-     ├── TooLarge 413 · UnsupportedType 415 · Invalid 422 · TooManyTries 429
+     ├── Malformed 400 · Unauthorized 401 · Forbidden 403 · NotFound 404 · NotAllowed 405 · TooSlow 408
+     ├── Conflict 409 · TooLarge 413 · UnsupportedType 415 · Invalid 422 · TooManyTries 429
      └── Unavailable 503 · NoRoom 507
     """
 
@@ -62,6 +62,12 @@ class NotAllowed(Problem):
     """Not with this method now; the header `Allow` names those that the path knows."""
 
     status = 405
+
+
+class TooSlow(Problem):
+    """The request did not come in time; the connection ends."""
+
+    status = 408
 
 
 class Conflict(Problem):

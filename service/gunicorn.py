@@ -6,20 +6,16 @@ import signal
 import sys
 import threading
 import time
-from contextlib import suppress
-from http import HTTPStatus
 from types import FrameType
 from typing import Any
 
-import orjson
 import sqlalchemy as sa
 from flask import Flask
 from gunicorn.glogging import Logger
-from gunicorn.http import errors as unreadable
-from gunicorn.workers.gthread import ThreadWorker
 
 from service import keys, logs
 from service.config import THREADS, Settings
+from service.connections import Worker
 from service.db import Database, first_line, has_no_tables, is_away
 from service.errors import Unavailable
 from service.inspection import ORPHAN_AGE, KnownKeys, orphans
@@ -30,13 +26,6 @@ from service.storage import Storage, Unusable
 
 WAIT_SECONDS = 60
 """How long to wait at the start for a database server that is just starting too."""
-UNREADABLE = {
-    unreadable.LimitRequestLine: 414,
-    unreadable.ExpectationFailed: 417,
-    unreadable.LimitRequestHeaders: 431,
-    unreadable.UnsupportedTransferCoding: 501,
-}
-"""What is answered to a request that cannot be read, where it is not 400."""
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +41,10 @@ def server_settings(app: Flask, settings: Settings) -> dict[str, Any]:
         "workers": settings.web_concurrency,
         "worker_class": Worker,
         "threads": THREADS,
+        # Well below 1024, the usual limit of open files.
+        "worker_connections": 500,
+        # Files are sent as all else is, so that who does not take them is noticed.
+        "sendfile": False,
         "keepalive": 30,
         # gunicorn kills what is left after this; the dispatcher has ended by then.
         "graceful_timeout": GRACE + 2,
@@ -177,29 +170,6 @@ class Hooks:
             logs.event(log, message, logging.WARNING, died=worker.pid)
         finally:
             database.close()
-
-
-class Worker(ThreadWorker):  # type: ignore[misc]
-    """gunicorn's worker with threads; what it cannot read as HTTP it refuses without repeating any of it.
-
-    gunicorn itself puts the faulty line into its answer and into the log, and a broken header may hold a password.
-    """
-
-    def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
-        """Answer with a problem document, and log the kind of fault and where it came from."""
-        if not isinstance(exc, unreadable.ParseException):
-            super().handle_error(req, client, addr, exc)
-            return
-        status = next((status for kind, status in UNREADABLE.items() if isinstance(exc, kind)), 400)
-        address = addr[0] if addr else None
-        logs.event(log, "request could not be read", fault=type(exc).__name__, status=status, address=address)
-        phrase = HTTPStatus(status).phrase
-        body = orjson.dumps(
-            {"type": "about:blank", "title": phrase, "status": status, "detail": "This is no request that can be read."}
-        )
-        head = f"HTTP/1.1 {status} {phrase}\r\nContent-Type: application/problem+json\r\nConnection: close\r\n"
-        with suppress(OSError):
-            client.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
 
 
 class NoAccessLog(Logger):  # type: ignore[misc]

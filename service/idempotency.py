@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from service import keys
-from service.errors import Invalid, TooLarge
+from service.errors import Invalid, Malformed, TooLarge
 from service.keys import Keys, Run, Settled
 
 MAX_KEY = 255
@@ -153,11 +153,14 @@ def identify(asker: str) -> None:
 
 
 def read_body() -> bytes:
-    """Return the body of a request that is not a form; raises TooLarge."""
+    """Return the body of a request that is not a form; raises TooLarge, and Malformed where the body is cut off."""
     try:
-        return request.get_data(cache=is_keyed())
+        text = request.get_data(cache=is_keyed())
     except RequestEntityTooLarge as error:
         raise TooLarge(f"The body is too large: JSON may have at most {request.max_content_length} bytes.") from error
+    if len(text) < (request.content_length or 0):
+        raise Malformed("The body was cut off: fewer bytes came than Content-Length says.")
+    return text
 
 
 def _canonical(text: bytes) -> str:

@@ -79,7 +79,7 @@ def read_form(request: Request, known: Collection[str], limit: int, kind: str, m
     request.max_content_length = most
     with spooling(limit, kind) as spool:
         form = _parsed(request, spool)
-        unknown = {*form.texts, *form.files} - set(known)
+        unknown = {name or "" for name in (*form.texts, *form.files)} - set(known)
         if unknown:
             names = " and ".join(f"`{name}`" for name in known)
             raise Invalid(f"The form has a part named {display_name(min(unknown), 'part')}: known are {names}.")

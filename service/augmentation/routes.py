@@ -36,6 +36,7 @@ UPLOAD: dict[str, Any] = {
                 "files": {"type": "array", "items": {"type": "string", "contentMediaType": "application/octet-stream"}},
             },
         },
+        "example": {"files": ["(a photo's bytes)"]},
     },
 }
 

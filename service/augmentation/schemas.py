@@ -1,8 +1,8 @@
 """The shapes of augmentation, as clients see them."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from service.api import Page, Shape
 
@@ -10,9 +10,19 @@ Password = Annotated[str, StringConstraints(min_length=8, max_length=1024)]
 Name = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")]
 Status = Literal["pending", "processing", "finished", "error"]
 
+_TASK, _USER = "b982acff-a46c-420b-b9be-24d137bd21e6", "0f9b5e0c-6f0e-4c39-8a26-4f1a0f6f3d11"
+_EMAIL, _PASSWORD = "ada@example.com", "(8 characters or more)"
+_LINKS = {name: f"http://localhost:8000/files/(token)/astronaut_{name}.png" for name in ("rotated", "gray", "scaled")}
+_ORIGINAL = "http://localhost:8000/files/(token)/astronaut_original.png"
+_IMAGE: dict[str, Any] = {"name": "astronaut.png", "status": "finished", **_LINKS}
+
 
 class RegistrationIn(Shape):
     """A new user. Case does not count in an e-mail."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"email": _EMAIL, "password": _PASSWORD, "first_name": "Ada"}]}
+    )
 
     email: Annotated[str, StringConstraints(max_length=254)]
     password: Password
@@ -23,12 +33,18 @@ class RegistrationIn(Shape):
 class LoginIn(Shape):
     """A user's credentials."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"email": _EMAIL, "password": _PASSWORD}]})
+
     email: Annotated[str, StringConstraints(max_length=1024)]
     password: Annotated[str, StringConstraints(max_length=1024)]
 
 
 class TokenOut(BaseModel):
     """A token for the header `Authorization: Bearer`, good for 24 hours."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"access_token": "(a token)", "token_type": "bearer", "user_id": _USER}]}
+    )
 
     access_token: str
     token_type: Literal["bearer"]
@@ -37,6 +53,8 @@ class TokenOut(BaseModel):
 
 class UploadedOut(BaseModel):
     """The task that an upload became."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"task_id": _TASK}]})
 
     task_id: str
 
@@ -63,6 +81,14 @@ class AugmentedImage(BaseModel):
 class StatusOut(BaseModel):
     """How far a task is, with its images in the order of the parts."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"task_id": _TASK, "status": "finished", "images": [_IMAGE | {"img_link": _ORIGINAL, "error": None}]}
+            ]
+        }
+    )
+
     task_id: str
     status: Status
     images: list[AugmentedImage]
@@ -83,6 +109,19 @@ class HistoryItem(BaseModel):
 
 class HistoryOut(BaseModel):
     """A page of a user's images, newest first."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "items": [
+                        _IMAGE | {"task_id": _TASK, "created_at": "2026-01-02T03:04:05.678Z", "original": _ORIGINAL}
+                    ],
+                    "next": None,
+                }
+            ]
+        }
+    )
 
     items: list[HistoryItem]
     next: str | None

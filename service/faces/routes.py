@@ -50,6 +50,7 @@ UPLOAD: dict[str, Any] = {
                 "name": {"type": "array", "items": {"type": "string"}},
             },
         },
+        "example": {"image": ["(a photo's bytes)"], "name": ["team.jpg"]},
     },
     **{media_type: {"schema": {}} for media_type in ACCEPTED},
 }
@@ -62,6 +63,7 @@ NEW_TASK: dict[str, Any] = {
                 "image": UPLOAD["multipart/form-data"]["schema"]["properties"]["image"],
             },
         },
+        "example": {"name": "team", "start": "true", "image": ["(a photo's bytes)"]},
     },
 }
 

@@ -1,17 +1,46 @@
 """The shapes of face tasks, as clients see them."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from service.api import Page, Shape
 from service.faces.engines import Gender
+
+_ID, _IMAGE_ID = "b982acff-a46c-420b-b9be-24d137bd21e6", "83b014c2-0fe6-48af-b4d7-ce77705687ae"
+_FACE = {"bbox": {"x": 178, "y": 63, "width": 90, "height": 113}, "gender": "female", "age": 33.7, "score": 0.9323}
+_IMAGE: dict[str, Any] = {
+    "id": _IMAGE_ID,
+    "name": "astronaut.png",
+    "status": "done",
+    "media_type": "image/png",
+    "size": 791555,
+    "width": 512,
+    "height": 512,
+    "attempts": 1,
+    "error": None,
+    "faces": [_FACE],
+}
+_SUMMARY: dict[str, Any] = {
+    "id": _ID,
+    "name": "team",
+    "status": "completed",
+    "created_at": "2026-01-02T03:04:05.678Z",
+    "started_at": "2026-01-02T03:04:06.012Z",
+    "finished_at": "2026-01-02T03:04:06.406Z",
+    "progress": {"total": 1, "pending": 0, "done": 1, "failed": 0},
+    "statistics": {"faces": 1, "men": 0, "women": 1, "men_average_age": None, "women_average_age": 33.7},
+}
 
 TaskStatus = Literal["forming", "processing", "completed", "error"]
 
 
 class TaskIn(Shape):
     """What a new task may be given."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"name": "team", "webhook_url": "https://example.com/told"}]}
+    )
 
     name: Annotated[str | None, Field(max_length=200, description="For people; it need not be unique.")] = None
     webhook_url: Annotated[
@@ -25,6 +54,8 @@ class TaskIn(Shape):
 
 class TaskForm(TaskIn):
     """What a new task may be given in a form, beside its images."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "team", "start": "true"}]})
 
     start: Annotated[Literal["true", "false"], Field(description="Whether to start it at once.")] = "false"
 
@@ -80,6 +111,8 @@ class ImageError(Shape):
 class ImageOut(Shape):
     """An image. Size is in bytes; width and height are the upright picture's, in pixels."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [_IMAGE]})
+
     id: str
     name: str
     status: Literal["pending", "done", "failed"]
@@ -94,6 +127,10 @@ class ImageOut(Shape):
 
 class ImagesOut(Shape):
     """The images that an upload added, in its order."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"items": [_IMAGE | {"status": "pending", "attempts": 0, "faces": []}]}]}
+    )
 
     items: list[ImageOut]
 
@@ -120,6 +157,8 @@ class Statistics(Shape):
 class TaskSummary(Shape):
     """A task without its images."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [_SUMMARY]})
+
     id: str
     name: str | None
     status: TaskStatus
@@ -133,11 +172,15 @@ class TaskSummary(Shape):
 class TaskOut(TaskSummary):
     """A task with its images, in the order of upload."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [_SUMMARY | {"images": [_IMAGE]}]})
+
     images: list[ImageOut]
 
 
 class TaskList(Shape):
     """A page of tasks, newest first; `next` is the cursor of the page after it, or null."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"items": [_SUMMARY], "next": None}]})
 
     items: list[TaskSummary]
     next: str | None
@@ -145,6 +188,20 @@ class TaskList(Shape):
 
 class Limits(Shape):
     """What uploads may be."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "max_image_bytes": 20_000_000,
+                    "max_image_pixels": 50_000_000,
+                    "max_images_per_task": 10_000,
+                    "max_request_bytes": 1_000_000_000,
+                    "accepted_types": ["image/jpeg", "image/png", "image/webp"],
+                }
+            ]
+        }
+    )
 
     max_image_bytes: int
     max_image_pixels: int

@@ -167,11 +167,17 @@ def alive(session: Session, runs: Collection[Run]) -> set[int]:
     return _ours(session, _ALIVE, runs)
 
 
+# Made once: idle dispatchers ask this for each of their kinds after every commit of a busy one.
+_QUEUED = (Job.kind == sa.bindparam("kind"), Job.status == "queued")
+_DUE = sa.select(Job.not_before).where(*_QUEUED, Job.not_before <= sa.bindparam("now")).limit(1)
+_NEXT = sa.select(sa.func.min(Job.not_before)).where(*_QUEUED)
+
+
 def next_due(session: Session, kind: str, *, now: float) -> float | None:
     """Return when the next queued job may run: at most `now` if one may already, None if there is none."""
-    queued = (Job.kind == kind, Job.status == "queued")
-    due = session.scalar(sa.select(Job.not_before).where(*queued, Job.not_before <= now).limit(1))
-    return due if due is not None else session.scalar(sa.select(sa.func.min(Job.not_before)).where(*queued))
+    connection = session.connection()
+    due: float | None = connection.scalar(_DUE, {"kind": kind, "now": now})
+    return due if due is not None else connection.scalar(_NEXT, {"kind": kind})
 
 
 def due(session: Session, kinds: Collection[str], count: int, *, now: float) -> list[int]:

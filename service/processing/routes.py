@@ -27,6 +27,7 @@ UPLOAD: dict[str, Any] = {
                 "file": {"type": "array", "items": {"type": "string", "contentMediaType": "application/octet-stream"}},
             },
         },
+        "example": {"file": ["(a photo's bytes)"]},
     },
 }
 

@@ -1,15 +1,26 @@
 """The shapes of questions, as clients see them."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, RootModel
+from pydantic import ConfigDict, Field, RootModel
 
 from service.api import Shape
 from service.questions.sources import SourceName
 
+_QUESTION: dict[str, Any] = {
+    "id": 41,
+    "question": "Which planet is the largest of the solar system?",
+    "answer": "Jupiter",
+    "category": "Astronomy",
+    "created_at": "2026-01-02T03:04:05.678Z",
+    "source": "builtin",
+}
+
 
 class QuestionsIn(Shape):
     """How many new questions to fetch and store."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"questions_num": 3}]})
 
     questions_num: Annotated[int, Field(ge=1, le=100, description="How many new questions to store.")]
 
@@ -32,9 +43,13 @@ class NoQuestion(Shape):
 class PreviousQuestion(RootModel[QuestionOut | NoQuestion]):
     """The question saved last before this request; `{}` for the first request of all."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [_QUESTION, {}]})
+
 
 class QuestionList(Shape):
     """A page of questions, newest first; `next` is the cursor of the page after it, or null."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"items": [_QUESTION], "next": None}]})
 
     items: list[QuestionOut]
     next: str | None
@@ -74,3 +89,31 @@ class Clue(Shape):
 
 class Clues(RootModel[list[Clue]]):
     """Questions in the jservice form, drawn by chance, none twice."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                [
+                    {
+                        "id": 1,
+                        "answer": "Jupiter",
+                        "question": "Which planet is the largest of the solar system?",
+                        "value": None,
+                        "airdate": "2026-01-02T12:00:00.000Z",
+                        "created_at": "2026-01-02T12:00:00.000Z",
+                        "updated_at": "2026-01-02T12:00:00.000Z",
+                        "category_id": 7,
+                        "game_id": None,
+                        "invalid_count": None,
+                        "category": {
+                            "id": 7,
+                            "title": "astronomy",
+                            "created_at": "2026-01-02T12:00:00.000Z",
+                            "updated_at": "2026-01-02T12:00:00.000Z",
+                            "clues_count": 12,
+                        },
+                    }
+                ]
+            ]
+        }
+    )

@@ -32,6 +32,11 @@ UPLOAD: dict[str, Any] = {
                 "audio": {"type": "string", "contentMediaType": "audio/wav"},
             },
         },
+        "example": {
+            "user": "0f9b5e0c-6f0e-4c39-8a26-4f1a0f6f3d11",
+            "token": "00000000-0000-4000-8000-000000000000",
+            "audio": "(a WAV's bytes)",
+        },
     },
 }
 

@@ -33,7 +33,10 @@ FORM_BYTES = 1_000_000
 OWNER = ("owner_type", "owner_id", "user_id")
 IMAGE = {"image": {"type": "string", "contentMediaType": "application/octet-stream"}}
 FILE: dict[str, Any] = {
-    "multipart/form-data": {"schema": {"type": "object", "required": ["image"], "properties": IMAGE}}
+    "multipart/form-data": {
+        "schema": {"type": "object", "required": ["image"], "properties": IMAGE},
+        "example": {"image": "(a photo's bytes)"},
+    }
 }
 UPLOAD: dict[str, Any] = {
     "multipart/form-data": {
@@ -42,6 +45,7 @@ UPLOAD: dict[str, Any] = {
             "required": ["image"],
             "properties": IMAGE | {name: {"type": "string"} for name in OWNER},
         },
+        "example": {"image": "(a photo's bytes)", "user_id": "1"},
     },
 }
 REFUSALS = (400, 413, 415, 422, 503, 507)

@@ -2,13 +2,32 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from service.api import Page, Shape
 from service.grants import Action
 from service.renditions.models import Owner
 
+_KEY = "renditions/b982acff-a46c-420b-b9be-24d137bd21e6/original.jpg"
+_FILE = {
+    "key": _KEY,
+    "url": f"http://localhost:8000/files/(token)/{_KEY[-12:]}",
+    "width": 800,
+    "height": 600,
+    "size": 91342,
+}
+_IMAGE: dict[str, Any] = {
+    "id": "b982acff-a46c-420b-b9be-24d137bd21e6",
+    "owner_type": "user",
+    "owner_id": "1",
+    "name": "ada.jpg",
+    "status": "done",
+    "created_at": "2026-01-02T03:04:05.678Z",
+    "error": None,
+    "original": _FILE,
+    "renditions": [_FILE | {"kind": "full"}],
+}
 OwnerId = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00]*$")]
 
 
@@ -78,6 +97,10 @@ class DeleteQuery(OwnerIn):
 class CredentialsIn(WholeOwner):
     """What temporary credentials are wanted for."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"owner_type": "user", "owner_id": "1", "actions": ["read"], "lifetime": 900}]}
+    )
+
     actions: Annotated[list[Action], Field(min_length=1, max_length=2)]
     lifetime: Annotated[
         int | None,
@@ -87,6 +110,24 @@ class CredentialsIn(WholeOwner):
 
 class CredentialsOut(Shape):
     """Temporary credentials of S3, good for keys that begin with `prefix`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "access_key_id": "(an id)",
+                    "secret_access_key": "(shown this once)",
+                    "session_token": "(a token)",
+                    "expires_at": "2026-01-02T04:04:05Z",
+                    "bucket": "photos",
+                    "prefix": "renditions/user/1/",
+                    "endpoint_url": None,
+                    "region": "us-east-1",
+                    "actions": ["read"],
+                }
+            ]
+        }
+    )
 
     access_key_id: str
     secret_access_key: str
@@ -125,6 +166,8 @@ class RenditionError(Shape):
 class OwnedImageOut(Shape):
     """An image. While it is pending or failed, `renditions` are those of what it was to replace, if anything."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [_IMAGE]})
+
     id: str
     owner_type: str
     owner_id: str
@@ -138,6 +181,8 @@ class OwnedImageOut(Shape):
 
 class OwnedImageList(Shape):
     """A page of images, newest first; `next` is the cursor of the page after it, or null."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"items": [_IMAGE], "next": None}]})
 
     items: list[OwnedImageOut]
     next: str | None

@@ -30,6 +30,48 @@ PROBLEM = {
             },
         },
     },
+    "examples": [
+        {
+            "type": "about:blank",
+            "title": "Unprocessable Content",
+            "status": 422,
+            "detail": "The query is not as it should be. limit: Input should be less than or equal to 100.",
+            "errors": [{"detail": "Input should be less than or equal to 100", "pointer": "#/limit"}],
+        }
+    ],
+}
+HEADERS = {
+    "Allow": "The methods that this path knows.",
+    "Content-Disposition": "The name under which to keep it.",
+    "Content-Range": "Which bytes of how many these are.",
+    "ETag": "Stands for this version; send it as `If-None-Match` to hear 304 while it is the newest.",
+    "Idempotency-Replayed": "`true` where this is the first answer given again.",
+    "Location": "The address of what the answer is about.",
+    "Retry-After": "Seconds to wait before asking again.",
+    "WWW-Authenticate": "How to authenticate.",
+    "X-Request-Id": "Stands in the log with this request: the header `X-Request-Id` that came with it, or a new one.",
+}
+"""All headers that answers are documented with."""
+ALWAYS = ("Location", "Retry-After", "ETag", "Content-Range", "WWW-Authenticate")
+"""Those that are there in every answer of a status which is documented with them."""
+OF_STATUS = {
+    206: ("Content-Range",),
+    302: ("Location",),
+    401: ("WWW-Authenticate",),
+    429: ("Retry-After",),
+    503: ("Retry-After",),
+}
+RANGE = {
+    "name": "Range",
+    "in": "header",
+    "description": "A part of the file, such as `bytes=0-1023`.",
+    "schema": {"type": "string"},
+}
+KNOWN = {
+    "name": "If-None-Match",
+    "in": "header",
+    "description": "The `ETag` of what the client has: 304 while that is the newest.",
+    "schema": {"type": "string"},
 }
 KEY = {
     "name": "Idempotency-Key",
@@ -39,6 +81,11 @@ KEY = {
     "carried out, 422 for another request with the same key. Refusals are not kept.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
 }
+ABOUT = """Hand in a batch of photos, get every face with box, gender and age.
+
+Every 4xx and 5xx is a problem document (RFC 9457) with a `detail` for people. What a call does not answer for itself it
+has in common with all others: 400, 408, 414 and 431 where a request cannot be read, 405 with `Allow` for another
+method, 404 for another path."""
 TEXTS = {
     200: "Done.",
     201: "Created.",
@@ -52,12 +99,15 @@ TEXTS = {
     403: "From a page of another site, or not allowed any more.",
     404: "There is no such thing.",
     405: "Not with this method.",
+    408: "The request came too slowly.",
     409: "Not in this state.",
     413: "Too large; the answer names the limit.",
+    414: "The address is too long.",
     415: "Not an accepted type; the answer names them.",
     416: "There is no such range.",
     422: "Well-formed but wrong; `errors` names each fault.",
     429: "Too many wrong credentials; `Retry-After` says when the next may come.",
+    431: "The headers are too long.",
     500: "A fault of the service; the answer has the id under which it was logged.",
     503: "Not now; `Retry-After` says when.",
     507: "The store is full.",
@@ -71,12 +121,18 @@ def document(app: Flask) -> dict[str, Any]:
         title="Media batch service",
         version="1",
         openapi_version="3.1.0",
-        info={"description": "Hand in a batch of photos, get every face with box, gender and age."},
+        info={"description": ABOUT},
     )
     spec.components.security_scheme("basic", {"type": "http", "scheme": "basic"})
     bearer = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
     spec.components.security_scheme("bearer", bearer)
     spec.components.schema("Problem", PROBLEM)
+    for name, text in HEADERS.items():
+        kind = "integer" if name == "Retry-After" else "string"
+        spec.components.header(name, {"description": text, "schema": {"type": kind}, "required": name in ALWAYS})
+    for status in TEXTS:
+        if status >= 400:
+            spec.components.response(f"Problem{status}", _problem(status))
     views = [(rule, app.view_functions[rule.endpoint]) for rule in app.url_map.iter_rules()]
     described = [(rule, view, view.described) for rule, view in views if hasattr(view, "described")]
     for name, schema in _schemas([found for _, _, found in described]).items():
@@ -107,7 +163,7 @@ def _operation(rule: Rule, view: Any, found: Described) -> dict[str, Any]:
     text, keyed = inspect.getdoc(view) or "", hasattr(view, "idempotent")
     summary, _, rest = text.partition("\n\n")
     operation: dict[str, Any] = {
-        "operationId": rule.endpoint.rpartition(".")[2],
+        "operationId": _id(rule),
         "tags": [rule.endpoint.partition(".")[0]],
         "summary": summary,
         "parameters": _parameters(rule, found) + [KEY] * keyed,
@@ -118,10 +174,23 @@ def _operation(rule: Rule, view: Any, found: Described) -> dict[str, Any]:
         operation["description"] = rest
     content = dict(found.content)
     if found.body:
-        content["application/json"] = {"schema": _reference(found.body)}
+        content["application/json"] = _json(found.body)
     if content:
-        operation["requestBody"] = {"content": content, "required": not found.body}
+        optional = found.body and not any(member.is_required() for member in found.body.model_fields.values())
+        operation["requestBody"] = {"content": content, "required": not optional}
     return operation
+
+
+def _id(rule: Rule) -> str:
+    """Return the view's name, with its slice's where two have the same, and with what tells two paths of one apart."""
+    endpoint: str = rule.endpoint
+    slice_name, _, name = endpoint.rpartition(".")
+    same = [other for other in rule.map.iter_rules() if other.endpoint.rpartition(".")[2] == name]
+    if len({other.endpoint for other in same}) > 1:
+        name = f"{slice_name}_{name}"
+    if rule.arguments and len([other for other in same if other.endpoint == endpoint]) > 1:
+        name += f"_by_{'_'.join(sorted(rule.arguments))}"
+    return name
 
 
 def _parameters(rule: Rule, found: Described) -> list[dict[str, Any]]:
@@ -138,9 +207,12 @@ def _parameters(rule: Rule, found: Described) -> list[dict[str, Any]]:
     if set(found.content) - {"multipart/form-data"}:
         text = "The name of a bare image."
         parameters.append({"name": "name", "in": "query", "description": text, "schema": {"type": "string"}})
-    if found.conditional:
-        parameters.append({"name": "If-None-Match", "in": "header", "schema": {"type": "string"}})
-    return parameters
+    return parameters + [KNOWN] * found.conditional + [RANGE] * _is_file(found)
+
+
+def _is_file(found: Described) -> bool:
+    """Tell whether the answer is a stored file, of which a part may be asked for."""
+    return found.conditional and isinstance(found.answers.get(200), str)
 
 
 def _path_type(rule: Rule, name: str) -> str:
@@ -148,33 +220,55 @@ def _path_type(rule: Rule, name: str) -> str:
 
 
 def _responses(rule: Rule, found: Described, *, keyed: bool) -> dict[str, Any]:
-    responses: dict[str, Any] = {}
-    for status, value in found.answers.items():
-        responses[str(status)] = {"description": TEXTS[status]}
-        if isinstance(value, list):
-            schema = {"type": "array", "items": _reference(value[0])}
-            responses[str(status)]["content"] = {"application/json": {"schema": schema}}
-        elif _is_model(value):
-            responses[str(status)]["content"] = {"application/json": {"schema": _reference(value)}}
-        elif value:
-            responses[str(status)]["content"] = {value: {"schema": {}}}
-        names = found.headers.get(status, ()) + (("ETag",) if found.conditional else ())
-        names += ("Idempotency-Replayed",) if keyed else ()
-        if names:
-            responses[str(status)]["headers"] = {name: {"schema": {"type": "string"}} for name in names}
+    answers = dict(found.answers)
+    if _is_file(found):
+        answers.setdefault(206, found.answers[200])
     if found.conditional:
-        responses["304"] = {"description": TEXTS[304]}
+        answers.setdefault(304, "")
+    responses: dict[str, Any] = {}
+    for status, value in sorted(answers.items()):
+        names = {*found.headers.get(status, ()), *OF_STATUS.get(status, ())}
+        names |= {"ETag"} if found.conditional and status != 302 else set()
+        names |= {"Idempotency-Replayed"} if keyed else set()
+        responses[str(status)] = {"description": TEXTS[status], "headers": _headers(names)}
+        if value:
+            responses[str(status)]["content"] = {value: {"schema": {}}} if isinstance(value, str) else _content(value)
     for status in sorted({*found.problems, *_common(rule, found, keyed=keyed)}):
-        content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-        responses[str(status)] = {"description": TEXTS[status], "content": content}
+        responses[str(status)] = {"$ref": f"#/components/responses/Problem{status}"}
     return responses
+
+
+def _problem(status: int) -> dict[str, Any]:
+    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {"description": TEXTS[status], "headers": _headers(set(OF_STATUS.get(status, ()))), "content": content}
+
+
+def _headers(names: set[str]) -> dict[str, Any]:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in sorted({"X-Request-Id", *names})}
 
 
 def _common(rule: Rule, found: Described, *, keyed: bool) -> set[int]:
     """Return the problems that the service has for every call of this kind."""
-    unsafe = {403} if (rule.methods or set()) - security.SAFE else set()
-    return {500} | unsafe | (set() if found.open else {401, 429, 503}) | ({409, 422} if keyed else set())
+    common = {400, 408, 414, 431, 500, 503}
+    common |= {403} if (rule.methods or set()) - security.SAFE else set()
+    common |= set() if found.open else {401, 429}
+    common |= {409, 413, 422} if keyed else set()
+    common |= {413, 422} if found.body or found.content else set()
+    common |= {422} if found.query else set()
+    common |= {404} if rule.arguments else set()
+    return common | ({416} if _is_file(found) else set())
 
 
-def _reference(model: Any) -> dict[str, str]:
-    return {"$ref": f"#/components/schemas/{model.__name__}"}
+def _content(value: Any) -> dict[str, Any]:
+    return {"application/json": _json(value)}
+
+
+def _json(model: Any) -> dict[str, Any]:
+    """Return what JSON of the model is like, or of an array of it, with the model's own example."""
+    if isinstance(model, list):
+        item = _json(model[0])
+        array = {"schema": {"type": "array", "items": item["schema"]}}
+        return array | {"example": [item["example"]]} if "example" in item else array
+    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
+    examples = model.model_json_schema().get("examples")
+    return {"schema": schema, "example": examples[0]} if examples else {"schema": schema}

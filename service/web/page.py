@@ -6,6 +6,7 @@ from pathlib import Path
 import orjson
 from flask import Blueprint, Response, make_response, render_template, request, send_from_directory
 
+from service.api import describe
 from service.auth import require_basic
 
 page = Blueprint("page", __name__, template_folder="templates")
@@ -16,6 +17,7 @@ LANGUAGES = ("en", "ru")
 
 @page.get("/tasks")
 @page.get("/tasks/<task_id>")
+@describe({200: "text/html"})
 def tasks(task_id: str = "") -> Response:
     """Show the page; its modules ask the interface for the tasks, or for the one that the address names."""
     refusal = require_basic()
@@ -27,6 +29,7 @@ def tasks(task_id: str = "") -> Response:
 
 
 @page.get("/static/<path:name>")
+@describe({200: "*/*"}, conditional=True, open=True)
 def static_file(name: str) -> Response:
     """Serve the page's own files. A browser asks each time whether its copy still holds, so none is ever stale."""
     response = send_from_directory(STATIC, name)

@@ -5,12 +5,14 @@ import time
 from collections.abc import Callable, Mapping
 from io import SEEK_END
 from pathlib import Path
+from typing import Any, Literal
 
 import flask_openapi3_swagger
 from flask import Blueprint, Response, current_app, redirect, render_template, send_from_directory
+from pydantic import ConfigDict, RootModel
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.api import answer, describe, file_answer
+from service.api import Shape, answer, describe, file_answer
 from service.auth import basic
 from service.errors import NotFound, render
 from service.jobs import models
@@ -27,21 +29,46 @@ SWAGGER = Path(flask_openapi3_swagger.__file__).parent / "templates" / "swagger"
 STATIC = Path(__file__).parent / "static"
 
 
+class Health(Shape):
+    """The process lives."""
+
+    status: Literal["ok"]
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "ok"}]})
+
+
+class Readiness(Shape):
+    """The service can work."""
+
+    status: Literal["ready"]
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "ready"}]})
+
+
+class OpenAPI(RootModel[dict[str, Any]]):
+    """An OpenAPI 3.1 document."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"openapi": "3.1.0", "info": {"title": "…", "version": "1"}, "paths": {}}]}
+    )
+
+
 @web.get("/")
+@describe({302: ""}, open=True)
 def home() -> Response:
     """Lead to the page for people."""
     return redirect("/tasks")  # type: ignore[return-value]
 
 
 @web.get("/healthz")
-@describe({200: "application/json"}, open=True)
+@describe({200: Health}, open=True)
 def healthz() -> Response:
     """Tell that the process lives; it asks nothing else."""
     return answer({"status": "ok"})
 
 
 @web.get("/readyz")
-@describe({200: "application/json"}, 503, open=True)
+@describe({200: Readiness}, 503, open=True)
 def readyz() -> Response:
     """Tell whether the service can work, or what is missing."""
     checks: Mapping[str, Callable[[], None]] = current_app.extensions["readiness"]
@@ -78,7 +105,7 @@ def _waiting() -> list[Waiting] | None:
 
 
 @web.get("/files/<token>/<name>")
-@describe({200: "application/octet-stream"}, 403, 404, 503, conditional=True, open=True)
+@describe({200: "*/*"}, 403, 404, 503, conditional=True, open=True)
 def get_file(token: str, name: str) -> Response:
     """Get a stored file by a signed link, whole or by `Range`, until the link ends. No credentials."""
     links: Links = current_app.extensions["links"]
@@ -98,18 +125,21 @@ def get_file(token: str, name: str) -> Response:
 
 
 @web.get("/openapi.json")
+@describe({200: OpenAPI}, open=True)
 def openapi() -> Response:
     """Give the OpenAPI 3.1 document."""
     return answer(document(current_app))
 
 
 @web.get("/docs")
+@describe({200: "text/html"}, open=True)
 def docs() -> str:
     """Show the page to try the interface."""
     return render_template("docs.html")
 
 
 @web.get("/docs/<path:name>")
+@describe({200: "*/*"}, open=True, conditional=True)
 def docs_file(name: str) -> Response:
     """Serve Swagger UI from its package, so that the page works without the internet, and the script that starts it."""
     return send_from_directory(STATIC if name == "docs.js" else SWAGGER, name, max_age=86400)

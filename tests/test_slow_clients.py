@@ -1,0 +1,154 @@
+"""Clients that send or take a byte a second, over real sockets: they hold no thread, and others are served."""
+
+import base64
+import contextlib
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.support import Service, photo
+
+DRIBBLERS = 40
+"""More than both processes have threads."""
+SECONDS = 5
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Iterator[Service]:
+    folder = tmp_path_factory.mktemp("slow")
+    shutil.copy(migrated, folder / "service.db")
+    service = Service(folder, FACE_ENGINE="local", WORKERS=1)
+    service.start()
+    yield service
+    service.kill()
+
+
+def connected(service: Service, *parts: bytes) -> socket.socket:
+    sock = socket.create_connection(("127.0.0.1", int(str(service.settings["PORT"]))), timeout=60)
+    for part in parts:
+        sock.sendall(part)
+    return sock
+
+
+def head(service: Service, line: str, *headers: str, allowed: bool = True) -> bytes:
+    secret = base64.b64encode(f"admin:{service.password}".encode()).decode()
+    authorization = [f"Authorization: Basic {secret}"] if allowed else []
+    return "\r\n".join([f"{line} HTTP/1.1", "Host: a", *authorization, *headers, "", ""]).encode()
+
+
+def answer_of(sock: socket.socket) -> bytes:
+    """Return all that comes until the server closes."""
+    answer = b""
+    with contextlib.suppress(ConnectionError):
+        while data := sock.recv(65536):
+            answer += data
+    return answer
+
+
+@contextlib.contextmanager
+def dribbling(socks: list[socket.socket]) -> Iterator[None]:
+    """Send a byte a second on each, for as long as the block runs; those the server ends are left."""
+    going = True
+
+    def go() -> None:
+        while going:
+            for sock in socks:
+                with contextlib.suppress(OSError):
+                    sock.send(b"x", socket.MSG_DONTWAIT)
+            time.sleep(0.5)
+
+    with ThreadPoolExecutor(1) as pool:
+        going_on = pool.submit(go)
+        try:
+            yield
+        finally:
+            going = False
+            going_on.result()
+            for sock in socks:
+                sock.close()
+
+
+@pytest.mark.parametrize("kind", ["silent", "head", "body", "late body", "refused body", "answer"])
+def test_forty_slow_clients_do_not_keep_others_waiting(service: Service, kind: str) -> None:
+    client = service.client()
+    task = client.task(photo(1))
+    upload = f"POST /api/v1/tasks/{task}/images"
+    long = ("Content-Type: image/jpeg", "Content-Length: 5000000")
+    begin = {
+        "silent": b"",
+        "head": b"GET /healthz HTTP/1.1\r\nHost: a\r\nX-Slow: ",
+        "body": head(service, upload, *long),
+        "late body": head(service, upload, *long) + b"\xff\xd8" + bytes(100_000),
+        "refused body": head(service, upload, *long, allowed=False),
+        "answer": head(service, "GET /docs/swagger-ui-bundle.js") * 30,
+    }[kind]
+    with ThreadPoolExecutor(DRIBBLERS) as pool:
+        socks = list(pool.map(lambda _: connected(service, begin), range(DRIBBLERS)))
+    slowest, asked = 0.0, 0
+    with dribbling(socks if kind not in ("silent", "answer") else []):
+        end = time.monotonic() + SECONDS
+        while time.monotonic() < end:
+            for path in ("/healthz", f"/api/v1/tasks/{task}"):
+                begun = time.monotonic()
+                assert client.get(path, headers={"Connection": "close"}, timeout=60).status_code == 200
+                slowest, asked = max(slowest, time.monotonic() - begun), asked + 1
+        begun = time.monotonic()
+        files = [("image", (f"{number}.jpg", photo(number, (1200, 900)))) for number in range(5)]
+        assert client.post(f"/api/v1/tasks/{task}/images", files=files).status_code == 201
+        slowest = max(slowest, time.monotonic() - begun)
+    print(f"{kind}: {asked} asked, the slowest in {slowest:.2f} s")
+    # Those who already have a thread keep it for a second where threads are scarce; no others wait at all.
+    assert slowest < (6 if kind in ("late body", "answer") else 3)
+    assert asked >= 10
+    for sock in socks:
+        sock.close()
+
+
+def test_who_is_too_slow_is_told_so(service: Service) -> None:
+    """Time is what is tested, so all that takes time goes on at once."""
+    client = service.client()
+    task = client.task()
+    upload = f"POST /api/v1/tasks/{task}/images"
+    long = ("Content-Type: image/jpeg", "Content-Length: 5000000")
+    socks = [
+        connected(service, b"GET /healthz HTTP/1.1\r\nHost: a\r\nX-Slow: "),
+        connected(service, head(service, upload, *long)),
+        connected(service, head(service, upload, *long), b"\xff\xd8" + bytes(33_000)),
+        connected(service, head(service, upload, *long, "Expect: 100-continue")),
+    ]
+    begun = time.monotonic()
+    with ThreadPoolExecutor(len(socks)) as pool:
+        for answer in pool.map(answer_of, socks):
+            status, _, _ = answer.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n").partition(b"\r\n")
+            assert status.lower() == b"http/1.1 408 request timeout"
+            assert b"application/problem+json" in answer
+            assert b"slowly" in answer
+    assert 15 < time.monotonic() - begun < 50
+    for sock in socks:
+        sock.close()
+    assert client.show(task)["images"] == []
+
+
+def test_a_request_in_pieces_is_read_as_one_however_it_is_cut(service: Service) -> None:
+    whole = head(service, "POST /api/v1/tasks", "Content-Type: application/json", "Content-Length: 16")
+    body = b'{"name": "team"}'
+    chunked = head(service, "POST /api/v1/tasks", "Content-Type: application/json", "Transfer-Encoding: chunked")
+    requests = [whole + body, chunked + b"6\r\n" + body[:6] + b"\r\na\r\n" + body[6:] + b"\r\n0\r\n\r\n"]
+    for request in requests:
+        for cuts in ([1], [len(request) // 2], [len(request) - 1], list(range(1, len(request), 7))):
+            sock = connected(service)
+            for begin, end in zip([0, *cuts], [*cuts, len(request)], strict=True):
+                sock.sendall(request[begin:end])
+                time.sleep(0.001)
+            assert sock.recv(65536).startswith(b"HTTP/1.1 201")
+            # The connection is kept, and two requests at once behind it are both answered.
+            sock.sendall(request + head(service, "GET /healthz", "Connection: close"))
+            rest = answer_of(sock)
+            assert rest.count(b"HTTP/1.1 ") == 2
+            assert b"HTTP/1.1 201" in rest
+            sock.close()
