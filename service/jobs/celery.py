@@ -8,6 +8,7 @@ its jobs are claimed a message is not acknowledged; from then on the leases in t
 import logging
 import logging.config
 import mmap
+import os
 import random
 import sys
 import threading
@@ -46,6 +47,7 @@ SWEEP_SECONDS = 0.5
 SWEEP_JOBS = 1000
 """So many jobs a sweep publishes at most."""
 STOP_POLL = 0.1
+"""Seconds within which a process that was forked notices that its parent is to end."""
 SOFT_LIMIT, HARD_LIMIT = 30, 60
 """Seconds that a message may take in a process of its own. It takes `HOLD_SECONDS`, unless something is stuck."""
 
@@ -75,6 +77,8 @@ class CeleryExecutor:
         self._lock = threading.Lock()
         self._broker_is_away = False
         self._stopped = threading.Event()
+        self._ending_since: float | None = None
+        self._held: object = None
         # Shared with the processes that fork from this one, which get no signal when it is told to end.
         self._ending = mmap.mmap(-1, 1)
 
@@ -238,8 +242,12 @@ class CeleryExecutor:
         self.begin_stop()
 
     def _on_end(self, **_: Any) -> None:
-        gone = time.monotonic() - getattr(self, "_ending_since", time.monotonic())
+        gone = time.monotonic() - (self._ending_since or time.monotonic())
         self.stop(max(0.0, GRACE - gone))
+        if any(crew.is_busy() for crew in self._crews.values()):
+            # Python would wait for a thread that was given up, and so for whoever keeps it waiting.
+            logging.shutdown()
+            os._exit(0)
 
 
 def celery_app(broker_url: str, lanes: Mapping[str, Crew]) -> Celery:

@@ -47,6 +47,10 @@ class Crew(Threads):
         """Tell whether nothing may be claimed here now."""
         return not self._permits
 
+    def is_busy(self) -> bool:
+        """Tell whether a run is under way, if only one that was given up."""
+        return self._begun > 0
+
     def begin_stop(self) -> None:
         """Claim nothing more, and let the messages go."""
         super().begin_stop()

@@ -65,6 +65,9 @@ class Executor(Protocol):
     def working(self) -> bool:
         """Tell whether jobs are being taken."""
 
+    def check(self) -> None:
+        """Raise an error if jobs that are added now would not be taken."""
+
 
 def owner_name(pid: int) -> str:
     """Name a process of this machine in the rows that it has claimed."""
@@ -188,6 +191,11 @@ class Threads:
     def working(self) -> bool:
         """Tell whether the dispatcher lives."""
         return self._thread is not None and self._thread.is_alive() and not self._stopping
+
+    def check(self) -> None:
+        """Raise an error if it does not."""
+        if not self.working():
+            raise RuntimeError("the dispatcher does not run")
 
     # The pool's threads.
 
@@ -561,3 +569,8 @@ class Lanes:
     def working(self) -> bool:
         """Tell whether all take jobs."""
         return all(lane.working() for lane in self._lanes)
+
+    def check(self) -> None:
+        """Raise an error if one does not."""
+        for lane in self._lanes:
+            lane.check()
