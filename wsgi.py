@@ -2,6 +2,7 @@
 
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from dotenv import dotenv_values
 
@@ -18,3 +19,16 @@ except BadSettings as error:
     sys.exit(f"The service cannot start:\n{error}")
 
 app = create_app(settings)
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+
+def __getattr__(name: str) -> "Celery":
+    """Give Celery's application to `celery -A wsgi.celery worker`."""
+    if name != "celery":
+        raise AttributeError(name)
+    if settings.executor != "celery":
+        sys.exit("EXECUTOR is not celery: set it to celery, and BROKER_URL, or work by `flask jobs work`.")
+    celery: Celery = app.extensions["executor"].app
+    return celery

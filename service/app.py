@@ -3,15 +3,15 @@
 import math
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import sqlalchemy as sa
 from flask import Flask, request
 
-from service import errors, security
+from service import errors, logs, security
 from service.api import Number
 from service.augmentation import inspection as augmentation_inspection
 from service.augmentation import operations as augmentation_operations
@@ -30,7 +30,7 @@ from service.faces.retention import Retention
 from service.faces.routes import faces
 from service.faces.webhooks import WebhookDelivery, derived_secret
 from service.grants import Grants, NoGrants
-from service.jobs.executors import Executor, Lanes, Threads, owner_name
+from service.jobs.executors import POLL, Executor, Lanes, Threads, owner_name
 from service.jobs.journal import Journal
 from service.jobs.operation import Operation
 from service.keys import Keys
@@ -63,9 +63,12 @@ from service.web.routes import web
 if TYPE_CHECKING:
     from service.s3 import Access
 
+T = TypeVar("T", bound=Threads)
+
 MAX_JSON_BYTES = 1_000_000
 PICTURE_POLL = 0.05
 """Seconds within which a process takes part in copies that another one was asked for."""
+WEBHOOK_POLL = 0.2
 WEBHOOK_THREADS = 4
 """Webhooks under way at a time in one server process."""
 UPLOADS_TO_S3 = 12
@@ -90,7 +93,6 @@ def create_app(settings: Settings) -> Flask:
     links = Links(settings.signing_key, settings.public_url)
     storage = make_storage(settings, links)
     metrics = Metrics(settings.metrics_folder, settings.database_url)
-    journal = Journal(metrics)
     engine = Measured(make_engine(settings, metrics), settings.engine, metrics)
     detection = FaceDetection(storage, engine)
     copying: list[Operation] = [
@@ -100,28 +102,8 @@ def create_app(settings: Settings) -> Flask:
         Removal(storage),
     ]
     delivery = make_webhooks(settings)
-    executor = Lanes(
-        Threads(
-            database,
-            [detection],
-            journal,
-            workers=workers_of(settings),
-            lease=settings.lease_seconds,
-            bounds=bounds_of(settings),
-        ),
-        # As many threads as cores, since copies are computed while photos may wait for FaceCloud.
-        Threads(
-            database,
-            copying,
-            journal,
-            workers=share_of_cores(settings),
-            lease=settings.lease_seconds,
-            poll=PICTURE_POLL,
-        ),
-        # Threads of their own, since a receiver that is slow must not hold up photos. Nobody waits for a webhook to
-        # the millisecond, so this dispatcher looks less often.
-        Threads(database, [delivery], journal, workers=WEBHOOK_THREADS, lease=settings.lease_seconds, poll=0.2),
-    )
+    lanes: dict[str, Sequence[Operation]] = {"faces": [detection], "copies": copying, "webhooks": [delivery]}
+    executor = make_executor(settings, database, storage, metrics, lanes)
     limits = Limits(bytes=settings.max_image_bytes, pixels=settings.max_image_pixels)
     # Storing waits, for the disk or the network, so there are more of these threads than cores.
     pool = ThreadPoolExecutor(UPLOADS_TO_S3 if settings.bucket else 4, thread_name_prefix="upload")
@@ -195,7 +177,7 @@ def create_app(settings: Settings) -> Flask:
         "images/": known_renditions,
     }
     app.extensions.update(links=links, database=database, storage=storage)
-    app.extensions["readiness"] = _readiness(database, storage, executor if settings.web_works else None)
+    app.extensions["readiness"] = _readiness(database, storage, executor, settings)
     errors.install(app)
     for slice_ in (
         faces,
@@ -222,6 +204,48 @@ def _refuse_nul() -> None:
     """Find nothing under a path with a character that no stored text has; PostgreSQL would refuse the question."""
     if "\0" in request.path:
         raise errors.NotFound("There is no such address.")
+
+
+def make_executor(
+    settings: Settings,
+    database: Database,
+    storage: Storage,
+    metrics: Metrics,
+    lanes: Mapping[str, Sequence[Operation]],
+) -> Executor:
+    """Make the executor that the settings name, with a lane for each of these groups of operations."""
+    journal = Journal(metrics)
+    # As many threads for copies as cores, since they are computed while photos may wait for FaceCloud. Webhooks have
+    # threads of their own, since a receiver that is slow must not hold up photos, and look less often: nobody waits for
+    # one to the millisecond.
+    workers = {"faces": workers_of(settings), "copies": share_of_cores(settings), "webhooks": WEBHOOK_THREADS}
+    polls = {"faces": POLL, "copies": PICTURE_POLL, "webhooks": WEBHOOK_POLL}
+
+    def make(kind: type[T]) -> dict[str, T]:
+        return {
+            name: kind(
+                database,
+                operations,
+                journal,
+                workers=workers[name],
+                lease=settings.lease_seconds,
+                poll=polls[name],
+                bounds=bounds_of(settings) if name == "faces" else {},
+            )
+            for name, operations in lanes.items()
+        }
+
+    if settings.executor == "threads":
+        return Lanes(*make(Threads).values())
+    from service.jobs.celery import CeleryExecutor
+    from service.jobs.crews import Crew
+
+    def begin() -> object:
+        metrics.join()
+        return storage.hold()
+
+    log_settings = logs.configuration(settings.log_level, settings.log_format)
+    return CeleryExecutor(database, make(Crew), settings.broker_url, log_settings=log_settings, begin=begin)
 
 
 def make_webhooks(settings: Settings) -> WebhookDelivery:
@@ -325,16 +349,16 @@ def share_of_cores(settings: Settings) -> int:
     return max(1, math.ceil(len(os.sched_getaffinity(0)) / settings.web_concurrency))
 
 
-def _readiness(database: Database, storage: Storage, executor: Executor | None) -> dict[str, Callable[[], None]]:
+def _readiness(
+    database: Database, storage: Storage, executor: Executor, settings: Settings
+) -> dict[str, Callable[[], None]]:
     def check_database() -> None:
         with database.read() as session:
             session.execute(sa.text("SELECT 1 FROM task LIMIT 1"))
 
-    def check_dispatcher() -> None:
-        if executor and not executor.working():
-            raise RuntimeError("the dispatcher does not run")
-
-    checks = {"database": check_database, "storage": storage.check, "dispatcher": check_dispatcher}
-    if not executor:  # the work is done elsewhere
-        del checks["dispatcher"]
+    checks = {"database": check_database, "storage": storage.check}
+    if settings.executor == "celery":
+        checks["broker"] = executor.check
+    elif settings.web_works:
+        checks["dispatcher"] = executor.check
     return checks

@@ -162,6 +162,8 @@ def work_on_jobs() -> None:
     Start as many as there is work for, on any machine that reaches the database and the storage.
     """
     settings = current_app.extensions["settings"]
+    if settings.executor == "celery":
+        raise click.ClickException("EXECUTOR is celery: start workers by `celery -A wsgi.celery worker`.")
     logging.config.dictConfig(logs.configuration(settings.log_level, settings.log_format))
     try:
         current_app.extensions["database"].wait(WAIT_SECONDS)

@@ -65,6 +65,15 @@ class Settings:
         "with `false` they only serve, and `flask jobs work` does the work.",
         True,
     )
+    executor: str = setting(
+        "Who works on files: `threads` of the server processes and of `flask jobs work`, or `celery` workers.",
+        "threads",
+    )
+    broker_url: str = setting(
+        "Where Celery's messages go: `redis://:PASSWORD@HOST:6379/0` or `amqp://USER:PASSWORD@HOST:5672/VHOST`.",
+        "",
+        secret=True,
+    )
     lease_seconds: float = setting("After so long a silence a run counts as dead, and its job runs again.", 30, least=1)
     face_engine: str = setting("`facecloud` or `local`; empty: `facecloud` where an account is set, else `local`.", "")
     facecloud_url: str = setting("FaceCloud's address.", "https://backend.facecloud.tevian.ru")
@@ -131,6 +140,11 @@ class Settings:
         "Where the processes keep what `/metrics` shows; empty: a folder in shared memory, named after the database.",
         "",
     )
+
+    @property
+    def server_works(self) -> bool:
+        """Whether the server processes also work on files."""
+        return self.web_works and self.executor == "threads"
 
     @property
     def engine(self) -> str:
@@ -307,6 +321,32 @@ def _is_database(address: str) -> bool:
         return False
 
 
+def _executor(values: Mapping[str, Any]) -> str | None:
+    if values.get("executor", "threads") not in ("threads", "celery"):
+        return "EXECUTOR must be threads or celery."
+    if values.get("executor") == "celery" and not values.get("broker_url"):
+        return "EXECUTOR is celery, so BROKER_URL must be set, such as to redis://localhost:6379/0."
+    return None
+
+
+def _broker(values: Mapping[str, Any]) -> str | None:
+    address = values.get("broker_url", "")
+    if address and not _is_broker(address):
+        return (
+            "BROKER_URL must be an address such as redis://localhost:6379/0 or amqp://user:password@localhost:5672//."
+        )
+    return None
+
+
+def _is_broker(address: str) -> bool:
+    """Tell whether an address is one of Redis or RabbitMQ, plain or over TLS."""
+    try:
+        parts = urlsplit(address)
+        return parts.scheme in ("redis", "rediss", "amqp", "amqps") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
 def _storage(values: Mapping[str, Any]) -> str | None:
     address = values.get("storage_url", "")
     if address.startswith("s3://"):
@@ -383,6 +423,8 @@ _CHECKS: tuple[Callable[[Mapping[str, Any]], str | None], ...] = (
     _quiz_source,
     _opentdb_address,
     _database,
+    _executor,
+    _broker,
     _storage,
     _s3_addresses,
     _access_key,

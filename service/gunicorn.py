@@ -124,7 +124,7 @@ class Hooks:
         # The dispatcher must not wait 5 ms, the default, whenever a request or a worker computes.
         sys.setswitchinterval(0.001)
         worker.held_folder = self.storage.hold()
-        if self.settings.web_works:
+        if self.settings.server_works:
             self.executor.start()
         self.retention.start()
         # A listing of what many machines store takes long: the first process does it beside its work.

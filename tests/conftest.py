@@ -11,6 +11,7 @@ from service.faces.emulator import Emulator
 from service.faces.emulator_server import EmulatorServer
 from tests.object_store import ObjectStore
 from tests.postgresql import PostgreSQLServer
+from tests.redis import RedisServer
 from tests.support import Client, Service, flask
 
 MakeService = Callable[..., Service]
@@ -19,6 +20,11 @@ DATABASE = os.environ.get("TEST_DATABASE", "sqlite")
 """Where the tests run that do not run on both; `TEST_DATABASE=postgresql make chaos`, for example."""
 on_both_databases = pytest.mark.parametrize("new_database", ["sqlite", "postgresql"], indirect=True)
 """Runs a test, or a module by `pytestmark`, on SQLite and on PostgreSQL; without it, on `DATABASE`."""
+
+EXECUTOR = os.environ.get("TEST_EXECUTOR", "threads")
+"""Who works in the tests that do not run with both."""
+with_both_executors = pytest.mark.parametrize("executor", ["threads", "celery"], indirect=True)
+"""Runs a test, or a module, with threads and with Celery."""
 
 
 @pytest.fixture(scope="session")
@@ -49,6 +55,24 @@ def new_database(request: pytest.FixtureRequest) -> Callable[[Path], str]:
 
 
 @pytest.fixture(scope="session")
+def redis() -> Iterator[RedisServer]:
+    """Give a running Redis server to all tests; each takes a database of its own."""
+    server = RedisServer()
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="module")
+def executor(request: pytest.FixtureRequest) -> dict[str, object]:
+    """Give the settings of an executor: the threads of the server, or a Celery worker beside it."""
+    if getattr(request, "param", EXECUTOR) == "threads":
+        return {}
+    redis: RedisServer = request.getfixturevalue("redis")
+    return {"EXECUTOR": "celery", "BROKER_URL": redis.new_url(), "celery_workers": 1}
+
+
+@pytest.fixture(scope="session")
 def object_store() -> Iterator[ObjectStore]:
     """Give a real S3 server to all tests; a test makes buckets of its own."""
     with ObjectStore() as store:
@@ -63,14 +87,16 @@ def emulator() -> Iterator[EmulatorServer]:
 
 
 @pytest.fixture
-def make_service(tmp_path: Path, new_database: Callable[[Path], str]) -> Iterator[MakeService]:
+def make_service(
+    tmp_path: Path, new_database: Callable[[Path], str], executor: dict[str, object]
+) -> Iterator[MakeService]:
     """Give a function that makes services; all are ended after the test."""
     made: list[Service] = []
 
     def make(**settings: object) -> Service:
         folder = tmp_path / f"service-{len(made)}"
         folder.mkdir()
-        made.append(Service(folder, **{"DATABASE_URL": new_database(folder), **settings}))
+        made.append(Service(folder, **{"DATABASE_URL": new_database(folder), **executor, **settings}))
         return made[-1]
 
     yield make
@@ -96,11 +122,12 @@ def shared_service(
     tmp_path_factory: pytest.TempPathFactory,
     new_database: Callable[[Path], str],
     shared_emulator: EmulatorServer,
+    executor: dict[str, object],
 ) -> Iterator[Service]:
     """Give one running service to all tests of a module."""
     folder = tmp_path_factory.mktemp("shared")
     limits = {"MAX_IMAGES_PER_TASK": 200, "MAX_IMAGE_BYTES": 200_000}
-    service = Service(folder, DATABASE_URL=new_database(folder), **facecloud(shared_emulator, **limits))
+    service = Service(folder, DATABASE_URL=new_database(folder), **facecloud(shared_emulator, **limits), **executor)
     service.start()
     yield service
     service.kill()

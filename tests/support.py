@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import requests
 from flask import Flask
@@ -152,8 +153,9 @@ class Client(requests.Session):
 class Service:
     """A service of its own: gunicorn with its processes, a folder, a free port. Made from a migrated database."""
 
-    def __init__(self, folder: Path, **settings: object) -> None:
+    def __init__(self, folder: Path, *, celery_workers: int = 0, **settings: object) -> None:
         self.folder = folder
+        self.celery_workers = celery_workers
         self.files = folder / "files"
         self.password = secrets.token_urlsafe(12)
         self.log = folder / "log"
@@ -187,9 +189,14 @@ class Service:
                 list(map(str, command)), cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True
             )
 
-    def start_work(self) -> subprocess.Popen[bytes]:
-        """Start a process that works on jobs without serving; it ends with `kill`."""
-        self.work.append(self._popen(BIN / "flask", "jobs", "work"))
+    def start_work(self, *pool: object) -> subprocess.Popen[bytes]:
+        """Start a process that works on jobs without serving, as EXECUTOR says; it ends with `kill`."""
+        if self.settings.get("EXECUTOR") != "celery":
+            command = [BIN / "flask", "jobs", "work"]
+        else:
+            quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--hostname", f"{uuid4()}@test"]
+            command = [BIN / "celery", "-A", "wsgi.celery", "worker", *quiet, *(pool or ["--pool", "threads"])]
+        self.work.append(self._popen(*command))
         return self.work[-1]
 
     def start(self) -> Client:
@@ -206,7 +213,20 @@ class Service:
                 return False
 
         wait_for(ready, 30, "the start of the service")
+        if self.celery_workers:
+            self.begin_work(self.celery_workers)
         return client
+
+    def begin_work(self, number: int, *pool: object) -> list[subprocess.Popen[bytes]]:
+        """Start so many processes that work, and wait until they do."""
+
+        def beginnings() -> int:
+            return self.log.read_text().count("working on jobs")
+
+        before = beginnings()
+        processes = [self.start_work(*pool) for _ in range(number)]
+        wait_for(lambda: beginnings() >= before + number, 60, "the processes that work")
+        return processes
 
     def workers(self) -> list[int]:
         """Return the ids of the server's worker processes."""

@@ -12,7 +12,7 @@ import pytest
 from service.faces.emulator import Emulator
 from service.faces.emulator_server import EmulatorServer
 from service.faces.moods import Mood
-from tests.conftest import MakeService, facecloud
+from tests.conftest import MakeService, facecloud, with_both_executors
 from tests.support import faces_of, free_port, photo, wait_for
 from tests.test_processes import check_complete, done
 
@@ -49,6 +49,7 @@ def test_a_wrong_account_is_told_at_the_images_and_the_login_is_not_hammered(mak
         assert "detect" not in seen["calls"]
 
 
+@with_both_executors
 @pytest.mark.timeout(120 + OUTAGE)
 def test_after_an_outage_in_the_middle_of_a_task_it_goes_on_by_itself(make_service: MakeService) -> None:
     with EmulatorServer(Emulator(decode=False, latency=0.1)) as emulator:
@@ -124,6 +125,7 @@ ONCE = [
 ]
 
 
+@with_both_executors
 def test_each_row_of_the_table_of_failures_costs_its_own_image_at_most(
     make_service: MakeService, emulator: EmulatorServer
 ) -> None:
@@ -195,6 +197,7 @@ def sha256(image: bytes) -> str:
     return hashlib.sha256(image).hexdigest()
 
 
+@with_both_executors
 def test_of_a_thousand_images_the_broken_ones_fail_alone(make_service: MakeService, emulator: EmulatorServer) -> None:
     images = [photo(number) for number in range(1000)]
     by_size = [

@@ -13,7 +13,7 @@ import pytest
 import requests
 from PIL import Image
 
-from tests.conftest import MakeService
+from tests.conftest import MakeService, with_both_executors
 from tests.support import Client, Service, photo, wait_for
 from tests.test_pictures import EDITS, TYPES, corners, encoded, opened_bytes, stored, unlike, with_gps
 from tests.test_tasks import problem
@@ -30,10 +30,10 @@ ORDERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Iterator[Service]:
+def service(tmp_path_factory: pytest.TempPathFactory, migrated: Path, executor: dict[str, object]) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("processing")
     shutil.copy(migrated, folder / "service.db")
-    service = Service(folder, FACE_ENGINE="local", MAX_IMAGE_BYTES=200_000, MAX_IMAGE_PIXELS=1_000_000)
+    service = Service(folder, FACE_ENGINE="local", MAX_IMAGE_BYTES=200_000, MAX_IMAGE_PIXELS=1_000_000, **executor)
     service.start()
     yield service
     service.kill()
@@ -79,6 +79,7 @@ def content(client: Client, file: int) -> Image.Image:
     return opened_bytes(answer.content, answer.headers["Content-Type"])
 
 
+@with_both_executors
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_every_algorithm_gives_the_upright_picture_edited_in_its_sources_type(client: Client, kind: str) -> None:
     options = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}.get(kind, {})
@@ -250,6 +251,7 @@ def source(service: Service, file: int) -> Path:
     return service.files / key
 
 
+@with_both_executors
 def test_a_task_fails_with_its_source_and_finishes_when_that_is_mended(client: Client, service: Service) -> None:
     missing, broken = upload(client, photo(9), photo(10))
     originals = {file: source(service, file).read_bytes() for file in (missing, broken)}

@@ -18,6 +18,16 @@ def test_defaults_need_only_a_password() -> None:
     assert settings.engine == "local"
 
 
+def test_celery_needs_a_broker_and_its_address_is_not_shown() -> None:
+    with pytest.raises(BadSettings, match="BROKER_URL must be set"):
+        Settings.from_env({"API_PASSWORD": "x", "EXECUTOR": "celery"})
+    settings = Settings.from_env(
+        {"API_PASSWORD": "x", "EXECUTOR": "celery", "BROKER_URL": "redis://:hidden@host:6379/1"}
+    )
+    assert not settings.server_works
+    assert "hidden" not in repr(settings)
+
+
 def test_an_account_chooses_facecloud() -> None:
     account = {"API_PASSWORD": "x", "FACECLOUD_EMAIL": "a@example.com", "FACECLOUD_PASSWORD": "y"}
     assert Settings.from_env(account).engine == "facecloud"
@@ -50,6 +60,8 @@ def test_all_faults_are_told_in_one_message() -> None:
         "DATABASE_URL": "sqlite://",
         "STORAGE_URL": "ftp://x",
         "CONTENT_DELIVERY": "pigeon",
+        "EXECUTOR": "magic",
+        "BROKER_URL": "http://localhost",
         "S3_ENDPOINT_URL": "nowhere",
         "AWS_ACCESS_KEY_ID": "alone",
         "LOG_LEVEL": "LOUD",

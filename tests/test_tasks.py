@@ -15,10 +15,10 @@ from service.faces.emulator_server import EmulatorServer
 from service.faces.engines import Detection
 from service.faces.moods import Mood
 from service.faces.schemas import ImageOut, Limits, TaskList, TaskOut
-from tests.conftest import on_both_databases
+from tests.conftest import on_both_databases, with_both_executors
 from tests.support import Client, Service, faces_of, photo
 
-pytestmark = on_both_databases
+pytestmark = [on_both_databases, with_both_executors]
 
 numbers = count(1)
 

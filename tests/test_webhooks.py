@@ -24,7 +24,7 @@ from service.faces import targets
 from service.faces.emulator_server import EmulatorServer
 from service.faces.moods import Mood
 from service.faces.webhooks import derived_secret
-from tests.conftest import MakeService, facecloud
+from tests.conftest import MakeService, facecloud, with_both_executors
 from tests.support import Client, Service, photo, wait_for
 from tests.test_tasks import problem
 
@@ -92,13 +92,17 @@ def secret() -> str:
 
 @pytest.fixture(scope="module")
 def telling(
-    tmp_path_factory: pytest.TempPathFactory, migrated: Path, shared_emulator: EmulatorServer, secret: str
+    tmp_path_factory: pytest.TempPathFactory,
+    migrated: Path,
+    shared_emulator: EmulatorServer,
+    secret: str,
+    executor: dict[str, object],
 ) -> Iterator[Service]:
     """Give a service that may tell receivers on this machine."""
     folder = tmp_path_factory.mktemp("telling")
     (folder / "service.db").write_bytes(migrated.read_bytes())
     settings = {"WEBHOOK_SECRET": secret, "WEBHOOK_ALLOW_PRIVATE": "true", "WORKERS": 2}
-    service = Service(folder, **facecloud(shared_emulator, **settings))
+    service = Service(folder, **facecloud(shared_emulator, **settings), **executor)
     service.start()
     yield service
     service.kill()
@@ -119,6 +123,7 @@ def run(client: Client, url: str, images: int = 1) -> str:
     return task
 
 
+@with_both_executors
 def test_the_end_of_a_task_is_told_signed_and_without_images(teller: Client, receiver: Receiver, secret: str) -> None:
     task = run(teller, f"{receiver.url}/hook?key=1", 2)
     ((headers, body),) = receiver.wait("/hook?key=1")
@@ -134,6 +139,7 @@ def test_the_end_of_a_task_is_told_signed_and_without_images(teller: Client, rec
         Webhook(secret).verify(body + b" ", headers)
 
 
+@with_both_executors
 def test_a_failed_delivery_is_repeated_with_the_same_id_when_the_receiver_asked_for_it(
     teller: Client, telling: Service, receiver: Receiver, secret: str
 ) -> None:
@@ -192,6 +198,7 @@ def test_a_deleted_task_tells_nothing_more(teller: Client, telling: Service, rec
     assert left == [0, 0]
 
 
+@with_both_executors
 def test_receivers_that_hang_hold_up_neither_photos_nor_each_other_for_ever(teller: Client, receiver: Receiver) -> None:
     release = threading.Event()
 

@@ -1,7 +1,6 @@
 """Work without serving: `flask jobs work`, and the bound on calls over all processes."""
 
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 
@@ -21,13 +20,6 @@ def make_serving(make_service: MakeService, emulator: EmulatorServer) -> Callabl
     return lambda **settings: make_service(**facecloud(emulator, WEB_CONCURRENCY=1, WEB_WORKS="false", **settings))
 
 
-def begin_work(service: Service, number: int = 1) -> list[subprocess.Popen[bytes]]:
-    """Start so many processes that work, and wait until they do."""
-    processes = [service.start_work() for _ in range(number)]
-    wait_for(lambda: service.log.read_text().count("working on jobs") >= len(service.work), 60, "the workers")
-    return processes
-
-
 def test_the_server_serves_and_the_work_is_done_elsewhere(
     make_serving: Callable[..., Service], emulator: EmulatorServer
 ) -> None:
@@ -37,7 +29,7 @@ def test_the_server_serves_and_the_work_is_done_elsewhere(
     images = [photo(number) for number in range(8)]
     waiting = client.task(*images)
     assert client.start(waiting).status_code == 202
-    (worker,) = begin_work(service)
+    (worker,) = service.begin_work(1)
     check_complete(client.ended(waiting), images)
 
     # A start in the server's process wakes the worker's at once.
@@ -63,7 +55,7 @@ def test_the_server_serves_and_the_work_is_done_elsewhere(
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(25) == 0
     assert done(client, task) < len(images)
-    (second,) = begin_work(service)
+    (second,) = service.begin_work(1)
     check_complete(client.ended(task), images)
     assert sum(calls(emulator).values()) == len(images)
     second.send_signal(signal.SIGINT)
@@ -78,7 +70,7 @@ def test_four_processes_together_never_make_more_calls_at_once_than_the_bound(
     emulator.emulator.latency = latency
     service = make_serving(WORKERS=4, FACECLOUD_MAX_CONCURRENCY=bound, LEASE_SECONDS=3)
     client = service.start()
-    processes = begin_work(service, 4)
+    processes = service.begin_work(4)
     images = [photo(number) for number in range(150)]
     check_complete(client.run(*images, seconds=60), images)
     seen = emulator.emulator.counters()

@@ -40,13 +40,17 @@ LOSSES = 3
 """So many dead runs fail a job: it may be what kills the worker. The last of them it runs alone."""
 
 
+Added = Mapping[str, Sequence[int]]
+"""The ids of new jobs, by their kind."""
+
+
 class Executor(Protocol):
     """Runs the jobs that the rows describe."""
 
     def start(self) -> None:
         """Begin to work; call it after the fork."""
 
-    def wake(self) -> None:
+    def wake(self, added: Added) -> None:
         """Say that jobs were added; call it after the commit."""
 
     def cancel(self, task: str) -> None:
@@ -60,6 +64,9 @@ class Executor(Protocol):
 
     def working(self) -> bool:
         """Tell whether jobs are being taken."""
+
+    def check(self) -> None:
+        """Raise an error if jobs that are added now would not be taken."""
 
 
 def owner_name(pid: int) -> str:
@@ -151,7 +158,12 @@ class Threads:
         self._thread = threading.Thread(target=self._dispatch, name="dispatcher", daemon=True)
         self._thread.start()
 
-    def wake(self) -> None:
+    @property
+    def kinds(self) -> Sequence[str]:
+        """The kinds of jobs that are run here."""
+        return tuple(self._operations)
+
+    def wake(self, added: Added | None = None) -> None:
         """Look for jobs at once."""
         self._look = True
         self._news.set()
@@ -179,6 +191,11 @@ class Threads:
     def working(self) -> bool:
         """Tell whether the dispatcher lives."""
         return self._thread is not None and self._thread.is_alive() and not self._stopping
+
+    def check(self) -> None:
+        """Raise an error if it does not."""
+        if not self.working():
+            raise RuntimeError("the dispatcher does not run")
 
     # The pool's threads.
 
@@ -527,10 +544,10 @@ class Lanes:
         for lane in self._lanes:
             lane.start()
 
-    def wake(self) -> None:
+    def wake(self, added: Added) -> None:
         """Wake all: what was added may be any lane's."""
         for lane in self._lanes:
-            lane.wake()
+            lane.wake(added)
 
     def cancel(self, task: str) -> None:
         """Stop the task's runs in all."""
@@ -552,3 +569,8 @@ class Lanes:
     def working(self) -> bool:
         """Tell whether all take jobs."""
         return all(lane.working() for lane in self._lanes)
+
+    def check(self) -> None:
+        """Raise an error if one does not."""
+        for lane in self._lanes:
+            lane.check()

@@ -180,6 +180,15 @@ def next_due(session: Session, kind: str, *, now: float) -> float | None:
     return due if due is not None else connection.scalar(_NEXT, {"kind": kind})
 
 
+def due(session: Session, kinds: Collection[str], count: int, *, now: float) -> list[int]:
+    """Return the ids of up to `count` jobs that may run now, of each kind the first in order."""
+    ids: list[int] = []
+    for kind in kinds:
+        queued = (Job.kind == kind, Job.status == "queued", Job.not_before <= now)
+        ids += session.scalars(sa.select(Job.id).where(*queued).order_by(Job.position, Job.id).limit(count - len(ids)))
+    return ids
+
+
 def waiting(session: Session, kinds: Collection[str], *, now: float) -> list[tuple[str, str, int, float]]:
     """Return kind, status and number of the jobs that wait or run, and for how many seconds the oldest has been due.
 

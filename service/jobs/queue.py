@@ -13,6 +13,9 @@ from service.jobs.executors import Executor
 from service.jobs.models import Job
 from service.jobs.operation import Operation
 
+ADDED = "added jobs"
+"""Where a transaction notes the ids of new jobs, by kind, for whoever wakes the executor after its commit."""
+
 
 @contextmanager
 def dispatching(database: Database, executor: Executor) -> Iterator[Session]:
@@ -20,7 +23,7 @@ def dispatching(database: Database, executor: Executor) -> Iterator[Session]:
     with database.write() as session:
         yield session
         database.announce(session)
-    executor.wake()
+    executor.wake(session.info.get(ADDED, {}))
 
 
 def enqueue(session: Session, kind: str, rows: sa.Select[str, str, int]) -> None:
@@ -29,9 +32,9 @@ def enqueue(session: Session, kind: str, rows: sa.Select[str, str, int]) -> None
     # `not_before` is the present, so that it tells for how long a job has been waiting.
     fixed = (sa.literal(value) for value in (kind, "queued", 0, 0, time.time(), 0.0))
     columns = ["kind", "status", "attempt", "losses", "not_before", "lease_expires_at", "subject", "task", "position"]
-    session.execute(
-        sa.insert(Job).from_select(columns, rows.with_only_columns(*fixed, subject, task, position)),
-    )
+    insert = sa.insert(Job).from_select(columns, rows.with_only_columns(*fixed, subject, task, position))
+    ids = session.connection().execute(insert.returning(Job.id)).scalars().all()
+    session.info.setdefault(ADDED, {}).setdefault(kind, []).extend(ids)
 
 
 def remove(session: Session, *tasks: str, failed_only: bool = False) -> None:
