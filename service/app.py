@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -83,121 +84,156 @@ INSPECTIONS = (
 )
 
 
+BLUEPRINTS = (
+    faces,
+    accounts,
+    augmentation,
+    processing,
+    questions,
+    clues,
+    recording_users,
+    recordings,
+    renditions,
+    web,
+    page,
+)
+KNOWN_KEYS = {
+    "tasks/": face_operations.known_keys,
+    "recordings/": recording_operations.known_keys,
+    "processing/": processing_operations.known_keys,
+    "augmentation/": augmentation_operations.known_keys,
+    "images/": known_renditions,
+}
+"""By the prefix of its keys, which files each slice knows; the sweep removes all others below these prefixes."""
+
+
 def create_app(settings: Settings) -> Flask:
     """Make the application. It starts no thread and opens no connection: a fork may follow."""
     app = Flask("service", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_JSON_BYTES
     app.url_map.strict_slashes = True
     app.url_map.converters["number"] = Number
+    parts = make_parts(settings)
+    app.extensions |= {name: getattr(parts, name) for name in Parts.__dataclass_fields__}
+    app.extensions |= {"settings": settings, "inspections": INSPECTIONS, "known_keys": KNOWN_KEYS}
+    app.extensions |= make_slices(settings, parts)
+    app.extensions["retention"] = Retention(app.extensions["faces"], settings.retention_days)
+    app.extensions["readiness"] = _readiness(parts.database, parts.storage, parts.executor, settings)
+    errors.install(app)
+    for blueprint in BLUEPRINTS:
+        app.register_blueprint(blueprint)
+    app.before_request(_refuse_nul)
+    security.install(app, settings)
+    watch(app, parts.metrics)
+    add_commands(app)
+    return app
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What the slices stand on. `operations` and `kinds` are those of all jobs."""
+
+    database: Database
+    links: Links
+    storage: Storage
+    metrics: Metrics
+    engine: Engine
+    operations: Mapping[str, Operation]
+    kinds: Sequence[str]
+    executor: Executor
+    tries: Tries
+    keys: Keys
+
+
+def make_parts(settings: Settings) -> Parts:
+    """Choose the implementations that the settings name."""
     database = Database(settings.database_url)
     links = Links(settings.signing_key, settings.public_url)
     storage = make_storage(settings, links)
     metrics = Metrics(settings.metrics_folder, settings.database_url)
     engine = Measured(make_engine(settings, metrics), settings.engine, metrics)
-    detection = FaceDetection(storage, engine)
-    copying: list[Operation] = [
+    copying = (
         Processing(storage),
         Copying(storage, settings.augmentation_scale),
         Making(storage, (1.0, *settings.scales)),
         Removal(storage),
-    ]
-    delivery = make_webhooks(settings)
-    lanes: dict[str, Sequence[Operation]] = {"faces": [detection], "copies": copying, "webhooks": [delivery]}
-    executor = make_executor(settings, database, storage, metrics, lanes)
+    )
+    lanes: dict[str, Sequence[Operation]] = {
+        "faces": (FaceDetection(storage, engine),),
+        "copies": copying,
+        "webhooks": (make_webhooks(settings),),
+    }
+    operations = {operation.kind: operation for lane in lanes.values() for operation in lane}
+    return Parts(
+        database=database,
+        links=links,
+        storage=storage,
+        metrics=metrics,
+        engine=engine,
+        operations=operations,
+        kinds=tuple(operations),
+        executor=make_executor(settings, database, storage, metrics, lanes),
+        tries=Tries(database, settings.max_failed_tries, settings.failed_tries_seconds),
+        keys=Keys(database, lambda: owner_name(os.getpid())),
+    )
+
+
+def make_slices(settings: Settings, parts: Parts) -> dict[str, object]:
+    """Make what the operations of each slice stand on, by the slice's name."""
+    database, storage, executor = parts.database, parts.storage, parts.executor
     limits = Limits(bytes=settings.max_image_bytes, pixels=settings.max_image_pixels)
+    small = Limits(bytes=settings.max_rendition_bytes, pixels=settings.max_image_pixels)
+    cores = share_of_cores(settings)
     # Storing waits, for the disk or the network, so there are more of these threads than cores.
     pool = ThreadPoolExecutor(UPLOADS_TO_S3 if settings.bucket else 4, thread_name_prefix="upload")
-    app.extensions["settings"] = settings
-    app.extensions |= {
-        "operations": {operation.kind: operation for operation in (detection, *copying, delivery)},
-        "kinds": [operation.kind for operation in (detection, *copying, delivery)],
-        # What must hold in each slice; `flask doctor` looks whether it does.
-        "inspections": INSPECTIONS,
-    }
-    app.extensions["tries"] = Tries(database, settings.max_failed_tries, settings.failed_tries_seconds)
-    app.extensions["keys"] = Keys(database, lambda: owner_name(os.getpid()))
-    app.extensions["executor"] = executor
-    app.extensions["engine"] = engine
-    app.extensions["metrics"] = metrics
-    app.extensions["faces"] = face_operations.Services(
-        database=database,
-        storage=storage,
-        executor=executor,
-        pool=pool,
-        limits=limits,
-        images_per_task=settings.max_images_per_task,
-        private_webhooks=settings.webhook_allow_private,
-        drawings=threading.BoundedSemaphore(share_of_cores(settings)),
-    )
-    app.extensions["retention"] = Retention(app.extensions["faces"], settings.retention_days)
-    app.extensions["questions"] = question_operations.Services(
-        database=database, source=make_question_source(settings, database)
-    )
-    app.extensions["recordings"] = recording_operations.Services(
-        database=database,
-        storage=storage,
-        limits=recording_operations.Limits(
-            bytes=settings.max_audio_bytes,
-            seconds=settings.max_audio_seconds,
-            bitrate=settings.mp3_bitrate,
-            quality=int(settings.mp3_quality) if settings.mp3_quality else None,
+    return {
+        "faces": face_operations.Services(
+            database=database,
+            storage=storage,
+            executor=executor,
+            pool=pool,
+            limits=limits,
+            images_per_task=settings.max_images_per_task,
+            private_webhooks=settings.webhook_allow_private,
+            drawings=threading.BoundedSemaphore(cores),
         ),
-        turns=threading.BoundedSemaphore(share_of_cores(settings)),
-    )
-    app.extensions["processing"] = processing_operations.Services(
-        database=database, executor=executor, intake=Intake(storage, pool, limits)
-    )
-    app.extensions["renditions"] = rendition_operations.Services(
-        database=database,
-        executor=executor,
-        intake=Intake(storage, pool, Limits(bytes=settings.max_rendition_bytes, pixels=settings.max_image_pixels)),
-        scales=(1.0, *settings.scales),
-        links=links,
-        grants=make_grants(settings),
-        cdn=settings.cdn_url.rstrip("/"),
-    )
-    app.extensions["accounts"] = Accounts(
-        database=database,
-        tries=app.extensions["tries"],
-        turns=threading.BoundedSemaphore(share_of_cores(settings)),
-        secret=lambda: settings.signing_key,
-    )
-    app.extensions["augmentation"] = augmentation_operations.Services(
-        database=database,
-        executor=executor,
-        intake=Intake(storage, pool, limits, augmentation_operations.TYPES),
-        factor=settings.augmentation_scale,
-    )
-    # By the prefix of its keys, which files each slice knows; the sweep removes all others below these prefixes.
-    app.extensions["known_keys"] = {
-        "tasks/": face_operations.known_keys,
-        "recordings/": recording_operations.known_keys,
-        "processing/": processing_operations.known_keys,
-        "augmentation/": augmentation_operations.known_keys,
-        "images/": known_renditions,
+        "questions": question_operations.Services(database=database, source=make_question_source(settings, database)),
+        "recordings": recording_operations.Services(
+            database=database,
+            storage=storage,
+            limits=recording_operations.Limits(
+                bytes=settings.max_audio_bytes,
+                seconds=settings.max_audio_seconds,
+                bitrate=settings.mp3_bitrate,
+                quality=int(settings.mp3_quality) if settings.mp3_quality else None,
+            ),
+            turns=threading.BoundedSemaphore(cores),
+        ),
+        "processing": processing_operations.Services(
+            database=database, executor=executor, intake=Intake(storage, pool, limits)
+        ),
+        "renditions": rendition_operations.Services(
+            database=database,
+            executor=executor,
+            intake=Intake(storage, pool, small),
+            scales=(1.0, *settings.scales),
+            links=parts.links,
+            grants=make_grants(settings),
+            cdn=settings.cdn_url.rstrip("/"),
+        ),
+        "accounts": Accounts(
+            database=database,
+            tries=parts.tries,
+            turns=threading.BoundedSemaphore(cores),
+            secret=lambda: settings.signing_key,
+        ),
+        "augmentation": augmentation_operations.Services(
+            database=database,
+            executor=executor,
+            intake=Intake(storage, pool, limits, augmentation_operations.TYPES),
+            factor=settings.augmentation_scale,
+        ),
     }
-    app.extensions.update(links=links, database=database, storage=storage)
-    app.extensions["readiness"] = _readiness(database, storage, executor, settings)
-    errors.install(app)
-    for slice_ in (
-        faces,
-        accounts,
-        augmentation,
-        processing,
-        questions,
-        clues,
-        recording_users,
-        recordings,
-        renditions,
-        web,
-        page,
-    ):
-        app.register_blueprint(slice_)
-    app.before_request(_refuse_nul)
-    security.install(app, settings)
-    watch(app, metrics)
-    add_commands(app)
-    return app
 
 
 def _refuse_nul() -> None:
