@@ -26,6 +26,7 @@ from service.faces import operations as face_operations
 from service.faces.detection import KIND, FaceDetection
 from service.faces.engines import Engine
 from service.faces.measured import Measured
+from service.faces.retention import Retention
 from service.faces.routes import faces
 from service.faces.webhooks import WebhookDelivery, derived_secret
 from service.grants import Grants, NoGrants
@@ -128,6 +129,7 @@ def create_app(settings: Settings) -> Flask:
         private_webhooks=settings.webhook_allow_private,
         drawings=threading.BoundedSemaphore(share_of_cores(settings)),
     )
+    app.extensions["retention"] = Retention(app.extensions["faces"], settings.retention_days)
     app.extensions["questions"] = question_operations.Services(
         database=database, source=make_question_source(settings, database)
     )
@@ -174,9 +176,7 @@ def create_app(settings: Settings) -> Flask:
         "augmentation/": augmentation_operations.known_keys,
         "images/": known_renditions,
     }
-    app.extensions["links"] = links
-    app.extensions["database"] = database
-    app.extensions["storage"] = storage
+    app.extensions.update(links=links, database=database, storage=storage)
     app.extensions["readiness"] = _readiness(database, storage, executor, settings)
     errors.install(app)
     for slice_ in (

@@ -1,6 +1,7 @@
 """The `flask …` commands."""
 
 import logging.config
+import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from service.db import first_line
 from service.errors import Unavailable
 from service.faces.commands import faces, tasks
 from service.jobs import queue
+from service.sqlite import copy
 from service.storage import Unusable
 
 T = TypeVar("T")
@@ -77,6 +79,28 @@ def upgrade() -> None:
 def downgrade(revision: str) -> None:
     """Take the tables back by one migration, or to REVISION."""
     command.downgrade(alembic_config(current_app.extensions["settings"].database_url), revision)
+
+
+@database.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+def backup(file: Path) -> None:
+    """Copy the SQLite database into FILE as it is at one moment, while servers and workers go on.
+
+    Copy the files after it, never before: docs/operations.md says how, and how to restore. FILE must be new.
+    """
+    url = current_app.extensions["settings"].database_url
+    if not url.startswith("sqlite"):
+        raise click.ClickException("The database is PostgreSQL: use its own pg_dump; docs/operations.md says how.")
+    source = Path(url.removeprefix("sqlite:///"))
+    if file.exists():
+        raise click.ClickException(f"{file} is there already: name a new file.")
+    if not source.exists():
+        raise click.ClickException(f"There is no database at {source}.")
+    try:
+        size = copy(source, file)
+    except sqlite3.Error as error:
+        raise click.ClickException(f"{source} could not be copied to {file}: {error}.") from error
+    click.echo(f"{file}: {size} bytes.")
 
 
 @database.command()
@@ -146,7 +170,8 @@ def work_on_jobs() -> None:
     except OperationalError as error:
         raise click.ClickException(f"The database cannot be used: {first_line(error)}") from error
     current_app.extensions["metrics"].join()
-    worker.work(current_app.extensions["executor"], current_app.extensions["storage"])
+    here = current_app.extensions
+    worker.work(here["executor"], here["storage"], here["retention"])
 
 
 @bucket.command("create")

@@ -91,6 +91,9 @@ class Settings:
     max_image_bytes: int = setting("The largest image accepted, in bytes.", 20_000_000, least=1)
     max_image_pixels: int = setting("The largest image accepted, in pixels.", 50_000_000, least=1)
     max_images_per_task: int = setting("How many images a task may have.", 10_000, least=1)
+    retention_days: int = setting(
+        "Tasks are deleted with their files so many days after their end; 0: they are kept for ever.", 0
+    )
     max_rendition_bytes: int = setting("The largest image accepted for renditions, in bytes.", 5_242_880, least=1)
     rendition_scales: str = setting(
         "The sides of the renditions `large`, `medium` and `small`, as parts of the original's.", "0.75,0.5,0.25"
@@ -261,6 +264,10 @@ def _augmentation_scale(values: Mapping[str, Any]) -> str | None:
     return "AUGMENTATION_SCALE must be at most 8." if values.get("augmentation_scale", 2) > 8 else None
 
 
+def _retention_days(values: Mapping[str, Any]) -> str | None:
+    return "RETENTION_DAYS must be at most 36500." if values.get("retention_days", 0) > 36_500 else None
+
+
 def _webhook_secret(values: Mapping[str, Any]) -> str | None:
     secret = values.get("webhook_secret", "whsec_" + 32 * "A")
     try:
@@ -410,6 +417,7 @@ _CHECKS: tuple[Callable[[Mapping[str, Any]], str | None], ...] = (
     _account,
     _facecloud_address,
     _augmentation_scale,
+    _retention_days,
     _rendition_scales,
     _webhook_secret,
     _quiz_source,

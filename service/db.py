@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -35,7 +35,12 @@ class Model(DeclarativeBase):
 
 def now() -> str:
     """Return the time as clients read it: RFC 3339, UTC, milliseconds, `Z`. As text it sorts by time."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return days_ago(0)
+
+
+def days_ago(days: float) -> str:
+    """Return the time so many days ago, in the same form."""
+    return (datetime.now(UTC) - timedelta(days)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class Database:

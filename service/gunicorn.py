@@ -18,6 +18,7 @@ from service.config import THREADS, Settings
 from service.connections import Worker
 from service.db import Database, first_line, has_no_tables, is_away
 from service.errors import Unavailable
+from service.faces.retention import Retention
 from service.inspection import ORPHAN_AGE, KnownKeys, orphans
 from service.jobs import models
 from service.jobs.executors import GRACE, Executor, owner_name
@@ -74,6 +75,7 @@ class Hooks:
         self.storage: Storage = app.extensions["storage"]
         self.known_keys: KnownKeys = app.extensions["known_keys"]
         self.metrics: Metrics = app.extensions["metrics"]
+        self.retention: Retention = app.extensions["retention"]
         self.stopping_since: float | None = None
 
     def on_starting(self, server: Any) -> None:
@@ -124,6 +126,7 @@ class Hooks:
         worker.held_folder = self.storage.hold()
         if self.settings.server_works:
             self.executor.start()
+        self.retention.start()
         # A listing of what many machines store takes long: the first process does it beside its work.
         if self.storage.shared and worker.age == 1:
             threading.Thread(target=self.sweep_shared, name="sweep", daemon=True).start()
@@ -153,6 +156,7 @@ class Hooks:
     def worker_exit(self, server: Any, worker: Any) -> None:
         """End the work; the time since SIGTERM counts."""
         gone = time.monotonic() - (self.stopping_since or time.monotonic())
+        self.retention.stop()
         self.executor.stop(max(0.0, GRACE - gone))
 
     def child_exit(self, server: Any, worker: Any) -> None:

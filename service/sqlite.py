@@ -1,9 +1,11 @@
 """SQLite: one file, one writer at a time."""
 
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -54,6 +56,29 @@ class SQLite:
         for connection in self._watching:
             connection.close()
         self.reading.dispose()
+
+
+def copy(source: Path, target: Path) -> int:
+    """Copy a database as it is at one moment, others writing on; return the size. The target appears whole or never."""
+    unfinished = target.with_name(f".new-{target.name}")
+    unfinished.unlink(missing_ok=True)
+    try:
+        with (
+            closing(sqlite3.connect(source.absolute().as_uri() + "?mode=rw", uri=True)) as given,
+            closing(sqlite3.connect(unfinished)) as made,
+        ):
+            given.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
+            given.backup(made)
+            # One file, without a log beside it, whatever is done with it.
+            made.execute("PRAGMA journal_mode=DELETE")
+            (verdict,) = made.execute("PRAGMA quick_check(1)").fetchone()
+            if verdict != "ok":
+                raise sqlite3.DatabaseError(f"The copy is damaged: {verdict}")
+        with unfinished.open("rb") as file:
+            os.fsync(file.fileno())
+        return unfinished.replace(target).stat().st_size
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _set_up(connection: sqlite3.Connection, _record: Any) -> None:

@@ -7,13 +7,14 @@ import threading
 import time
 from types import FrameType
 
+from service.faces.retention import Retention
 from service.jobs.executors import GRACE, Executor
 from service.storage import Storage
 
 log = logging.getLogger(__name__)
 
 
-def work(executor: Executor, storage: Storage) -> None:
+def work(executor: Executor, storage: Storage, retention: Retention) -> None:
     """Work until SIGTERM or SIGINT; then claim nothing more, and let what runs end within the grace time.
 
     Returns when that is done; raises SystemExit when the dispatcher has ended by itself.
@@ -32,9 +33,11 @@ def work(executor: Executor, storage: Storage) -> None:
     signal.signal(signal.SIGINT, stop)
     with storage.hold():
         executor.start()
+        retention.start()
         log.info("working on jobs")
         while not asked.wait(1.0):
             if not executor.working():
                 sys.exit("The dispatcher has ended; the log says why.")
+        retention.stop()
         executor.stop(max(0.0, GRACE - (time.monotonic() - asked_at[0])))
     log.info("stopped")

@@ -53,17 +53,16 @@ class PostgreSQLServer:
         done = subprocess.run(command, cwd=self.folder, capture_output=True, check=False, **self.user)
         assert done.returncode == 0, done.stderr.decode()
 
-    def start(self) -> None:
-        """Start the server and wait until it lets somebody in."""
+    def start(self, *, durable: bool = False) -> None:
+        """Start the server and wait until it lets somebody in. A durable one syncs as one in use does."""
         settings = {
             "listen_addresses": "127.0.0.1",
             "port": self.port,
             "unix_socket_directories": "",
             "max_connections": 200,
-            "fsync": "off",
-            "full_page_writes": "off",
-            "synchronous_commit": "off",
         }
+        if not durable:
+            settings |= dict.fromkeys(("fsync", "full_page_writes", "synchronous_commit"), "off")
         options = [text for name, value in settings.items() for text in ("-c", f"{name}={value}")]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(

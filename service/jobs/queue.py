@@ -37,11 +37,11 @@ def enqueue(session: Session, kind: str, rows: sa.Select[str, str, int]) -> None
     session.info.setdefault(ADDED, {}).setdefault(kind, []).extend(ids)
 
 
-def remove(session: Session, task: str, *, failed_only: bool = False) -> None:
-    """Take a task's jobs out. A run that is under way finds no row and saves nothing."""
+def remove(session: Session, *tasks: str, failed_only: bool = False) -> None:
+    """Take the jobs of these tasks out. A run that is under way finds no row and saves nothing."""
     condition = [Job.status == "failed"] if failed_only else []
     session.execute(
-        sa.delete(Job).where(Job.task == task, *condition), execution_options={"synchronize_session": False}
+        sa.delete(Job).where(Job.task.in_(tasks), *condition), execution_options={"synchronize_session": False}
     )
 
 
