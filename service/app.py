@@ -234,31 +234,6 @@ def make_slices(settings: Settings, parts: Parts) -> dict[str, object]:
             factor=settings.augmentation_scale,
         ),
     }
-<<<<<<< HEAD
-=======
-    app.extensions.update(links=links, database=database, storage=storage)
-    app.extensions["readiness"] = _readiness(database, storage, executor, settings)
-    errors.install(app)
-    for slice_ in (
-        faces,
-        accounts,
-        augmentation,
-        processing,
-        questions,
-        clues,
-        recording_users,
-        recordings,
-        renditions,
-        web,
-        page,
-    ):
-        app.register_blueprint(slice_)
-    app.before_request(_refuse_nul)
-    security.install(app, settings)
-    watch(app, metrics)
-    add_commands(app)
-    return app
->>>>>>> celery
 
 
 def _refuse_nul() -> None:
