@@ -35,4 +35,5 @@ EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
     CMD ["python", "-c", "import os, urllib.request as r; r.urlopen(f'http://127.0.0.1:{os.environ[\"PORT\"]}/healthz', timeout=4)"]
 # A worker is the same image with another command: flask jobs work
-CMD ["sh", "-c", "flask database upgrade && exec gunicorn"]
+# gunicorn reads WEB_CONCURRENCY by itself and wants a number, which an empty line of an --env-file is not.
+CMD ["sh", "-c", "export WEB_CONCURRENCY=${WEB_CONCURRENCY:-2} && flask database upgrade && exec gunicorn"]

@@ -241,7 +241,7 @@ def test_a_kill_at_any_moment_neither_loses_nor_doubles_a_request(
             ("create", "upload", "start")[round_ % 3],
             fresh(),
             f"round {round_}",
-            client.task(photo(1)),
+            service.client().task(photo(1)),  # a kept connection may lead to a process that was killed
         )
         path = TASKS if kind == "create" else f"{TASKS}/{task}/" + ("start" if kind == "start" else "images")
         body: dict[str, Any] = {"json": {"name": name}} if kind == "create" else {}
