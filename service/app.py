@@ -131,7 +131,7 @@ def create_app(settings: Settings) -> Flask:
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """What the slices stand on. `operations` and `kinds` are those of all jobs."""
+    """What the slices stand on. `operations` are those of all jobs, by their kinds."""
 
     database: Database
     links: Links
@@ -139,7 +139,6 @@ class Parts:
     metrics: Metrics
     engine: Engine
     operations: Mapping[str, Operation]
-    kinds: Sequence[str]
     executor: Executor
     tries: Tries
     keys: Keys
@@ -171,7 +170,6 @@ def make_parts(settings: Settings) -> Parts:
         metrics=metrics,
         engine=engine,
         operations=operations,
-        kinds=tuple(operations),
         executor=make_executor(settings, database, storage, metrics, lanes),
         tries=Tries(database, settings.max_failed_tries, settings.failed_tries_seconds),
         keys=Keys(database, lambda: owner_name(os.getpid())),

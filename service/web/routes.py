@@ -97,7 +97,7 @@ def _waiting() -> list[Waiting] | None:
     """Read the queue, once for all processes; None where the database cannot be asked, which is worth showing too."""
     try:
         with current_app.extensions["database"].read() as session:
-            kinds = current_app.extensions["kinds"]
+            kinds = list(current_app.extensions["operations"])
             return [Waiting(*row) for row in models.waiting(session, kinds, now=time.time())]
     except SQLAlchemyError:
         log.exception("the queue could not be read")
