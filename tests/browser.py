@@ -13,6 +13,10 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 PATIENCE = 20_000  # milliseconds, for a busy machine
 expect.set_options(timeout=PATIENCE)
 
+# A colour half-way from light to dark has no contrast with anything; what turns for ever may go on.
+SETTLED = """() => document.getAnimations().every(
+  animation => animation.effect.getTiming().iterations === Infinity || animation.playState === "finished"
+)"""
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 # Tests run as root in containers too, where Chromium's own sandbox cannot; and nothing may go out to the network.
 FLAGS = (
@@ -82,7 +86,8 @@ class Visit:
 
 
 def check_accessible(page: Page) -> None:
-    """Let axe look for violations that keep people out."""
+    """Let axe look for violations that keep people out, once colours have ceased to change."""
+    page.wait_for_function(SETTLED)
     found = Axe().run(page).response["violations"]
     serious = [
         (

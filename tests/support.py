@@ -212,7 +212,9 @@ class Service:
             except requests.ConnectionError:
                 return False
 
-        wait_for(ready, 30, "the start of the service")
+        wait_for(ready, 60, "the start of the service")
+        # The first process may be ready before the others are there.
+        wait_for(lambda: len(self.workers()) == int(str(self.settings.get("WEB_CONCURRENCY", 2))), 30, "all processes")
         if self.celery_workers:
             self.begin_work(self.celery_workers)
         return client

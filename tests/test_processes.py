@@ -94,7 +94,7 @@ def test_sigterm_ends_in_order_and_repeats_no_call(make_service: MakeService, em
 def test_a_run_that_does_not_end_in_time_is_given_up_and_runs_again(
     make_service: MakeService, emulator: EmulatorServer
 ) -> None:
-    emulator.emulator.script.set([Mood(name="ok", seconds=28, times=1)])
+    emulator.emulator.script.set([Mood(name="ok", seconds=24, times=1)])
     service = make_service(**facecloud(emulator, WEB_CONCURRENCY=1))
     client = service.start()
     image = photo(1)

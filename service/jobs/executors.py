@@ -25,8 +25,8 @@ from service.jobs.shares import Allowance
 
 log = logging.getLogger(__name__)
 
-GRACE = 20
-"""Seconds that what runs may take to end after SIGTERM."""
+GRACE = 15
+"""Seconds that what runs may take to end after SIGTERM. The process is gone within 25, also on a busy machine."""
 AWAY = "the database is away or busy; the dispatcher tries again"
 POLL = 0.01
 """Seconds between two looks at the database's version: how soon other processes join in."""
