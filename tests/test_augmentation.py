@@ -1,5 +1,6 @@
 """Augmentation over HTTP, against one running service with two processes."""
 
+import hashlib
 import io
 import os
 import shutil
@@ -20,6 +21,7 @@ import requests
 from PIL import Image
 
 from service.augmentation.operations import file_name
+from service.config import Settings
 from tests.conftest import MakeService
 from tests.object_store import ObjectStore
 from tests.support import Service, photo, wait_for
@@ -252,6 +254,29 @@ def test_only_a_token_of_ours_opens_anything(ada: Visitor, service: Service) -> 
     lasts = jwt.decode(good.removeprefix("Bearer "), options={"verify_signature": False})
     assert lasts["sub"] == ada.id
     assert lasts["exp"] - time.time() == pytest.approx(24 * 3600, abs=600)
+
+
+@pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthWarning")  # HS512 would have a longer key
+def test_a_token_ends_needs_its_end_and_a_known_user_and_may_come_from_a_clock_ahead(
+    ada: Visitor, service: Service
+) -> None:
+    """Signed with the service's own key, so that nothing but the claims and the algorithm decides."""
+    secret = Settings(api_password=service.password).signing_key
+    key = hashlib.sha256(b"augmentation token " + secret.encode()).digest()
+    moment = time.time()
+    good = {"sub": ada.id, "iat": moment, "exp": moment + 100}
+    for claims, algorithm, status in (
+        (good, "HS256", 200),
+        (good | {"iat": moment + 5}, "HS256", 200),
+        (good | {"exp": moment - 1}, "HS256", 401),
+        (good | {"sub": str(uuid.uuid4())}, "HS256", 401),
+        ({"sub": ada.id}, "HS256", 401),
+        ({"exp": moment + 100}, "HS256", 401),
+        (good, "HS512", 401),
+    ):
+        headers = forged(claims, key, algorithm)
+        answer = requests.get(f"{service.url}/history/{ada.id}", headers=headers, timeout=60)
+        assert answer.status_code == status, (claims, algorithm, answer.text)
 
 
 def test_a_user_logs_in_by_the_email_in_any_case(service: Service) -> None:
