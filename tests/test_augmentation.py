@@ -291,6 +291,13 @@ def test_a_user_logs_in_by_the_email_in_any_case(service: Service) -> None:
         problem(visitor.call("POST", "/registration", json={"email": email, "password": PASSWORD}), 409)
 
 
+@pytest.mark.parametrize("host", ["mail.local", "example.test", "localhost", "intranet", "example.invalid"])
+def test_an_email_may_be_at_a_name_that_only_ones_own_network_knows(service: Service, host: str) -> None:
+    visitor = Visitor(service, f"Ann@{host}")
+    answer = visitor.call("POST", "/login", json={"email": f"ann@{host.upper()}", "password": PASSWORD})
+    assert (answer.status_code, answer.json()["user_id"]) == (200, visitor.id)
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -19,7 +19,7 @@ import jwt
 import sqlalchemy as sa
 from argon2 import PasswordHasher
 from argon2.exceptions import VerifyMismatchError
-from email_validator import EmailNotValidError, validate_email
+from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
 from sqlalchemy.exc import IntegrityError
 
 from service.augmentation.models import User
@@ -36,6 +36,9 @@ ALGORITHM = "HS256"
 _DEMANDS: "Options" = {"require": ["exp", "sub"], "verify_iat": False}
 TURN_SECONDS = 20
 """How long a password waits for its turn to be hashed before the client is asked to come again."""
+
+# `.local`, `.test` and the like, which the library refuses, are names that networks of one's own have.
+SPECIAL_USE_DOMAIN_NAMES.clear()
 
 # OWASP's least for Argon2id: 19 MiB, two passes, one lane. Some 30 ms of one core.
 _hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
