@@ -404,7 +404,8 @@ def test_on_s3_links_are_presigned_end_and_bear_the_name_and_results_are_files(
     make_service: MakeService, object_store: ObjectStore
 ) -> None:
     bucket = object_store.bucket()
-    service = make_service(FACE_ENGINE="local", WEB_CONCURRENCY=1, **object_store.settings(bucket))
+    settings = object_store.settings(bucket, CONTENT_DELIVERY="redirect")
+    service = make_service(FACE_ENGINE="local", WEB_CONCURRENCY=1, **settings)
     client = service.start()
     ada = Visitor(service, "ada@example.com")
     task = ada.upload(("a b.png", encoded(corners(), "PNG")))
@@ -423,6 +424,9 @@ def test_on_s3_links_are_presigned_end_and_bear_the_name_and_results_are_files(
     (number,) = client.post("/api/image-processing/", json=order).json()["task_ids"]
     path = f"/api/image-processing/{number}"
     wait_for(lambda: client.get(path).json()["status"] == "finished", 30, "the end of the task")
-    content = client.get(f"/api/files/{client.get(path).json()['result_id']}").content
-    assert unlike(opened_bytes(content, "image/png"), EDITS["vertical"][1](corners())) == 0
+    got = client.get(f"/api/files/{client.get(path).json()['result_id']}")
+    assert ([hop.status_code for hop in got.history], got.headers["Content-Type"]) == ([302], "image/png")
+    assert got.url.startswith(object_store.url)
+    assert unlike(opened_bytes(got.content, "image/png"), EDITS["vertical"][1](corners())) == 0
+    problem(client.get("/api/files/999"), 404)
     assert len(object_store.keys_of(bucket)) == 6
