@@ -336,6 +336,25 @@ def test_a_refused_connection_is_told_as_such(connect):
     assert failure.detail == "FaceCloud could not be reached."
 
 
+@pytest.mark.parametrize("known_by", ["this process", "another one"])
+def test_a_facecloud_that_has_answered_before_and_is_gone_costs_an_image_no_attempts(emulator, clock, known_by):
+    breaker = Breaker(lambda: known_by == "another one", clock=clock, fraction=lambda: 0.0)
+    with EmulatorServer(emulator) as server:
+        client = FaceCloud(server.url, EMAIL, PASSWORD, breaker=breaker)
+        if known_by == "this process":
+            client.detect(picture())
+    for _ in range(10):
+        failure = failure_of(client)
+        assert (failure.code, failure.wait) == ("upstream_unavailable", 1.0)
+        assert failure.attempts * failure.wait == 900
+    clock.ahead += 10
+    with pytest.raises(Postponed):
+        client.detect(picture())
+    clock.ahead += 900
+    assert failure_of(client).attempts == 5
+    client.close()
+
+
 def test_a_host_without_an_address_is_told_as_such(connect):
     assert failure_of(connect(url="http://facecloud.invalid")).detail == "FaceCloud could not be reached."
 

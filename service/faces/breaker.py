@@ -26,18 +26,21 @@ class Breaker:
     in any case `leave(probe)`. Calls that were under way when it opened simply end: their failures
     change nothing, their success closes it. A pause that the service asked for is never cut short.
 
+    `worked_before` tells whether the service has ever answered, also to others and before this process.
     Thread-safe. `clock` and `fraction` (a random number from 0 to 1) are there for tests.
     """
 
     def __init__(
         self,
+        worked_before: Callable[[], bool] = lambda: False,
         *,
         clock: Callable[[], float] = time.monotonic,
         fraction: Callable[[], float] = _FRACTION,
     ) -> None:
         self._clock = clock
         self._fraction = fraction
-        self.worked = False  # whether the service has ever answered
+        self._worked_before = worked_before
+        self._worked = False
         self._lock = threading.Lock()
         self._failures = 0  # in a row, while closed
         self._opened = 0  # times in a row that it opened; 0 is closed
@@ -82,7 +85,7 @@ class Breaker:
 
     def succeeded(self) -> None:
         """Count an answer that shows that the service is up."""
-        self.worked = True
+        self._worked = True
         if self._failures or self._opened or self._pauses:
             with self._lock:
                 self._failures = self._opened = 0
@@ -118,6 +121,11 @@ class Breaker:
                 self._since = now
                 self._opened = 1
             return self._paused - now
+
+    def has_worked(self) -> bool:
+        """Tell whether the service has ever answered: if not, its address is more likely wrong than itself down."""
+        self._worked = self._worked or self._worked_before()
+        return self._worked
 
     def outage(self) -> float:
         """Return for how many seconds it has not been closed."""
