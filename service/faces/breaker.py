@@ -93,19 +93,24 @@ class Breaker:
                 if self._clock() >= self._paused:
                     self._pauses = 0
 
-    def failed(self, probe: bool, wait: float | None = None) -> None:
-        """Count a call that the service did not serve; `wait` is what it asked for, in seconds."""
+    def failed(self, probe: bool, wait: float | None = None) -> bool:
+        """Count a call that the service did not serve, and tell whether it is the first in a row.
+
+        `wait` is what the service asked for, in seconds.
+        """
         with self._lock:
             now = self._clock()
             if self._opened:
                 if probe:
                     # From the probe's beginning: one that hung for its whole time-out has waited already.
                     self._open(self._begun, wait)
-                return
+                return False
             self._failures += 1
+            is_first = self._failures == 1
             if self._failures >= AFTER:
                 self._since = now
                 self._open(now, wait)
+            return is_first
 
     def pause(self, wait: float | None) -> float:
         """Stop all calls for `wait` seconds, else for a back-off; then one call goes first.

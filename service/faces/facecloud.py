@@ -97,8 +97,8 @@ class FaceCloud:
       Ten in a row and the breaker opens. Where FaceCloud has answered before, a probe that fails is
       `Postponed`, so that an outage of up to a quarter of an hour costs the waiting images nothing.
       Where it never has, the address is likely wrong, and the images fail with that reason.
-    * nobody there to take the call, where FaceCloud has answered before: `upstream_unavailable`, once a
-      second for a quarter of an hour, so that an outage costs an image nothing before the breaker opens.
+    * nobody there to take the call, where FaceCloud has answered before: the same for the first in a
+      row, so that the reason can be seen; the others are `Postponed`, since no image can be its cause.
     * 500: `upstream_unavailable`, 2. It says neither that FaceCloud is up nor that it is down.
     * 429: `upstream_quota`, 10. All calls pause as Retry-After says, else by a back-off.
     * 402, and 403 that speaks of a quota: `upstream_quota`, permanent, and for 30 s the images after
@@ -150,12 +150,13 @@ class FaceCloud:
         except Problem as problem:
             raise Failure("image_rejected", problem.detail) from problem
         except _Unserved as failure:
+            is_first = False
             if failure.code == "upstream_quota":
                 failure.wait = self._breaker.pause(failure.wait)
             else:
-                self._breaker.failed(probe, failure.wait)
-            if probe and self._passes():
-                raise Postponed(self._breaker.wait()) from failure
+                is_first = self._breaker.failed(probe, failure.wait)
+            if (probe or (isinstance(failure, _Unreached) and not is_first)) and self._passes():
+                raise Postponed(max(self._breaker.wait(), AGAIN)) from failure
             raise
         except _Refused as failure:
             self._remember(failure)
@@ -221,6 +222,8 @@ class FaceCloud:
             self._raise_refusal()
             if self._logins != seen and self._login_failure is not None:
                 shared = self._login_failure
+                if isinstance(shared, _Unreached) and self._passes():
+                    raise Postponed(AGAIN)
                 raise Failure(shared.code, shared.detail, attempts=shared.attempts, wait=shared.wait)
             self._token = None
             return self._log_in(cancelled)
@@ -259,10 +262,7 @@ class FaceCloud:
             outcome = str(response.status)
         except TRANSPORT as error:
             outcome = "timeout" if isinstance(error, TIMEOUTS) else outcome
-            failure = unanswered(error, self._seconds)
-            if isinstance(failure, _Unreached) and self._passes():
-                failure.attempts, failure.wait = int(PATIENCE / AGAIN), AGAIN
-            raise failure from error
+            raise unanswered(error, self._seconds) from error
         finally:
             if self._observe is not None:
                 self._observe(outcome, time.monotonic() - begun)
