@@ -335,7 +335,8 @@ def test_an_image_put_for_an_owner_takes_the_place_of_all_and_is_the_first_where
     neighbour = made(client, owner | {"owner_id": owner["owner_id"] + "0"})
     third = accepted(sent(client, noisy(), "PUT", params=owner))
     # A replacement of what is itself about to be replaced, and the replacement replaced.
-    accepted(sent(client, noisy(), "PUT", f"/images/{second['id']}"))
+    replaced = sent(client, noisy(), "PUT", f"/images/{second['id']}")
+    assert replaced.status_code in (202, 404), "404 where the machine is so busy that it has been replaced already"
     accepted(sent(client, photo(4, (99, 99)), "PUT", f"/images/{third['id']}"))
     new = ended(client, third["id"])
     assert (new["status"], new["renditions"][0]["width"]) == ("done", 99)
