@@ -36,7 +36,7 @@ def run(settings: dict[str, object], *arguments: object, given: str = "") -> End
         input=given,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert "Traceback" not in ended.stdout + ended.stderr
@@ -128,7 +128,7 @@ def test_ctrl_c_ends_with_130(settings: dict[str, object], folder: Path, shared_
     signal.signal(signal.SIGINT, before)
     wait_for(lambda: shared_emulator.emulator.counters()["calls"].get("detect"), what="the first call")
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=20)
+    _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert said.strip() == "Interrupted."
     assert shared_emulator.emulator.counters()["calls"]["detect"] <= 16
