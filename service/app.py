@@ -24,7 +24,7 @@ from service.config import THREADS, Settings
 from service.db import Database
 from service.faces import inspection as face_inspection
 from service.faces import operations as face_operations
-from service.faces.detection import KIND, FaceDetection
+from service.faces.detection import KIND, FaceDetection, has_ever_worked
 from service.faces.engines import Engine
 from service.faces.measured import Measured
 from service.faces.retention import Retention
@@ -150,7 +150,7 @@ def make_parts(settings: Settings) -> Parts:
     links = Links(settings.signing_key, settings.public_url)
     storage = make_storage(settings, links)
     metrics = Metrics(settings.metrics_folder, settings.database_url)
-    engine = Measured(make_engine(settings, metrics), settings.engine, metrics)
+    engine = Measured(make_engine(settings, database, metrics), settings.engine, metrics)
     copying = (
         Processing(storage),
         Copying(storage, settings.augmentation_scale),
@@ -291,9 +291,10 @@ def make_webhooks(settings: Settings) -> WebhookDelivery:
     return WebhookDelivery(secret, private_allowed=settings.webhook_allow_private)
 
 
-def make_engine(settings: Settings, metrics: Metrics) -> Engine:
+def make_engine(settings: Settings, database: Database, metrics: Metrics) -> Engine:
     """Make the face engine that the settings name. It connects, or loads its networks, with the first image."""
     if settings.engine == "facecloud":
+        from service.faces.breaker import Breaker
         from service.faces.facecloud import FaceCloud
 
         return FaceCloud(
@@ -303,6 +304,7 @@ def make_engine(settings: Settings, metrics: Metrics) -> Engine:
             timeout=settings.facecloud_timeout,
             concurrency=workers_of(settings),
             max_pixels=settings.facecloud_max_pixels,
+            breaker=Breaker(lambda: has_ever_worked(database)),
             observe=lambda outcome, _: metrics.answers.labels(outcome).inc(),
         )
     from service.faces.local import LocalEngine

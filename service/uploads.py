@@ -81,8 +81,9 @@ def read_form(request: Request, known: Collection[str], limit: int, kind: str, m
         form = _parsed(request, spool)
         unknown = {name or "" for name in (*form.texts, *form.files)} - set(known)
         if unknown:
-            names = " and ".join(f"`{name}`" for name in known)
-            raise Invalid(f"The form has a part named {display_name(min(unknown), 'part')}: known are {names}.")
+            names = ", ".join(f"`{name}`" for name in known)
+            label = display_name(min(unknown), "part")
+            raise Invalid(f"The form has a part named {label}: known are {names}.", pointer=f"#/{label}")
         for file in form.files.values():
             file.stream.seek(0)
         if is_keyed():

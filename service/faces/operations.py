@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from service import media
+from service import media, originals
 from service.db import Database, now
 from service.errors import Conflict, Invalid, NotFound, TooLarge, Unavailable
 from service.faces import targets
@@ -198,7 +198,7 @@ def known_keys(session: Session, keys: Collection[str]) -> set[str]:
 
 def _store(here: Services, task_id: str, ids: Sequence[str], uploads: Sequence[Upload]) -> list[media.Picture]:
     def check_and_save(image_id: str, upload: Upload) -> media.Picture:
-        picture = media.check(upload.stream, upload.name, here.limits)
+        picture = originals.checked(upload.stream, upload.name, here.limits)
         here.storage.save(image_key(task_id, image_id), upload.stream)
         return picture
 
@@ -306,7 +306,7 @@ def _check_room(here: Services, task: Task, number: int) -> None:
     if task.status != "forming":
         raise _not_forming(task)
     if not number:
-        raise Invalid("There is no image in this request: send one or more parts named `image`.")
+        raise Invalid("There is no image in this request: send one or more parts named `image`.", pointer="#/image")
     if task.total + number > here.images_per_task:
         raise TooLarge(
             f"A task takes at most {here.images_per_task} images: this one has {task.total}, and {number} more came."

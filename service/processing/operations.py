@@ -45,7 +45,7 @@ class Content:
 def add_files(here: Services, uploads: Sequence[Upload]) -> list[int]:
     """Check and store the files, then add their rows: all of them or none."""
     if not uploads:
-        raise Invalid("There is no file in this request: send one or more parts named `file`.")
+        raise Invalid("There is no file in this request: send one or more parts named `file`.", pointer="#/file")
     keys = [upload_key(str(uuid.uuid4())) for _ in uploads]
     with here.intake.keeping(uploads, keys) as found, here.database.write() as session:
         now = moment()
