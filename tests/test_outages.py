@@ -156,7 +156,7 @@ def test_each_row_of_the_table_of_failures_costs_its_own_image_at_most(
     images = [photo(number) for number in range(2 * len(moods))]
     hit = dict(zip(images[1::2], moods, strict=True))
     emulator.emulator.script.set([replace(mood, sha256=sha256(image)) for image, mood in hit.items()])
-    service = make_service(**facecloud(emulator, FACECLOUD_TIMEOUT=1))
+    service = make_service(**facecloud(emulator, FACECLOUD_TIMEOUT=2))
     client = service.start()
     ended = client.run(*images, seconds=60)
     assert ended["status"] == "error"
