@@ -35,10 +35,7 @@ CANCEL_POLL = 0.2
 SLOW = 1.0
 """Work of more seconds than this is not claimed ahead, so that no other process idles meanwhile."""
 AHEAD = 0.05
-"""Seconds of quick work that are claimed ahead, so that the threads never wait for the database.
-
-The results of work quicker than the poll gather for as long at most: so many seconds of it are lost with the process.
-"""
+"""Seconds of quick work that are claimed ahead, so that the threads never wait for the database."""
 LOSSES = 3
 """So many dead runs fail a job: it may be what kills the worker. The last of them it runs alone."""
 
@@ -146,7 +143,7 @@ class Threads:
         self._look = True
         self._draining = False
         self._next_due = 0.0
-        self._renewed = self._recovered = self._asked = self._saved = 0.0
+        self._renewed = self._recovered = self._asked = 0.0
         self._troubles = 0
         self._stopping = False
         self._give_up_at = float("inf")
@@ -244,12 +241,12 @@ class Threads:
     def _dispatch(self) -> None:
         changed: Callable[[], bool] | None = None
         while not (self._stopping and not self._held):
-            told = self._news.wait(self._poll)
+            self._news.wait(self._poll)
             self._news.clear()
             try:
                 changed = changed or self._database.watch()
                 self._look |= changed()
-                self._turn(told)
+                self._turn()
                 if self._stopping:
                     self._wind_up()
                 self._troubles = 0
@@ -271,10 +268,10 @@ class Threads:
         if self._troubles > 2 and self._finished:
             self._finished[0].outcome = Failure("engine_failed", "The result of this file could not be stored.")
 
-    def _turn(self, told: bool) -> None:
+    def _turn(self) -> None:
         """Write what has finished, renew, notice what was cancelled, recover, claim: one transaction for all."""
         now, monotonic = time.time(), time.monotonic()
-        finished = self._gathered(told, monotonic)
+        finished = self._finished[: 1 if self._troubles else None]
         wanted = self._wanted(now)
         renewing = bool(self._held) and monotonic - self._renewed >= self._lease / 3
         dead: set[str] = set()
@@ -305,14 +302,6 @@ class Threads:
         self._take(finished, claimed)
         if ended:
             self._journal.write(ended)
-
-    def _gathered(self, told: bool, monotonic: float) -> list[Held]:
-        """Return the results to write now: none while quick work makes more of them and nobody has news."""
-        gathering = self._seconds < self._poll and monotonic - self._saved < AHEAD
-        if gathering and not (told or self._stopping):
-            return []
-        self._saved = monotonic
-        return self._finished[: 1 if self._troubles else None]
 
     def _hold_tasks(self, session: Session, runs: Iterable[Held], more: Iterable[str]) -> None:
         """Keep others from the tasks whose jobs this turn changes, and from the shares of what is bounded.
