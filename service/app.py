@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -297,6 +298,7 @@ def make_engine(settings: Settings, database: Database, metrics: Metrics) -> Eng
         from service.faces.breaker import Breaker
         from service.faces.facecloud import FaceCloud
 
+        answers = cache(metrics.answers.labels)
         return FaceCloud(
             settings.facecloud_url,
             settings.facecloud_email,
@@ -305,7 +307,7 @@ def make_engine(settings: Settings, database: Database, metrics: Metrics) -> Eng
             concurrency=workers_of(settings),
             max_pixels=settings.facecloud_max_pixels,
             breaker=Breaker(lambda: has_ever_worked(database)),
-            observe=lambda outcome, _: metrics.answers.labels(outcome).inc(),
+            observe=lambda outcome, _: metrics.notes.count(answers(outcome)),
         )
     from service.faces.local import LocalEngine
 
