@@ -88,8 +88,10 @@ def test_after_an_outage_in_the_middle_of_a_task_it_goes_on_by_itself(make_servi
     assert service.inconsistencies() == []
 
 
-@with_both_executors
-@pytest.mark.parametrize("away", [600, 3600])
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("executor", "away"), [("threads", 600), ("celery", 600), ("threads", 3600)], indirect=["executor"]
+)
 def test_ten_minutes_and_an_hour_without_facecloud_fail_no_image(
     make_service: MakeService, tmp_path: Path, away: int
 ) -> None:
