@@ -29,6 +29,7 @@ from service.config import Settings
 from service.doctor import examine
 from service.faces.emulator import derived
 from service.faces.engines import Detection
+from tests.clock import Clock
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
@@ -153,8 +154,11 @@ class Client(requests.Session):
 class Service:
     """A service of its own: gunicorn with its processes, a folder, a free port. Made from a migrated database."""
 
-    def __init__(self, folder: Path, *, celery_workers: int = 0, **settings: object) -> None:
+    def __init__(
+        self, folder: Path, *, celery_workers: int = 0, clock: Clock | None = None, **settings: object
+    ) -> None:
         self.folder = folder
+        self.clock = clock
         self.celery_workers = celery_workers
         self.files = folder / "files"
         self.password = secrets.token_urlsafe(12)
@@ -184,6 +188,8 @@ class Service:
         defaults["WEB_CONCURRENCY"] = "2"  # gunicorn reads it too, and wants a number
         given = {name: str(value) for name, value in self.settings.items()}
         environment = {"PATH": os.environ["PATH"], **defaults, **given}
+        if self.clock:
+            command = (sys.executable, "-m", "tests.clock", self.clock.path, *command)
         with self.log.open("ab") as log:
             return subprocess.Popen(
                 list(map(str, command)), cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True

@@ -6,18 +6,25 @@ import random
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from service.faces.emulator import Emulator
 from service.faces.emulator_server import EmulatorServer
 from service.faces.moods import Mood
+from tests.clock import Clock
 from tests.conftest import MakeService, facecloud, with_both_executors
 from tests.support import faces_of, free_port, photo, wait_for
 from tests.test_processes import check_complete, done
 
 OUTAGE = float(os.environ.get("OUTAGE_SECONDS", "12"))
 """How long FaceCloud is away in the middle of a task: `make chaos` makes it ten minutes, by the real clock."""
+
+PACE = float(os.environ.get("CLOCK_PACE", "120"))
+"""How many times as fast as the real clock the service's own goes while it waits for ten minutes or an hour to pass."""
+IMAGES = int(os.environ.get("OUTAGE_IMAGES", "200"))
+"""How many images a task has that goes through such an outage."""
 
 
 def test_an_unreachable_facecloud_lets_the_service_start_and_the_images_say_what_is_wrong(
@@ -101,6 +108,53 @@ def test_a_task_of_three_photos_outlives_an_outage_that_began_before_it_and_a_re
     assert {image["error"]["detail"] for image in shown if image["error"]} == {"FaceCloud could not be reached."}
     with EmulatorServer(emulator.emulator, port=emulator.port):
         check_complete(client.ended(task, 30), images)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("executor", "away"), [("threads", 600), ("celery", 600), ("threads", 3600)], indirect=["executor"]
+)
+def test_ten_minutes_and_an_hour_without_facecloud_fail_no_image(
+    make_service: MakeService, tmp_path: Path, away: int
+) -> None:
+    """The service's clock goes `PACE` times as fast meanwhile. Few images are the harder case: more probes for each."""
+    clock = Clock(tmp_path / "clock")
+    with EmulatorServer(Emulator(decode=False, latency=0.05)) as emulator:
+        # At such a pace gunicorn would take its processes for dead, and they each other.
+        slow = {"GUNICORN_CMD_ARGS": "--timeout 86400", "LEASE_SECONDS": 3600}
+        service = make_service(clock=clock, **facecloud(emulator, WORKERS=4, **slow))
+        client = service.start()
+        images = [photo(number) for number in range(IMAGES)]
+        task = client.task(*images)
+        client.start(task)
+        wait_for(lambda: done(client, task) >= 20, what="20 images done")
+        emulator.emulator.script.set([Mood(name="html", status=502)])
+        emulator.emulator.forget()
+        pass_time(clock, away / 2)
+        refused = sum(emulator.emulator.counters()["images"].values())
+        assert refused <= 2 * (10 + 8) + 2 * (4 + away / 2 / 7.5)
+        emulator.close()
+        pass_time(clock, away / 2)
+        shown = client.show(task)
+        assert shown["status"] == "processing"
+        assert shown["progress"]["failed"] == 0
+        worn = max(image["attempts"] for image in shown["images"])
+        before = shown["progress"]["done"]
+    emulator.emulator.script.set([])
+    with EmulatorServer(emulator.emulator, port=emulator.port):
+        back = clock()
+        wait_for(lambda: done(client, task) > before, 30, "the first image after the return")
+        print(f"away for {away} s, {refused} calls refused, {worn} attempts at most, on after {clock() - back:.1f} s")
+        check_complete(client.ended(task, 60 + IMAGES / 50), images)
+    assert service.inconsistencies() == []
+
+
+def pass_time(clock: Clock, seconds: float) -> None:
+    """Let so many seconds of a service's clock pass."""
+    end = clock() + seconds
+    clock.run(PACE)
+    wait_for(lambda: clock() >= end, 2 * seconds / PACE + 1, f"{seconds:.0f} s of the service's clock")
+    clock.run(1)
 
 
 def test_tokens_revoked_in_the_middle_cost_one_login_a_process(

@@ -25,7 +25,7 @@ CONNECT_TIMEOUT = 5.0
 UNAVAILABLE = frozenset((408, 425, 502, 503, 504))
 REMEMBERED = 30.0  # seconds that a refused account or quota is answered from memory
 REFUSALS = 10  # calls in a row whose fresh token was refused, before that is remembered too
-PATIENCE = 900.0  # seconds of an outage in which a failed probe costs its image no attempt
+PATIENCE = 86_400.0  # seconds of an outage in which a failed probe costs its image no attempt
 AGAIN = 1.0  # seconds until a FaceCloud that could not be reached at all is tried again
 LONGEST_WAIT = 3600.0  # seconds of Retry-After that are believed
 LARGEST_ANSWER = 16 * 2**20
@@ -95,7 +95,7 @@ class FaceCloud:
 
     * no answer, a time-out, 408, 425, 502, 503, 504, no JSON under 200: `upstream_unavailable`, 5.
       Ten in a row and the breaker opens. Where FaceCloud has answered before, a probe that fails is
-      `Postponed`, so that an outage of up to a quarter of an hour costs the waiting images nothing.
+      `Postponed`, so that an outage of up to a day costs the waiting images nothing.
       Where it never has, the address is likely wrong, and the images fail with that reason.
     * nobody there to take the call, where FaceCloud has answered before: the same for the first in a
       row, so that the reason can be seen; the others are `Postponed`, since no image can be its cause.

@@ -67,7 +67,7 @@ _STILL = sa.and_(
 )
 
 
-def _claiming(*order: sa.ColumnElement[int] | InstrumentedAttribute[int]) -> sa.Executable:
+def _claiming(*order: sa.ColumnElement[Any] | InstrumentedAttribute[int]) -> sa.Executable:
     due = (
         sa.select(Job.id)
         .where(Job.kind == sa.bindparam("which"), Job.status == "queued", Job.not_before <= sa.bindparam("now"))
@@ -92,7 +92,7 @@ def _claiming(*order: sa.ColumnElement[int] | InstrumentedAttribute[int]) -> sa.
 
 
 _CLAIM = _claiming(Job.position, Job.id)
-_PROBE = _claiming(Job.attempt, Job.position, Job.id)
+_PROBE = _claiming(sa.func.random())
 _FINISH = sa.update(Job).where(_STILL).values(status="succeeded", owner=None, error=None).returning(Job.id)
 _FAIL = sa.update(Job).where(_STILL).values(status="failed", owner=None, error=sa.bindparam("code")).returning(Job.id)
 _REQUEUE = (
@@ -117,7 +117,7 @@ _ALIVE = sa.select(Job.id).where(_STILL)
 def claim(session: Session, kind: str, count: int, *, owner: str, now: float, lease: float, probe: bool) -> list[Run]:
     """queued → running: take up to `count` due jobs, the first of every task before the second of any.
 
-    A probe takes the jobs that were tried the least, so that an outage spreads over all of them.
+    A probe takes any: one that brings the other side down must not stand before all others, probe after probe.
     """
     values = {"which": kind, "count": count, "now": now, "claimer": owner, "until": now + lease}
     rows = session.connection().execute(_PROBE if probe else _CLAIM, values)

@@ -1,0 +1,56 @@
+"""A clock that a test sets for a whole service: `python -m tests.clock FILE PROGRAM …` runs a program by it.
+
+`time.time` and `time.monotonic` of all the program's processes follow the file, while what blocks (a lock, a socket,
+`sleep`) goes on by the real clock. So an hour's waits between probes take half a minute, and a call that the machine
+is slow to serve is no failure: of the service's own arithmetic of time nothing is changed, only how fast time goes.
+
+A library that does this from outside (libfaketime 0.9.10, by LD_PRELOAD) was tried: every `Event.wait` with a time-out
+hung, at the pace of the real clock too.
+"""
+
+import mmap
+import runpy
+import struct
+import sys
+import time
+from pathlib import Path
+
+_LAYOUT = struct.Struct("ddd")  # what the real clock showed at the last change, what this one did, and its pace since
+_monotonic = time.monotonic
+
+
+class Clock:
+    """A monotonic clock whose pace all processes that have its file open see change at once, and never a leap."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.exists():
+            path.write_bytes(_LAYOUT.pack(_monotonic(), _monotonic(), 1.0))
+        with path.open("r+b") as file:
+            self._shared = mmap.mmap(file.fileno(), _LAYOUT.size)
+
+    def __call__(self) -> float:
+        """Return the seconds that it shows."""
+        state = self._shared[:]
+        while state != (state := self._shared[:]):  # another process was writing
+            pass
+        real, shown, pace = _LAYOUT.unpack(state)
+        seconds: float = shown + (_monotonic() - real) * pace
+        return seconds
+
+    def run(self, pace: float) -> None:
+        """Go so many times as fast as the real clock from now on; 0 stands still."""
+        now = self()
+        self._shared[:] = _LAYOUT.pack(_monotonic(), now, pace)
+
+    def install(self) -> None:
+        """Show this clock to everything that this process imports from now on."""
+        since = time.time() - _monotonic()
+        time.monotonic = self
+        time.time = lambda: since + self()
+
+
+if __name__ == "__main__":
+    Clock(Path(sys.argv[1])).install()
+    del sys.argv[:2]
+    runpy.run_path(sys.argv[0], run_name="__main__")
