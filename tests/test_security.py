@@ -285,6 +285,30 @@ def test_every_answer_tells_browsers_what_not_to_do(client: Client) -> None:
     assert security.CONTENT.endswith("; sandbox")
 
 
+def test_an_answer_without_content_has_no_type(client: Client, app: Flask) -> None:
+    task, formed = client.task(photo(78)), client.task(photo(79))
+    image = client.show(formed)["images"][0]["id"]
+    tag = client.get(f"{TASKS}/{task}").headers["ETag"]
+    unchanged = client.get(f"{TASKS}/{task}", headers={"If-None-Match": tag})
+    file = client.post("/api/files/", files={"file": ("a.jpg", photo(78))}).json()["file_ids"][0]
+    owners = [{"user_id": number} for number in (781, 782)]
+    made = [client.post("/images", data=owner, files={"image": ("a.jpg", photo(78))}) for owner in owners]
+    assert [answer.status_code for answer in made] == [202, 202]
+    deleted = {
+        "/api/v1/tasks/<task_id>": client.delete(f"{TASKS}/{task}"),
+        "/api/v1/tasks/<task_id>/images/<image_id>": client.delete(f"{TASKS}/{formed}/images/{image}"),
+        "/api/files/<number:file_id>": client.delete(f"/api/files/{file}"),
+        "/images": client.delete("/images", params=owners[0]),
+        "/images/<image_id>": client.delete(f"/images/{made[1].json()['id']}"),
+    }
+    views = ((rule.rule, app.view_functions[rule.endpoint]) for rule in app.url_map.iter_rules())
+    assert set(deleted) == {path for path, view in views if 204 in view.described.answers}  # type: ignore[attr-defined]
+    for path, answer in {"unchanged": unchanged, **deleted}.items():
+        assert answer.status_code == (304 if path == "unchanged" else 204), path
+        assert "Content-Type" not in answer.headers, path
+        assert answer.content == b"", path
+
+
 def test_a_photo_with_a_page_in_it_is_served_as_a_photo(client: Client) -> None:
     page = "<!doctype html><html><script>alert(1)</script></html>"
     jpeg = photo(5, comment=page.encode())
