@@ -81,8 +81,8 @@ def read_form(request: Request, known: Collection[str], limit: int, kind: str, m
         form = _parsed(request, spool)
         unknown = {name or "" for name in (*form.texts, *form.files)} - set(known)
         if unknown:
-            names = " and ".join(f"`{name}`" for name in known)
-            raise Invalid(f"The form has a part named {display_name(min(unknown), 'part')}: known are {names}.")
+            names, part = ", ".join(f"`{name}`" for name in known), display_name(min(unknown), "part")
+            raise Invalid(f"The form has a part named `{part}`, which is unknown here. Known are: {names}.")
         for file in form.files.values():
             file.stream.seek(0)
         if is_keyed():
@@ -98,7 +98,9 @@ def fingerprint(spool: Any) -> str:
 
 def _parsed(request: Request, spool: Callable[[str], Spool]) -> Form:
     if request.mimetype == "multipart/form-data" and not request.mimetype_params.get("boundary"):
-        raise Malformed("The multipart body has no boundary in its Content-Type.")
+        raise Malformed(
+            "The Content-Type must name the boundary of the multipart body. Let your client set that header itself."
+        )
 
     def factory(
         total_content_length: int | None,
@@ -116,7 +118,7 @@ def _parsed(request: Request, spool: Callable[[str], Spool]) -> Form:
     except RequestEntityTooLarge as error:
         raise TooLarge(f"The form is too large: at most {MAX_PARTS} parts, and texts of 1 MB in all.") from error
     except ValueError as error:
-        raise Malformed("The form is broken or cut off.") from error
+        raise Malformed("The form is broken or cut off. Send it again.") from error
     return Form(texts, files)
 
 

@@ -69,7 +69,7 @@ def _parts(form: Form) -> list[Upload]:
         raise Invalid("Each `image` part must be a file with a file name, and each `name` a text.")
     images, names = form.files.getlist("image"), form.texts.getlist("name")
     if names and len(names) != len(images):
-        raise Invalid(f"There are {len(images)} images but {len(names)} names: send as many, or no name.")
+        raise Invalid(f"Images: {len(images)}, names: {len(names)}. Send a `name` for each `image`, or none.")
     return _named(form, names)
 
 
