@@ -19,11 +19,12 @@ from service.connections import Worker
 from service.db import Database, first_line, has_no_tables, is_away
 from service.errors import Unavailable
 from service.faces.retention import Retention
-from service.inspection import ORPHAN_AGE, KnownKeys, orphans
+from service.inspection import ORPHAN_AGE, KnownKeys
 from service.jobs import models
 from service.jobs.executors import GRACE, Executor, owner_name
 from service.metrics import Metrics
 from service.storage import Storage, Unusable
+from service.sweep import sweep
 
 WAIT_SECONDS = 60
 """How long to wait at the start for a database server that is just starting too."""
@@ -181,15 +182,3 @@ class NoAccessLog(Logger):  # type: ignore[misc]
 
     def access(self, *_: Any) -> None:
         """Write nothing."""
-
-
-def sweep(database: Database, storage: Storage, known_keys: KnownKeys, older_than: float) -> int:
-    """Remove files that no row knows, and what was never finished, if older than so many seconds; return how many."""
-    unfinished, removed = storage.drop_unfinished(older_than), 0
-    for found in orphans(database, storage, known_keys, older_than=older_than):
-        storage.delete(*found)
-        removed += len(found)
-    if removed or unfinished:
-        message = "removed files that no row knew"
-        logs.event(log, message, logging.WARNING, files=removed, unfinished=unfinished)
-    return removed + unfinished
