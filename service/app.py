@@ -56,6 +56,7 @@ from service.renditions.models import known_keys as known_renditions
 from service.renditions.removal import Removal
 from service.renditions.routes import renditions
 from service.storage import DiskStorage, Storage
+from service.sweep import Sweep
 from service.tries import Tries
 from service.web.access import watch
 from service.web.page import page
@@ -117,6 +118,7 @@ def create_app(settings: Settings) -> Flask:
     app.extensions |= {name: getattr(parts, name) for name in Parts.__dataclass_fields__}
     app.extensions |= {"settings": settings, "inspections": INSPECTIONS, "known_keys": KNOWN_KEYS}
     app.extensions |= make_slices(settings, parts)
+    app.extensions["sweep"] = Sweep(parts.database, parts.storage, KNOWN_KEYS, parts.metrics)
     app.extensions["retention"] = Retention(app.extensions["faces"], settings.retention_days)
     app.extensions["readiness"] = _readiness(parts.database, parts.storage, parts.executor, settings)
     errors.install(app)

@@ -4,6 +4,7 @@ All of it goes in batches, each in a short transaction of its own: memory and th
 however large the installation. What one statement sees is one moment, so a running server is no false alarm.
 """
 
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -111,12 +112,17 @@ class Tally:
         return self.orphans > (FEW if self.orphans == self.files else MANY) and 2 * self.orphans > self.files
 
 
-def tally(database: Database, storage: Storage, known_keys: KnownKeys, *, older_than: float) -> list[Tally]:
-    """Count the files, written more than so many seconds ago, below each prefix below which there are orphans."""
+def tally(
+    database: Database, storage: Storage, known_keys: KnownKeys, *, older_than: float, rest: float = 0.0
+) -> list[Tally]:
+    """Count the files, written more than so many seconds ago, below each prefix below which there are orphans.
+
+    For each second of counting it leaves the database and this process to others for `rest` seconds.
+    """
     tallies = []
     for prefix in known_keys:
         files = orphans = 0
-        for keys, unknown in _looked_up(database, storage, prefix, known_keys[prefix], older_than):
+        for keys, unknown in _looked_up(database, storage, prefix, known_keys[prefix], older_than, rest):
             files, orphans = files + len(keys), orphans + len(unknown)
         if orphans:
             tallies.append(Tally(prefix, files, orphans))
@@ -133,15 +139,17 @@ def orphans(
 
 
 def _looked_up(
-    database: Database, storage: Storage, prefix: str, known: Known, older_than: float
+    database: Database, storage: Storage, prefix: str, known: Known, older_than: float, rest: float = 0.0
 ) -> Iterator[tuple[Collection[str], Collection[str]]]:
     """Give batches of keys, and those of each that no row knows."""
-    walk = storage.keys(older_than, prefix)
+    walk, begin = storage.keys(older_than, prefix), time.monotonic()
     while keys := list(islice(walk, BATCH)):
         # First the file, then the question: a row that is there by now has had its file before.
         with database.read() as session:
             unknown = set(keys) - known(session, keys)
+        time.sleep(rest * (time.monotonic() - begin))
         yield keys, unknown
+        begin = time.monotonic()
 
 
 def _batches(database: Database, key: InstrumentedAttribute[Any], query: Query) -> Iterator[Sequence[Row]]:
