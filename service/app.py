@@ -191,8 +191,8 @@ def make_slices(settings: Settings, parts: Parts) -> dict[str, object]:
             database=database,
             storage=storage,
             executor=executor,
-            pool=pool,
-            limits=limits,
+            # Its photos are not for a CDN: clients get them from here, or by an address that ends.
+            intake=Intake(storage, pool, limits, tells_types=False),
             images_per_task=settings.max_images_per_task,
             private_webhooks=settings.webhook_allow_private,
             drawings=threading.BoundedSemaphore(cores),

@@ -21,12 +21,13 @@ class Upload:
 
 @dataclass(frozen=True)
 class Intake:
-    """Where uploads go, and what they may be."""
+    """Where uploads go, and what they may be; where it `tells_types`, the store knows what each one is."""
 
     storage: Storage
     pool: ThreadPoolExecutor
     limits: media.Limits
     types: tuple[str, ...] = media.ACCEPTED
+    tells_types: bool = True
 
     @contextmanager
     def keeping(self, uploads: Sequence[Upload], keys: Sequence[str]) -> Iterator[list[media.Picture]]:
@@ -39,8 +40,11 @@ class Intake:
             raise
 
     def _stored(self, uploads: Sequence[Upload], keys: Sequence[str]) -> list[media.Picture]:
+        if len(uploads) == 1:
+            return [self._store(uploads[0], keys[0])]
         # Decoding and storing let other threads run, so a batch uses every core. After an error nothing more begins,
-        # but what has begun ends before anything is judged, so that no file appears after the clean-up.
+        # but what has begun ends before anything is judged, so that no file appears after the clean-up. They begin in
+        # order, so the first error of all is among those that have ended.
         futures = [self.pool.submit(self._store, *pair) for pair in zip(uploads, keys, strict=True)]
         wait(futures, return_when=FIRST_EXCEPTION)
         begun = [future for future in futures if not future.cancel()]
@@ -49,5 +53,5 @@ class Intake:
 
     def _store(self, upload: Upload, key: str) -> media.Picture:
         picture = media.check(upload.stream, upload.name, self.limits, self.types)
-        self.storage.save(key, upload.stream, picture.media_type)
+        self.storage.save(key, upload.stream, picture.media_type if self.tells_types else "")
         return picture
