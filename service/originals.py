@@ -9,6 +9,7 @@ from typing import BinaryIO
 from service import media
 from service.errors import Unavailable
 from service.storage import Storage
+from service.survey import ACCEPTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Intake:
     storage: Storage
     pool: ThreadPoolExecutor
     limits: media.Limits
-    types: tuple[str, ...] = media.ACCEPTED
+    types: tuple[str, ...] = ACCEPTED
     tells_types: bool = True
 
     @contextmanager

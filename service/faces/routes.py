@@ -34,7 +34,7 @@ from service.faces.schemas import (
 )
 from service.faces.uploads import MAX_REQUEST_BYTES, read_task, read_uploads
 from service.idempotency import idempotent
-from service.media import ACCEPTED
+from service.survey import ACCEPTED
 
 faces = Blueprint("faces", __name__, url_prefix="/api/v1")
 faces.before_request(require_basic)

@@ -10,8 +10,8 @@ from service.api import body, form_fields
 from service.errors import Invalid, Malformed, UnsupportedType
 from service.faces.schemas import TaskForm, TaskIn
 from service.idempotency import reserve, reserve_json
-from service.media import ACCEPTED
 from service.originals import Upload
+from service.survey import ACCEPTED
 from service.uploads import Form, Spool, display_name, fingerprint, read_form, spooling
 
 MAX_REQUEST_BYTES = 1_000_000_000
