@@ -31,9 +31,10 @@ from service.faces.retention import Retention
 from service.faces.routes import faces
 from service.faces.webhooks import WebhookDelivery, derived_secret
 from service.grants import Grants, NoGrants
-from service.jobs.executors import POLL, Executor, Lanes, Threads, owner_name
+from service.jobs.executors import Executor, Lanes, owner_name
 from service.jobs.journal import Journal
 from service.jobs.operation import Operation
+from service.jobs.threads import POLL, Threads
 from service.keys import Keys
 from service.links import Links
 from service.media import Limits

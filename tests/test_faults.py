@@ -30,8 +30,8 @@ from werkzeug.test import TestResponse
 from service.faces.detection import FaceDetection
 from service.faces.emulator_server import EmulatorServer
 from service.faces.engines import Detection
-from service.jobs.executors import Threads
 from service.jobs.journal import Journal
+from service.jobs.threads import Threads
 from service.storage import Storage
 from service.sweep import sweep
 from tests.conftest import MakeService, facecloud
