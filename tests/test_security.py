@@ -17,11 +17,9 @@ from flask import Flask
 from PIL import Image, PngImagePlugin
 
 from service import security
-from service.app import create_app
-from service.config import Settings
 from service.db import Database
 from service.tries import FailedTry, Tries
-from tests.support import Client, Service, photo, wait_for
+from tests.support import Client, Service, application, photo, wait_for
 from tests.test_tasks import problem
 
 TASKS = "/api/v1/tasks"
@@ -223,10 +221,8 @@ def test_a_password_beyond_ascii_is_taken_in_both_encodings_that_clients_use(pro
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
     folder = tmp_path_factory.mktemp("app")
-    settings = Settings(api_password="x", database_url=f"sqlite:///{folder}/service.db", storage_url=f"{folder}/files")
-    app = create_app(settings)
-    yield app
-    app.extensions["database"].close()
+    with application(folder) as made:
+        yield made
 
 
 def test_every_endpoint_that_is_not_listed_as_open_wants_credentials(client: Client, app: Flask) -> None:

@@ -4,18 +4,17 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from flask import Flask
 
-from service.app import create_app
-from service.config import Settings
 from service.jobs.models import Share
 from service.sweep import Sweep
 from tests.conftest import on_both_databases
-from tests.support import wait_for
+from tests.support import application, wait_for
 
 pytestmark = on_both_databases
 
@@ -23,11 +22,9 @@ pytestmark = on_both_databases
 @pytest.fixture
 def apps(new_database: Callable[[Path], str], tmp_path: Path) -> Iterator[list[Flask]]:
     """Give what three processes have, on one database and one folder."""
-    settings = Settings(api_password="x", database_url=new_database(tmp_path), storage_url=str(tmp_path / "files"))
-    made = [create_app(settings) for _ in range(3)]
-    yield made
-    for app in made:
-        app.extensions["database"].close()
+    url = new_database(tmp_path)
+    with ExitStack() as ends:
+        yield [ends.enter_context(application(tmp_path, url)) for _ in range(3)]
 
 
 def sweeps_of(apps: list[Flask], every: float = 3600.0) -> list[Sweep]:
