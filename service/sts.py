@@ -13,6 +13,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from service import logs
 from service.errors import Invalid, Unavailable
 from service.grants import Action, Grant
 from service.s3 import TRIES, Access, translated
@@ -104,7 +105,7 @@ def _refusing(lifetime: int | None) -> Iterator[None]:
         code, text = str(told.get("Code", "")), str(told.get("Message", ""))
         if "duration" in text.lower() or "session length" in text.lower():
             raise Invalid(f"The role does not allow keys that live {lifetime} seconds: ask for fewer.") from error
-        log.warning("STS refused code=%s: %s", code, text)
+        logs.event(log, "STS refused", logging.WARNING, code=code, said=text)
         raise Unavailable(
             "The store of files makes no temporary keys now. Try again in a minute.", retry_after=60
         ) from error
