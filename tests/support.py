@@ -34,7 +34,7 @@ ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 20.0, what: str = "") -> Any:
+def wait_for(condition: Callable[[], Any], seconds: float = 60.0, what: str = "") -> Any:
     """Return the condition's first true value; fail after the deadline."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
@@ -130,7 +130,7 @@ class Client(requests.Session):
         shown: dict[str, Any] = answer.json()
         return shown
 
-    def ended(self, task: str, seconds: float = 30.0) -> dict[str, Any]:
+    def ended(self, task: str, seconds: float = 60.0) -> dict[str, Any]:
         """Wait until a task has ended, and return it."""
 
         def end() -> dict[str, Any] | None:
@@ -143,7 +143,7 @@ class Client(requests.Session):
         shown: dict[str, Any] = wait_for(end, seconds, f"the end of task {task}")
         return shown
 
-    def run(self, *images: bytes, seconds: float = 30.0) -> dict[str, Any]:
+    def run(self, *images: bytes, seconds: float = 60.0) -> dict[str, Any]:
         """Create and start a task with these images, wait for its end, and return it."""
         task = self.task(*images)
         assert self.start(task).status_code == 202

@@ -36,7 +36,7 @@ def run(settings: dict[str, object], *arguments: object, given: str = "") -> End
         input=given,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert "Traceback" not in ended.stdout + ended.stderr
@@ -120,12 +120,15 @@ def test_ctrl_c_ends_with_130(settings: dict[str, object], folder: Path, shared_
     shared_emulator.emulator.forget()
     shared_emulator.emulator.script.set([Mood(name="ok", seconds=1)])
     command = [str(BIN / "flask"), "faces", "analyze", *[str(folder / "a.jpg")] * 40, "--json"]
+    # Tests that run in the background ignore SIGINT, and so would what they start.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         command, cwd=ROOT, env=environment(settings), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
+    signal.signal(signal.SIGINT, before)
     wait_for(lambda: shared_emulator.emulator.counters()["calls"].get("detect"), what="the first call")
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=20)
+    _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert said.strip() == "Interrupted."
     assert shared_emulator.emulator.counters()["calls"]["detect"] <= 16

@@ -33,7 +33,7 @@ def run(folder: Path, *arguments: str, **settings: object) -> subprocess.Complet
         **{name: str(value) for name, value in settings.items()},
     }
     command = [BIN / "flask", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=180)
 
 
 @pytest.fixture(scope="module")

@@ -274,7 +274,7 @@ def test_a_bucket_that_cannot_be_used_keeps_the_server_from_starting_with_one_se
     service = make_service(**{**object_store.settings(object_store.bucket()), **wrong})
     environment = {"PATH": os.environ["PATH"]} | {name: str(value) for name, value in service.settings.items()}
     ended = subprocess.run(
-        [BIN / "gunicorn"], cwd=ROOT, env=environment, capture_output=True, timeout=30, check=False, text=True
+        [BIN / "gunicorn"], cwd=ROOT, env=environment, capture_output=True, timeout=120, check=False, text=True
     )
     assert ended.returncode != 0
     assert told in ended.stderr
@@ -313,7 +313,7 @@ def test_a_command_makes_the_bucket_once_and_it_is_private(object_store: ObjectS
             env={"PATH": os.environ["PATH"], "API_PASSWORD": "unused", **environment, **more},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
             check=False,
         )
 

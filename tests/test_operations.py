@@ -45,7 +45,7 @@ def work_through(service: Service, emulator: EmulatorServer) -> tuple[Client, st
     completed = client.run(photo(1), photo(2))["id"]
     forming = client.task(photo(3))
     emulator.emulator.latency = 0.3
-    images = [photo(number) for number in range(10, 70)]
+    images = [photo(number) for number in range(10, 210)]
     processing = client.task(*images)
     client.start(processing)
     wait_for(lambda: done(client, processing) >= 8, what="8 images done")

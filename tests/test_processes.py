@@ -254,5 +254,5 @@ def test_a_large_task_does_not_hold_up_a_single_image(pair: tuple[Service, Servi
     wait_for(lambda: done(client, large) >= 8, what="the large task under way")
     begin = time.monotonic()
     assert client.run(photo(1000))["status"] == "completed"
-    assert time.monotonic() - begin < 2
+    assert time.monotonic() - begin < 5  # the large one takes 7.5
     assert client.show(large)["status"] == "processing"

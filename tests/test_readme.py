@@ -47,7 +47,7 @@ def run(service: Service, tmp_path: Path) -> Run:
             cwd=tmp_path,
             env={"PATH": f"{BIN}:{os.environ['PATH']}", "API_PASSWORD": service.password},
             capture_output=True,
-            timeout=60,
+            timeout=180,
             check=False,
         )
         assert ended.returncode == 0, ended.stderr.decode()

