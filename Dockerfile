@@ -19,8 +19,8 @@ WORKDIR /app
 COPY wsgi.py gunicorn.conf.py ./
 COPY migrations migrations
 COPY service service
-# A volume begins as a copy of this folder, its owner included.
-RUN install -d -o 10001 -g 10001 /data
+# A volume begins as a copy of the folder that it covers, its owner included; without one it would be root's.
+RUN install -d -o 10001 -g 10001 /data /secrets
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \

@@ -101,7 +101,9 @@ def query(model: type[M]) -> M:
     """Return the query string as the model; raises Invalid."""
     repeated = [name for name, values in request.args.lists() if len(values) > 1]
     if repeated:
-        raise Invalid(f"The query has `{repeated[0]}` more than once: send it once.")
+        raise Invalid(
+            f"The query has `{repeated[0]}` more than once: send it once.", pointer=f"#/{_escaped(repeated[0])}"
+        )
     return _validated(lambda: model.model_validate(request.args.to_dict()), "query", None)
 
 
@@ -109,7 +111,9 @@ def form_fields(model: type[M], texts: MultiDict[str, str]) -> M:
     """Return a form's texts as the model; raises Invalid."""
     repeated = [name for name, values in texts.lists() if len(values) > 1]
     if repeated:
-        raise Invalid(f"The form has `{repeated[0]}` more than once: send it once.")
+        raise Invalid(
+            f"The form has `{repeated[0]}` more than once: send it once.", pointer=f"#/{_escaped(repeated[0])}"
+        )
     return _validated(lambda: model.model_validate(texts.to_dict()), "form", None)
 
 
@@ -225,9 +229,10 @@ def place_of(cursor: str | None, parts: int) -> tuple[str, ...] | None:
     try:
         place = _signer().loads(cursor)
     except BadSignature as error:
-        raise Invalid("This cursor is unknown: take the `next` of the page before.") from error
+        raise Invalid("This cursor is unknown: take the `next` of the page before.", pointer="#/cursor") from error
     if len(place) != parts:
-        raise Invalid("This cursor belongs to another list: take the `next` of a page of this one.")
+        detail = "This cursor belongs to another list: take the `next` of a page of this one."
+        raise Invalid(detail, pointer="#/cursor")
     return tuple(place)
 
 

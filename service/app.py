@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -24,7 +25,7 @@ from service.config import THREADS, Settings
 from service.db import Database
 from service.faces import inspection as face_inspection
 from service.faces import operations as face_operations
-from service.faces.detection import KIND, FaceDetection
+from service.faces.detection import KIND, FaceDetection, has_ever_worked
 from service.faces.engines import Engine
 from service.faces.measured import Measured
 from service.faces.retention import Retention
@@ -153,7 +154,7 @@ def make_parts(settings: Settings) -> Parts:
     links = Links(settings.signing_key, settings.public_url)
     storage = make_storage(settings, links)
     metrics = Metrics(settings.metrics_folder, settings.database_url)
-    engine = Measured(make_engine(settings, metrics), settings.engine, metrics)
+    engine = Measured(make_engine(settings, database, metrics), settings.engine, metrics)
     copying = (
         Processing(storage),
         Copying(storage, settings.augmentation_scale),
@@ -294,11 +295,13 @@ def make_webhooks(settings: Settings) -> WebhookDelivery:
     return WebhookDelivery(secret, private_allowed=settings.webhook_allow_private)
 
 
-def make_engine(settings: Settings, metrics: Metrics) -> Engine:
+def make_engine(settings: Settings, database: Database, metrics: Metrics) -> Engine:
     """Make the face engine that the settings name. It connects, or loads its networks, with the first image."""
     if settings.engine == "facecloud":
+        from service.faces.breaker import Breaker
         from service.faces.facecloud import FaceCloud
 
+        answers = cache(metrics.answers.labels)
         return FaceCloud(
             settings.facecloud_url,
             settings.facecloud_email,
@@ -306,7 +309,8 @@ def make_engine(settings: Settings, metrics: Metrics) -> Engine:
             timeout=settings.facecloud_timeout,
             concurrency=workers_of(settings),
             max_pixels=settings.facecloud_max_pixels,
-            observe=lambda outcome, _: metrics.answers.labels(outcome).inc(),
+            breaker=Breaker(lambda: has_ever_worked(database)),
+            observe=lambda outcome, _: metrics.notes.count(answers(outcome)),
         )
     from service.faces.local import LocalEngine
 

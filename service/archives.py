@@ -10,8 +10,9 @@ from zipfile import ZIP_STORED, ZipFile, ZipInfo
 NAME_BYTES = 255
 """What file systems take for one name, in bytes of UTF-8."""
 
-# What some system forbids in names, what separates folders, what cannot be seen or turns the direction of writing.
-_UNSAFE = re.compile(r'[/\\<>:"|?*\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]')
+# What separates folders, with the dots that lead up from one; what some system forbids in names, what cannot be seen or
+# turns the direction of writing.
+_UNSAFE = re.compile(r'\.*[/\\]|[<>:"|?*\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]')
 # With or without an extension these are devices in Windows.
 _DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\.|$)", re.IGNORECASE)
 _EXTENSION = re.compile(r"(?<=.)\.[A-Za-z0-9]{1,10}$")

@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 
-from flask import Response, current_app, g
+from flask import Response, current_app, g, request
 from flask_httpauth import HTTPBasicAuth
 
 from service.config import Settings
@@ -42,7 +42,8 @@ def _hash(text: str) -> bytes:
 @basic.error_handler  # type: ignore[untyped-decorator]
 def refuse(status: int) -> Response:
     """Answer without credentials or with wrong ones; flask-httpauth adds `WWW-Authenticate`."""
-    return render(status, "Send the user name and the password of this service by HTTP Basic.")
+    wrong = "The user name or the password is wrong. " if "Authorization" in request.headers else ""
+    return render(status, f"{wrong}Send the user name and the password of this service by HTTP Basic.")
 
 
 def require_basic() -> Response | None:

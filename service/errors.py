@@ -6,9 +6,10 @@ from http import HTTPStatus
 from typing import Any
 
 import orjson
+import werkzeug.exceptions
 from flask import Flask, Response, request
 from sqlalchemy.exc import SQLAlchemyError
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestedRangeNotSatisfiable
 
 from service import db, logs
 
@@ -90,15 +91,16 @@ class UnsupportedType(Problem):
 
 
 class Invalid(Problem):
-    """Well-formed but wrong."""
+    """Well-formed but wrong; `errors` names each fault by a pointer into the body or query, `#` being all of it."""
 
     status = 422
     title = "Unprocessable Content"
 
-    def __init__(self, detail: str, errors: Sequence[dict[str, str]] = (), **members: Any) -> None:
+    def __init__(
+        self, detail: str, errors: Sequence[dict[str, str]] = (), *, pointer: str = "#", **members: Any
+    ) -> None:
         super().__init__(detail, **members)
-        if errors:
-            self.members["errors"] = list(errors)
+        self.members["errors"] = list(errors) or [{"detail": detail, "pointer": pointer}]
 
 
 class TooManyTries(Problem):
@@ -134,6 +136,17 @@ def render(status: int, detail: str, *, title: str | None = None, headers: Any =
     return response
 
 
+def _sentence(error: HTTPException, status: int) -> str:
+    """Return what a person is told of an error that was raised below this service."""
+    if isinstance(error, MethodNotAllowed):
+        return f"This address does not take {request.method}; it takes {', '.join(sorted(error.valid_methods or ()))}."
+    if isinstance(error, RequestedRangeNotSatisfiable) and error.length is not None:
+        return f"There is no such range: the file has {error.length} bytes."
+    if isinstance(error, werkzeug.exceptions.NotFound):
+        return "There is no such address. /docs shows those that there are."
+    return error.description or HTTPStatus(status).phrase
+
+
 def install(app: Flask) -> None:
     """Make every answer that is not 2xx or 3xx a problem document."""
 
@@ -147,7 +160,7 @@ def install(app: Flask) -> None:
         status = error.code or 500
         if status < 400:
             return Response(status=status, headers=kept)
-        return render(status, error.description or HTTPStatus(status).phrase, headers=kept)
+        return render(status, _sentence(error, status), headers=kept)
 
     @app.errorhandler(SQLAlchemyError)
     def database(error: SQLAlchemyError) -> Response:

@@ -11,6 +11,8 @@ from itsdangerous import BadSignature, URLSafeSerializer
 from service.errors import Forbidden, NotFound
 
 _LINK = re.compile(r"/files/([^/]+)/[^/]*$")
+# What separates folders, with the dots that lead up from one, and what ends a header or a quoted string.
+_UNSAFE = re.compile(r'\.*[/\\]|[\x00-\x1f\x7f"]')
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +27,18 @@ class Download:
         """Return the Content-Disposition of RFC 6266, or None where there is nothing to say."""
         if not self.name:
             return None if self.inline else "attachment"
-        plain = unicodedata.normalize("NFKD", self.name).encode("ascii", "ignore").decode()
-        plain = "".join(letter for letter in plain if letter.isprintable() and letter not in '"\\%;/') or "file"
+        name = self.safe_name()
+        plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+        plain = "".join(letter for letter in plain if letter not in "%;") or "file"
         text = f'{"inline" if self.inline else "attachment"}; filename="{plain}"'
-        if plain == self.name:
+        if plain == name:
             return text
-        return f"{text}; filename*=UTF-8''{quote(self.name.encode('utf-8', 'ignore'), safe='')}"
+        return f"{text}; filename*=UTF-8''{quote(name.encode('utf-8', 'ignore'), safe='')}"
+
+    def safe_name(self) -> str:
+        """Return the name as that of one file, wherever it is saved: it leads to no other folder."""
+        name = _UNSAFE.sub("_", self.name)
+        return name if name.strip(". ") else "file"
 
 
 class Links:
@@ -47,8 +55,7 @@ class Links:
         """Return a link to the key: with the base before it, or without one a mere path."""
         end = int(time.time() + lifetime)
         token = self._signer.dumps([key, end, download.name, download.media_type, download.inline])
-        name = download.name.replace("/", "_")
-        return f"{self._base}/files/{token!s}/{quote(name if name.strip('.') else 'file', safe='')}"
+        return f"{self._base}/files/{token!s}/{quote(download.safe_name(), safe='')}"
 
     def key_of(self, url: str) -> str | None:
         """Return the key that a link leads to, or led to before it ended; None where it is no link made here."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from service import media
-from service.errors import Unavailable
+from service.errors import Unavailable, UnsupportedType
 from service.storage import Storage
 from service.survey import ACCEPTED
 
@@ -18,6 +18,15 @@ class Upload:
 
     name: str
     stream: BinaryIO
+
+
+def checked(stream: BinaryIO, name: str, limits: media.Limits, types: tuple[str, ...] = ACCEPTED) -> media.Picture:
+    """Tell what a file is, or raise as `media.check` does; a refusal of its type lists the accepted ones."""
+    try:
+        return media.check(stream, name, limits, types)
+    except UnsupportedType as problem:
+        problem.members["accepted_types"] = list(types)
+        raise
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,6 @@ class Intake:
         return [future.result() for future in begun]
 
     def _store(self, upload: Upload, key: str) -> media.Picture:
-        picture = media.check(upload.stream, upload.name, self.limits, self.types)
+        picture = checked(upload.stream, upload.name, self.limits, self.types)
         self.storage.save(key, upload.stream, picture.media_type if self.tells_types else "")
         return picture

@@ -82,7 +82,8 @@ def read_form(request: Request, known: Collection[str], limit: int, kind: str, m
         unknown = {name or "" for name in (*form.texts, *form.files)} - set(known)
         if unknown:
             names, part = ", ".join(f"`{name}`" for name in known), display_name(min(unknown), "part")
-            raise Invalid(f"The form has a part named `{part}`, which is unknown here. Known are: {names}.")
+            detail = f"The form has a part named `{part}`, which is unknown here. Known are: {names}."
+            raise Invalid(detail, pointer=f"#/{part}")
         for file in form.files.values():
             file.stream.seek(0)
         if is_keyed():

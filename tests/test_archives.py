@@ -21,7 +21,8 @@ def names_of(archive: bytes) -> list[str]:
     [
         ("photo.jpg", "photo.jpg"),
         ("фото 1.jpg", "фото 1.jpg"),
-        ("../../etc/passwd", "_.._etc_passwd"),
+        ("../../etc/passwd", "__etc_passwd"),
+        ("..\\a..b.jpg", "_a..b.jpg"),
         ("C:\\windows\\a.jpg", "C__windows_a.jpg"),
         ("..", "file"),
         (".", "file"),

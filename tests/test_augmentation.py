@@ -1,5 +1,6 @@
 """Augmentation over HTTP, against one running service with two processes."""
 
+import hashlib
 import io
 import os
 import shutil
@@ -20,6 +21,7 @@ import requests
 from PIL import Image
 
 from service.augmentation.operations import file_name
+from service.config import Settings
 from tests.conftest import MakeService
 from tests.object_store import ObjectStore
 from tests.support import Service, photo, wait_for
@@ -254,6 +256,29 @@ def test_only_a_token_of_ours_opens_anything(ada: Visitor, service: Service) -> 
     assert lasts["exp"] - time.time() == pytest.approx(24 * 3600, abs=600)
 
 
+@pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthWarning")  # HS512 would have a longer key
+def test_a_token_ends_needs_its_end_and_a_known_user_and_may_come_from_a_clock_ahead(
+    ada: Visitor, service: Service
+) -> None:
+    """Signed with the service's own key, so that nothing but the claims and the algorithm decides."""
+    secret = Settings(api_password=service.password).signing_key
+    key = hashlib.sha256(b"augmentation token " + secret.encode()).digest()
+    moment = time.time()
+    good = {"sub": ada.id, "iat": moment, "exp": moment + 100}
+    for claims, algorithm, status in (
+        (good, "HS256", 200),
+        (good | {"iat": moment + 5}, "HS256", 200),
+        (good | {"exp": moment - 1}, "HS256", 401),
+        (good | {"sub": str(uuid.uuid4())}, "HS256", 401),
+        ({"sub": ada.id}, "HS256", 401),
+        ({"exp": moment + 100}, "HS256", 401),
+        (good, "HS512", 401),
+    ):
+        headers = forged(claims, key, algorithm)
+        answer = requests.get(f"{service.url}/history/{ada.id}", headers=headers, timeout=60)
+        assert answer.status_code == status, (claims, algorithm, answer.text)
+
+
 def test_a_user_logs_in_by_the_email_in_any_case(service: Service) -> None:
     visitor = Visitor(service, "Grace.Hopper@Example.COM")
     known = visitor.id
@@ -264,6 +289,13 @@ def test_a_user_logs_in_by_the_email_in_any_case(service: Service) -> None:
         assert visitor.id == known
         assert visitor.call("GET", f"/history/{known}").status_code == 200
         problem(visitor.call("POST", "/registration", json={"email": email, "password": PASSWORD}), 409)
+
+
+@pytest.mark.parametrize("host", ["mail.local", "example.test", "localhost", "intranet", "example.invalid"])
+def test_an_email_may_be_at_a_name_that_only_ones_own_network_knows(service: Service, host: str) -> None:
+    visitor = Visitor(service, f"Ann@{host}")
+    answer = visitor.call("POST", "/login", json={"email": f"ann@{host.upper()}", "password": PASSWORD})
+    assert (answer.status_code, answer.json()["user_id"]) == (200, visitor.id)
 
 
 @pytest.mark.parametrize(
@@ -372,7 +404,8 @@ def test_on_s3_links_are_presigned_end_and_bear_the_name_and_results_are_files(
     make_service: MakeService, object_store: ObjectStore
 ) -> None:
     bucket = object_store.bucket()
-    service = make_service(FACE_ENGINE="local", WEB_CONCURRENCY=1, **object_store.settings(bucket))
+    settings = object_store.settings(bucket, CONTENT_DELIVERY="redirect")
+    service = make_service(FACE_ENGINE="local", WEB_CONCURRENCY=1, **settings)
     client = service.start()
     ada = Visitor(service, "ada@example.com")
     task = ada.upload(("a b.png", encoded(corners(), "PNG")))
@@ -391,6 +424,9 @@ def test_on_s3_links_are_presigned_end_and_bear_the_name_and_results_are_files(
     (number,) = client.post("/api/image-processing/", json=order).json()["task_ids"]
     path = f"/api/image-processing/{number}"
     wait_for(lambda: client.get(path).json()["status"] == "finished", 30, "the end of the task")
-    content = client.get(f"/api/files/{client.get(path).json()['result_id']}").content
-    assert unlike(opened_bytes(content, "image/png"), EDITS["vertical"][1](corners())) == 0
+    got = client.get(f"/api/files/{client.get(path).json()['result_id']}")
+    assert ([hop.status_code for hop in got.history], got.headers["Content-Type"]) == ([302], "image/png")
+    assert got.url.startswith(object_store.url)
+    assert unlike(opened_bytes(got.content, "image/png"), EDITS["vertical"][1](corners())) == 0
+    problem(client.get("/api/files/999"), 404)
     assert len(object_store.keys_of(bucket)) == 6

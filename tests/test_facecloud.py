@@ -336,6 +336,25 @@ def test_a_refused_connection_is_told_as_such(connect):
     assert failure.detail == "FaceCloud could not be reached."
 
 
+@pytest.mark.parametrize("known_by", ["this process", "another one"])
+def test_a_facecloud_that_has_answered_before_and_is_gone_costs_the_images_no_attempts(emulator, clock, known_by):
+    breaker = Breaker(lambda: known_by == "another one", clock=clock, fraction=lambda: 0.0)
+    with EmulatorServer(emulator) as server:
+        client = FaceCloud(server.url, EMAIL, PASSWORD, breaker=breaker)
+        if known_by == "this process":
+            client.detect(picture())
+    assert failure_of(client).attempts == 5  # the first is shown
+    for seconds in [0] * 9 + [10]:
+        assert client.limit() is None or seconds
+        clock.ahead += seconds
+        with pytest.raises(Postponed) as postponed:
+            client.detect(picture())
+        assert postponed.value.wait >= 1.0
+    clock.ahead += 900
+    assert failure_of(client).attempts == 5
+    client.close()
+
+
 def test_a_host_without_an_address_is_told_as_such(connect):
     assert failure_of(connect(url="http://facecloud.invalid")).detail == "FaceCloud could not be reached."
 
@@ -491,8 +510,10 @@ def test_a_server_that_is_gone_and_comes_back_is_used_again(emulator, clock):
     try:
         client.detect(picture())
         first.close()
-        for _ in range(10):
-            assert failure_of(client).code == "upstream_unavailable"
+        assert failure_of(client).code == "upstream_unavailable"
+        for _ in range(9):
+            with pytest.raises(Postponed):
+                client.detect(picture())
         with EmulatorServer(emulator, port=first.port):
             assert client.limit() == 0
             clock.ahead += 1

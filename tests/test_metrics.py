@@ -91,6 +91,24 @@ def test_sums_are_right_from_every_process_at_work_and_after_a_kill(
     assert not folder.exists()
 
 
+def test_one_process_shows_the_long_calls_of_all(service: Service, emulator: EmulatorServer) -> None:
+    emulator.emulator.latency = 3.0
+    client = service.start()
+    task = client.task(*(photo(number) for number in range(16)))  # for each process as many more as it works on
+    client.start(task)
+    # One connection, so one process answers; the other has nothing to save and is asked nothing, but has counted.
+    seen = wait_for(lambda: (one := read(client)).get(IN_FLIGHT) == 8 and one, what="8 calls in flight")
+    assert JOBS not in seen, "seen only when some had ended"
+    emulator.emulator.latency = 0.0
+    client.ended(task, 60)
+    wait_for(lambda: read(client).get(JOBS) == 16, what="16 jobs")
+    ended = read(client)
+    assert ended[CALLS] == 16, "a job was counted before its call"
+    assert ended["engine_call_duration_seconds_count engine=facecloud"] == 16
+    assert ended["facecloud_answers_total outcome=200"] >= 16
+    wait_for(lambda: read(client)[IN_FLIGHT] == 0, what="no call in flight")
+
+
 def test_an_open_breaker_shows_and_closes(service: Service, emulator: EmulatorServer) -> None:
     emulator.emulator.script.set([Mood(name="html", status=502, times=14)])
     service.settings["WEB_CONCURRENCY"] = 1

@@ -81,6 +81,28 @@ def test_after_an_outage_in_the_middle_of_a_task_it_goes_on_by_itself(make_servi
     assert service.inconsistencies() == []
 
 
+def test_a_task_of_three_photos_outlives_an_outage_that_began_before_it_and_a_restart(
+    make_service: MakeService,
+) -> None:
+    """So few never fail ten times in a row before each has had five attempts."""
+    with EmulatorServer(Emulator(decode=False)) as emulator:
+        service = make_service(**facecloud(emulator))
+        client = service.start()
+        client.run(photo(0))
+    service.kill()
+    client = service.start()
+    images = [photo(number) for number in range(3)]
+    task = client.task(*images)
+    client.start(task)
+    begun = time.monotonic()
+    wait_for(lambda: time.monotonic() - begun > 8, what="the time in which five attempts with back-off are used up")
+    shown = client.show(task)["images"]
+    assert {(image["status"], image["attempts"] <= 2) for image in shown} == {("pending", True)}
+    assert {image["error"]["detail"] for image in shown if image["error"]} == {"FaceCloud could not be reached."}
+    with EmulatorServer(emulator.emulator, port=emulator.port):
+        check_complete(client.ended(task, 30), images)
+
+
 def test_tokens_revoked_in_the_middle_cost_one_login_a_process(
     make_service: MakeService, emulator: EmulatorServer
 ) -> None:
@@ -134,7 +156,7 @@ def test_each_row_of_the_table_of_failures_costs_its_own_image_at_most(
     images = [photo(number) for number in range(2 * len(moods))]
     hit = dict(zip(images[1::2], moods, strict=True))
     emulator.emulator.script.set([replace(mood, sha256=sha256(image)) for image, mood in hit.items()])
-    service = make_service(**facecloud(emulator, FACECLOUD_TIMEOUT=1))
+    service = make_service(**facecloud(emulator, FACECLOUD_TIMEOUT=2))
     client = service.start()
     ended = client.run(*images, seconds=60)
     assert ended["status"] == "error"

@@ -409,6 +409,49 @@ def test_russian_by_the_browsers_wish_or_by_the_switch(
     context.close()
 
 
+def test_in_russian_the_page_says_in_its_own_words_what_kind_of_fault_the_services_sentence_tells_of(
+    browser: Browser, shared_service: Service, shared_emulator: EmulatorServer
+) -> None:
+    poor = photo(31)
+    mood = Mood(name="status", status=422, message="Too dark", sha256=hashlib.sha256(poor).hexdigest())
+    shared_emulator.emulator.script.set([mood])
+    with_password = {"username": "admin", "password": str(shared_service.settings["API_PASSWORD"])}
+    context = browser.new_context(http_credentials=with_password, locale="ru-RU", viewport=PHONE)  # type: ignore[arg-type]
+    visit = Visit(context, shared_service.url)
+    page = visit.open()
+    page.set_input_files("input[accept]", picked(photo(30), poor, b"no photo", photo(2) + bytes(300_000)))
+    failed = page.get_by_role("region", name="1 фото не удалось обработать")
+    expect(failed).to_contain_text("FaceCloud не принял это фото. FaceCloud answered 422: Too dark.")
+    expect(failed.locator("[lang=en]")).to_have_text("FaceCloud answered 422: Too dark.")
+    refused = page.get_by_role("region", name="2 файла не приняты").get_by_role("listitem")
+    expect(refused.filter(has_text="3.jpg")).to_contain_text("Принимаются только фото JPEG, PNG и WebP. 3.jpg is not")
+    # What the page says itself is Russian, and is not marked as English.
+    expect(refused.filter(has_text="4.jpg").locator("[lang=en]")).to_have_count(0)
+    page.locator(".card.failed .photo").click()
+    expect(page.locator("dialog .reason")).to_contain_text("FaceCloud не принял это фото.")
+    check_accessible(page)
+    visit.check(415, 422)
+    context.close()
+
+
+def test_the_page_says_why_photos_are_tried_again(
+    visit: Visit, client: Client, shared_emulator: EmulatorServer
+) -> None:
+    shared_emulator.emulator.script.set([Mood(name="status", status=503, message="Busy")])
+    task = client.task(photo(40))
+    client.start(task)
+    page = visit.open(f"/tasks/{task}")
+    working = page.get_by_role("region", name="Finding faces")
+    expect(working).to_contain_text("Some photos are being tried again. FaceCloud answered 503: Busy.")
+    page.locator(".photo").click()
+    expect(page.locator("dialog .panel")).to_contain_text("FaceCloud answered 503: Busy.")
+    shared_emulator.emulator.script.set([])
+    expect(page.locator("dialog .people")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator(".head .status.completed")).to_be_visible()
+    visit.check()
+
+
 def test_on_a_phone_nothing_is_cut_off_and_everything_can_be_touched(visit: Visit, client: Client) -> None:
     tasks = [client.task(photo(1)), client.run(photo(1), photo(2), photo(3))["id"]]
     visit.page.set_viewport_size(PHONE)  # type: ignore[arg-type]

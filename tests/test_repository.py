@@ -47,6 +47,15 @@ def test_no_file_tells_of_the_place_where_it_was_written() -> None:
     assert findings(PLACES) == []
 
 
+def test_volumes_that_our_containers_write_to_begin_as_folders_of_the_images_user() -> None:
+    image, compose = (ROOT / "Dockerfile").read_text(), (ROOT / "docker-compose.yml").read_text()
+    user = re.search(r"^USER (\d+):(\d+)$", image, re.MULTILINE)
+    made = re.search(r"^RUN install -d -o (\d+) -g (\d+) (.+)$", image, re.MULTILINE)
+    assert user and made and user.groups() == made.groups()[:2]
+    written = {"/data", *re.findall(r'"secrets:(/\w+)"', compose)}
+    assert written == set(made[3].split()) == {"/data", "/secrets"}
+
+
 def test_the_patterns_find_what_they_are_for() -> None:
     planted = {
         "a private key": b"-----BEGIN RSA " + b"PRIVATE KEY-----",

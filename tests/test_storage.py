@@ -187,7 +187,9 @@ def test_a_link_to_a_file_on_the_disk_carries_all_that_is_needed_and_ends(tmp_pa
     [
         (Download("a b.jpg"), 'attachment; filename="a b.jpg"'),
         (Download("a.jpg", inline=True), 'inline; filename="a.jpg"'),
-        (Download('"é";\r\n.jpg'), "attachment; filename=\"e.jpg\"; filename*=UTF-8''%22%C3%A9%22%3B%0D%0A.jpg"),
+        (Download('"é";\r\n.jpg'), "attachment; filename=\"_e___.jpg\"; filename*=UTF-8''_%C3%A9_%3B__.jpg"),
+        (Download("../../a\\b/é.jpg"), "attachment; filename=\"__a_b_e.jpg\"; filename*=UTF-8''__a_b_%C3%A9.jpg"),
+        (Download(".."), 'attachment; filename="file"'),
         (Download("日本"), "attachment; filename=\"file\"; filename*=UTF-8''%E6%97%A5%E6%9C%AC"),
         (Download(), "attachment"),
         (Download(inline=True), None),

@@ -242,6 +242,8 @@ def test_a_bad_file_is_refused_by_name_and_nothing_of_the_request_is_kept(
     assert "bad photo.jpg" in detail
     if status == 415:
         assert "image/webp" in detail or "WebP" in detail
+        refused = client.post(f"/api/v1/tasks/{task}/images", files=parts)
+        assert refused.json()["accepted_types"] == ["image/jpeg", "image/png", "image/webp"]
     problem(
         client.post(f"/api/v1/tasks/{task}/images?name=b", data=content, headers={"Content-Type": "image/png"}), status
     )
@@ -326,7 +328,9 @@ def test_the_list_filters_by_status_and_refuses_what_it_does_not_know(client: Cl
         "colour=red",
         "limit=1&limit=2",
     ):
-        problem(client.get(f"/api/v1/tasks?{query}"), 422)
+        refused = client.get(f"/api/v1/tasks?{query}")
+        problem(refused, 422)
+        assert [error["pointer"] for error in refused.json()["errors"]] == [f"#/{query.partition('=')[0]}"]
 
 
 def test_a_broken_body_is_400_and_a_wrong_one_422_with_each_fault_named(client: Client) -> None:
@@ -371,6 +375,32 @@ def test_what_is_wrong_is_told_in_whole_sentences(client: Client) -> None:
     assert {expected: problem(answer, 422) for expected, answer in told.items()} == {text: text for text in told}
 
 
+def test_every_422_names_what_is_wrong_whatever_it_is(client: Client) -> None:
+    task = client.task()
+    images = f"/api/v1/tasks/{task}/images"
+    file = ("a.jpg", photo(0))
+    for refused, pointer in (
+        (client.post(images, files=[("image", ("a.jpg", b""))]), "#"),
+        (client.post(images, files=[("photo", file)]), "#/photo"),
+        (client.post(images, files=[("image", file)], data={"name": ["a", "b"]}), "#/name"),
+        (client.post(images, files=[("name", file)]), "#/image"),
+        (client.post("/api/v1/tasks", files=[("start", (None, "true"))]), "#/image"),
+        (client.post("/api/v1/tasks", files=[("start", (None, "yes"))]), "#/start"),
+        (client.post("/api/v1/tasks", headers={"Idempotency-Key": "x" * 300}), "#"),
+    ):
+        detail = problem(refused, 422)
+        (error,) = refused.json()["errors"]
+        assert error["pointer"] == pointer, refused.text
+        assert error["detail"] in detail
+
+
+def test_wrong_credentials_are_told_from_none(client: Client) -> None:
+    client.auth = None
+    assert "wrong" not in problem(client.get("/api/v1/limits"), 401)
+    client.auth = ("admin", "no")
+    assert "wrong" in problem(client.get("/api/v1/limits"), 401)
+
+
 def test_every_documented_call_wants_credentials_and_the_open_ones_do_not(client: Client) -> None:
     document = client.get("/openapi.json").json()
     assert document["openapi"].startswith("3.1")
@@ -394,9 +424,10 @@ def test_every_documented_call_wants_credentials_and_the_open_ones_do_not(client
 
 
 def test_unknown_paths_and_methods_are_problems_too(client: Client) -> None:
-    problem(client.get("/nowhere"), 404)
+    assert problem(client.get("/nowhere"), 404) == "There is no such address. /docs shows those that there are."
     refused = client.put("/api/v1/tasks")
-    problem(refused, 405)
+    detail = "This address does not take PUT; it takes GET, HEAD, OPTIONS, POST."
+    assert problem(refused, 405) == detail
     assert {"GET", "POST"} <= set(refused.headers["Allow"].replace(" ", "").split(","))
     for path in ("", "/start", "/images/x", "/images/x/content"):
         method = "POST" if path == "/start" else "GET"

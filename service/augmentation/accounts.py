@@ -13,13 +13,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jwt
 import sqlalchemy as sa
 from argon2 import PasswordHasher
 from argon2.exceptions import VerifyMismatchError
-from email_validator import EmailNotValidError, validate_email
+from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
 from sqlalchemy.exc import IntegrityError
 
 from service.augmentation.models import User
@@ -27,10 +27,18 @@ from service.db import Database, now
 from service.errors import Conflict, Invalid, Unauthorized, Unavailable
 from service.tries import Tries
 
+if TYPE_CHECKING:
+    from jwt.types import Options
+
 TOKEN_LIFE = timedelta(hours=24)
 ALGORITHM = "HS256"
+# Of `iat` nothing is asked: another machine, whose clock is a little ahead, may have made the token just now.
+_DEMANDS: "Options" = {"require": ["exp", "sub"], "verify_iat": False}
 TURN_SECONDS = 20
 """How long a password waits for its turn to be hashed before the client is asked to come again."""
+
+# `.local`, `.test` and the like, which the library refuses, are names that networks of one's own have.
+SPECIAL_USE_DOMAIN_NAMES.clear()
 
 # OWASP's least for Argon2id: 19 MiB, two passes, one lane. Some 30 ms of one core.
 _hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
@@ -100,7 +108,7 @@ def log_in(here: Accounts, email: str, password: str, client: str) -> dict[str, 
 def user_of(here: Accounts, token: str) -> str:
     """Return the id of the user whose token this is; raises Unauthorized."""
     try:
-        claims = jwt.decode(token, _key(here), algorithms=[ALGORITHM], options={"require": ["exp", "sub"]})
+        claims = jwt.decode(token, _key(here), algorithms=[ALGORITHM], options=_DEMANDS)
     except jwt.InvalidTokenError as error:
         raise _refusal() from error
     with here.database.read() as session:

@@ -41,7 +41,7 @@ class Services:
 def add_images(here: Services, user_id: str, uploads: Sequence[Upload]) -> str:
     """Check and store the files, and start a task for them: all of them or none. Return its id."""
     if not uploads:
-        raise Invalid("There is no file in this request: send one or more parts named `files`.")
+        raise Invalid("There is no file in this request: send one or more parts named `files`.", pointer="#/files")
     task_id = str(uuid.uuid4())
     keys = [file_key(task_id, position, ORIGINAL) for position in range(len(uploads))]
     with here.intake.keeping(uploads, keys) as found:

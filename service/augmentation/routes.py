@@ -70,7 +70,10 @@ def require_token() -> None:
 @accounts.post("/registration")
 @describe({201: TokenOut}, 400, 409, 413, 422, 503, body=RegistrationIn, open=True)
 def register_user() -> Response:
-    """Register with an e-mail and a password of 8 to 1024 characters; the answer has a token as a login's has."""
+    """Register with an e-mail and a password of 8 to 1024 characters; the answer has a token as a login's has.
+
+    No `Idempotency-Key`, which would mean keeping what stands for the password; a login gives a token again.
+    """
     given = body(RegistrationIn)
     token = register(_accounts(), given.email, given.password, given.first_name, given.last_name)
     return answer(token, 201, Cache_Control="no-store")

@@ -15,6 +15,7 @@ from service.jobs.operation import Cancelled, Failure, Postponed
 from service.jobs.outcomes import back_off
 
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp"))
+MOST_ATTEMPTS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ class Analysis:
         return Analysed(photo, picture, faces)
 
     def _detect(self, image: bytes) -> list[Detection]:
-        """Ask the engine as often, and wait as long between, as a job of the service would."""
+        """Ask the engine as often as a job of the service would, but no longer than a person wants to wait."""
         attempt = 1
         while True:
             try:
@@ -91,7 +92,7 @@ class Analysis:
             except Postponed as postponed:
                 wait = postponed.wait
             except Failure as failure:
-                if attempt >= failure.attempts:
+                if attempt >= min(failure.attempts, MOST_ATTEMPTS):
                     raise
                 wait = back_off(attempt) if failure.wait is None else failure.wait
                 attempt += 1

@@ -26,18 +26,21 @@ class Breaker:
     in any case `leave(probe)`. Calls that were under way when it opened simply end: their failures
     change nothing, their success closes it. A pause that the service asked for is never cut short.
 
+    `worked_before` tells whether the service has ever answered, also to others and before this process.
     Thread-safe. `clock` and `fraction` (a random number from 0 to 1) are there for tests.
     """
 
     def __init__(
         self,
+        worked_before: Callable[[], bool] = lambda: False,
         *,
         clock: Callable[[], float] = time.monotonic,
         fraction: Callable[[], float] = _FRACTION,
     ) -> None:
         self._clock = clock
         self._fraction = fraction
-        self.worked = False  # whether the service has ever answered
+        self._worked_before = worked_before
+        self._worked = False
         self._lock = threading.Lock()
         self._failures = 0  # in a row, while closed
         self._opened = 0  # times in a row that it opened; 0 is closed
@@ -82,7 +85,7 @@ class Breaker:
 
     def succeeded(self) -> None:
         """Count an answer that shows that the service is up."""
-        self.worked = True
+        self._worked = True
         if self._failures or self._opened or self._pauses:
             with self._lock:
                 self._failures = self._opened = 0
@@ -90,19 +93,24 @@ class Breaker:
                 if self._clock() >= self._paused:
                     self._pauses = 0
 
-    def failed(self, probe: bool, wait: float | None = None) -> None:
-        """Count a call that the service did not serve; `wait` is what it asked for, in seconds."""
+    def failed(self, probe: bool, wait: float | None = None) -> bool:
+        """Count a call that the service did not serve, and tell whether it is the first in a row.
+
+        `wait` is what the service asked for, in seconds.
+        """
         with self._lock:
             now = self._clock()
             if self._opened:
                 if probe:
                     # From the probe's beginning: one that hung for its whole time-out has waited already.
                     self._open(self._begun, wait)
-                return
+                return False
             self._failures += 1
+            is_first = self._failures == 1
             if self._failures >= AFTER:
                 self._since = now
                 self._open(now, wait)
+            return is_first
 
     def pause(self, wait: float | None) -> float:
         """Stop all calls for `wait` seconds, else for a back-off; then one call goes first.
@@ -118,6 +126,11 @@ class Breaker:
                 self._since = now
                 self._opened = 1
             return self._paused - now
+
+    def has_worked(self) -> bool:
+        """Tell whether the service has ever answered: if not, its address is more likely wrong than itself down."""
+        self._worked = self._worked or self._worked_before()
+        return self._worked
 
     def outage(self) -> float:
         """Return for how many seconds it has not been closed."""

@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from service.db import now
+from service.db import Database, now
 from service.errors import Unavailable
 from service.faces.engines import Detection, Engine
 from service.faces.models import MICRO, Face, Image, Task, image_key
@@ -35,6 +36,15 @@ _IMAGE_ERROR = (
         error_detail=sa.bindparam("text"),
     )
 )
+
+
+def has_ever_worked(database: Database) -> bool:
+    """Tell whether the engine has ever answered for an image; a database that is away cannot tell."""
+    try:
+        with database.read() as session:
+            return session.scalar(sa.select(sa.exists().where(Task.done > 0))) or False
+    except SQLAlchemyError:
+        return False
 
 
 class FaceDetection:

@@ -26,6 +26,7 @@ UNAVAILABLE = frozenset((408, 425, 502, 503, 504))
 REMEMBERED = 30.0  # seconds that a refused account or quota is answered from memory
 REFUSALS = 10  # calls in a row whose fresh token was refused, before that is remembered too
 PATIENCE = 900.0  # seconds of an outage in which a failed probe costs its image no attempt
+AGAIN = 1.0  # seconds until a FaceCloud that could not be reached at all is tried again
 LONGEST_WAIT = 3600.0  # seconds of Retry-After that are believed
 LARGEST_ANSWER = 16 * 2**20
 LARGEST_NUMBER = 2**31 - 1  # what the database's integers hold
@@ -72,6 +73,10 @@ class _Unserved(Failure):
     """FaceCloud did not serve the call: the breaker counts it."""
 
 
+class _Unreached(_Unserved):
+    """There was nobody to take the call, so the image cannot be the cause."""
+
+
 class _Refused(Failure):
     """FaceCloud refused the account, not the image: so it would the images after it."""
 
@@ -92,6 +97,8 @@ class FaceCloud:
       Ten in a row and the breaker opens. Where FaceCloud has answered before, a probe that fails is
       `Postponed`, so that an outage of up to a quarter of an hour costs the waiting images nothing.
       Where it never has, the address is likely wrong, and the images fail with that reason.
+    * nobody there to take the call, where FaceCloud has answered before: the same for the first in a
+      row, so that the reason can be seen; the others are `Postponed`, since no image can be its cause.
     * 500: `upstream_unavailable`, 2. It says neither that FaceCloud is up nor that it is down.
     * 429: `upstream_quota`, 10. All calls pause as Retry-After says, else by a back-off.
     * 402, and 403 that speaks of a quota: `upstream_quota`, permanent, and for 30 s the images after
@@ -143,12 +150,13 @@ class FaceCloud:
         except Problem as problem:
             raise Failure("image_rejected", problem.detail) from problem
         except _Unserved as failure:
+            is_first = False
             if failure.code == "upstream_quota":
                 failure.wait = self._breaker.pause(failure.wait)
             else:
-                self._breaker.failed(probe, failure.wait)
-            if probe and self._breaker.worked and self._breaker.outage() < PATIENCE:
-                raise Postponed(self._breaker.wait()) from failure
+                is_first = self._breaker.failed(probe, failure.wait)
+            if (probe or (isinstance(failure, _Unreached) and not is_first)) and self._passes():
+                raise Postponed(max(self._breaker.wait(), AGAIN)) from failure
             raise
         except _Refused as failure:
             self._remember(failure)
@@ -163,6 +171,10 @@ class FaceCloud:
     def close(self) -> None:
         """Close the connections that are kept alive."""
         self._session.close()
+
+    def _passes(self) -> bool:
+        """Tell whether FaceCloud is merely away, as far as one can tell by now."""
+        return self._breaker.outage() < PATIENCE and self._breaker.has_worked()
 
     def _raise_refusal(self) -> None:
         refusal = self._refusal
@@ -210,6 +222,8 @@ class FaceCloud:
             self._raise_refusal()
             if self._logins != seen and self._login_failure is not None:
                 shared = self._login_failure
+                if isinstance(shared, _Unreached) and self._passes():
+                    raise Postponed(AGAIN)
                 raise Failure(shared.code, shared.detail, attempts=shared.attempts, wait=shared.wait)
             self._token = None
             return self._log_in(cancelled)
@@ -326,7 +340,8 @@ def unanswered(error: Exception, seconds: float) -> Failure:
         (_BROKEN, "FaceCloud broke off the connection before its answer was complete."),
     ):
         if isinstance(error, kinds):
-            return _Unserved("upstream_unavailable", detail, attempts=5)
+            kind = _Unreached if kinds in (_UNREACHED, _UNREACHED_IN_TIME) else _Unserved
+            return kind("upstream_unavailable", detail, attempts=5)
     return _Unserved("upstream_unavailable", "FaceCloud's answer could not be read.", attempts=5)
 
 

@@ -42,7 +42,8 @@ class Measured:
 
     def detect(self, image: bytes, cancelled: Callable[[], bool] = never) -> list[Detection]:
         """Return the faces, as the engine finds them."""
-        self._in_flight.inc()
+        notes = self._metrics.notes
+        notes.begin(self._in_flight)
         begin = time.perf_counter()
         outcome = "engine_failed"
         try:
@@ -58,9 +59,9 @@ class Measured:
             outcome = "cancelled"
             raise
         finally:
-            self._in_flight.dec()
-            self._calls(outcome).inc()
-            self._seconds.observe(time.perf_counter() - begin)
+            notes.observe(self._seconds, time.perf_counter() - begin)
+            notes.count(self._calls(outcome))
+            notes.end(self._in_flight)
             if outcome != "ok" or self._paused:
                 self.limit()  # this call may have opened or closed the breaker
         return faces

@@ -54,10 +54,11 @@ def read_task(request: Request, limit: int) -> Iterator[tuple[TaskForm, list[Upl
     with read_form(request, (*fields, "image"), limit, KIND, MAX_REQUEST_BYTES) as form:
         files = sorted(set(form.files).intersection(fields))
         if files or "image" in form.texts:
-            raise Invalid(f"`{files[0]}` must be a text." if files else _NO_FILE)
+            wrong = f"`{files[0]}` must be a text." if files else _NO_FILE
+            raise Invalid(wrong, pointer=f"#/{files[0] if files else 'image'}")
         task = form_fields(TaskForm, form.texts)
         if task.start == "true" and "image" not in form.files:
-            raise Invalid("There is no image to start with: send one or more parts named `image`.")
+            raise Invalid("There is no image to start with: send one or more parts named `image`.", pointer="#/image")
         yield task, _named(form, [])
 
 
@@ -66,10 +67,11 @@ _NO_FILE = "Each `image` part must be a file with a file name."
 
 def _parts(form: Form) -> list[Upload]:
     if form.texts.getlist("image") or form.files.getlist("name"):
-        raise Invalid("Each `image` part must be a file with a file name, and each `name` a text.")
+        raise Invalid("Each `image` part must be a file with a file name, and each `name` a text.", pointer="#/image")
     images, names = form.files.getlist("image"), form.texts.getlist("name")
     if names and len(names) != len(images):
-        raise Invalid(f"Images: {len(images)}, names: {len(names)}. Send a `name` for each `image`, or none.")
+        counts = f"Images: {len(images)}, names: {len(names)}"
+        raise Invalid(f"{counts}. Send a `name` for each `image`, or none.", pointer="#/name")
     return _named(form, names)
 
 

@@ -167,17 +167,24 @@ def alive(session: Session, runs: Collection[Run]) -> set[int]:
     return _ours(session, _ALIVE, runs)
 
 
-# Made once: idle dispatchers ask this for each of their kinds after every commit of a busy one.
+# Made once: idle dispatchers ask this after every commit of a busy one.
 _QUEUED = (Job.kind == sa.bindparam("kind"), Job.status == "queued")
+_ANY = sa.select(1).where(Job.kind.in_(sa.bindparam("kinds", expanding=True)), Job.status == "queued").limit(1)
 _DUE = sa.select(Job.not_before).where(*_QUEUED, Job.not_before <= sa.bindparam("now")).limit(1)
 _NEXT = sa.select(sa.func.min(Job.not_before)).where(*_QUEUED)
 
 
-def next_due(session: Session, kind: str, *, now: float) -> float | None:
-    """Return when the next queued job may run: at most `now` if one may already, None if there is none."""
+def next_due(session: Session, kinds: Collection[str], *, now: float) -> dict[str, float | None]:
+    """Return for each kind when a queued job may run: at most `now` if one may already, None if there is none."""
     connection = session.connection()
-    due: float | None = connection.scalar(_DUE, {"kind": kind, "now": now})
-    return due if due is not None else connection.scalar(_NEXT, {"kind": kind})
+    if len(kinds) > 1 and connection.scalar(_ANY, {"kinds": kinds}) is None:
+        return dict.fromkeys(kinds)  # one question in all, where most lanes have nothing to do most of the time
+
+    def of(kind: str) -> float | None:
+        due: float | None = connection.scalar(_DUE, {"kind": kind, "now": now})
+        return due if due is not None else connection.scalar(_NEXT, {"kind": kind})
+
+    return {kind: of(kind) for kind in kinds}
 
 
 def due(session: Session, kinds: Collection[str], count: int, *, now: float) -> list[int]:

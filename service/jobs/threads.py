@@ -227,7 +227,8 @@ class Threads:
             with self._database.read() as session:
                 self._flag_all_but(models.alive(session, [held.run for held in self._held.values()]))
         self._take(finished, claimed)
-        self._journal.write(ended)
+        if ended:
+            self._journal.write(ended)
 
     def _hold_tasks(self, session: Session, runs: Iterable[Held], more: Iterable[str]) -> None:
         """Keep others from the tasks whose jobs this turn changes, and from the shares of what is bounded.
@@ -272,7 +273,7 @@ class Threads:
     def _due(self, wanted: dict[str, tuple[int, bool]], now: float) -> dict[str, tuple[int, bool]]:
         """Keep the kinds of which a job is due; remember when the next one will be."""
         with self._database.read() as session:
-            due = {kind: models.next_due(session, kind, now=now) for kind in wanted}
+            due = models.next_due(session, tuple(wanted), now=now)
             full = {
                 kind
                 for kind, allowance in self._allowances.items()

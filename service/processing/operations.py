@@ -14,6 +14,7 @@ from service.errors import Conflict, Invalid, NotAllowed, NotFound, TooLarge
 from service.idempotency import settle
 from service.jobs import queue
 from service.jobs.executors import Executor
+from service.links import Download
 from service.originals import Intake, Upload
 from service.processing.editing import KIND
 from service.processing.models import LARGEST_ID, ProcessingFile, ProcessingTask, moment, upload_key
@@ -44,7 +45,7 @@ class Content:
 def add_files(here: Services, uploads: Sequence[Upload]) -> list[int]:
     """Check and store the files, then add their rows: all of them or none."""
     if not uploads:
-        raise Invalid("There is no file in this request: send one or more parts named `file`.")
+        raise Invalid("There is no file in this request: send one or more parts named `file`.", pointer="#/file")
     keys = [upload_key(str(uuid.uuid4())) for _ in uploads]
     with here.intake.keeping(uploads, keys) as found, here.database.write() as session:
         now = moment()
@@ -74,6 +75,13 @@ def open_file(here: Services, file_id: int) -> Content:
     except FileNotFoundError as error:  # deleted between the two
         raise _unknown_file(file_id) from error
     return Content(file.id, file.media_type, file.size, stream)
+
+
+def file_url(here: Services, file_id: int, lifetime: float) -> str:
+    """Return an address from which the file comes without credentials, for so many seconds."""
+    with here.database.read() as session:
+        file = _find_file(session, file_id)
+    return here.intake.storage.url(file.key, lifetime, Download("", file.media_type, inline=True))
 
 
 def delete_file(here: Services, file_id: int) -> None:

@@ -5,7 +5,7 @@ from typing import Any, cast
 from flask import Blueprint, Response, current_app, request
 from pydantic import BaseModel, ConfigDict
 
-from service.api import answer, body, describe, file_answer, validated
+from service.api import LINK_SECONDS, answer, body, describe, file_answer, redirect_answer, redirects, validated
 from service.auth import require_basic
 from service.errors import Malformed
 from service.idempotency import idempotent
@@ -66,9 +66,11 @@ def add_files() -> Response:
 
 
 @processing.get("/files/<number:file_id>")
-@describe({200: "image/*"}, 404, conditional=True)
+@describe({200: "image/*", 302: ""}, 404, 503, conditional=True)
 def get_file(file_id: int) -> Response:
     """Get a file's bytes, whole or by `Range`: an upload as it came, or a task's result."""
+    if redirects():
+        return redirect_answer(operations.file_url(_here(), file_id, LINK_SECONDS))
     content = operations.open_file(_here(), file_id)
     return file_answer(content.stream, content.size, str(content.id), content.media_type)
 

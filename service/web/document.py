@@ -29,6 +29,7 @@ PROBLEM = {
                 "properties": {"detail": {"type": "string"}, "pointer": {"type": "string"}},
             },
         },
+        "accepted_types": {"type": "array", "items": {"type": "string"}, "description": "With 415."},
     },
     "examples": [
         {

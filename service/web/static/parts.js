@@ -24,10 +24,18 @@ export function shareDone(task) {
   return total ? (done + failed) / total : 0;
 }
 
-// Returns the service's own sentence, which is English, or what to say when there was no answer at all.
-export function sentence(refusal) {
-  if (!refusal.detail) return h("span", {}, t(refusal.status ? "strange-answer" : "no-answer"));
-  return h("span", { lang: language() === "en" ? null : "en" }, refusal.detail);
+// Returns the service's own sentence, which is English, or what to say when there was no answer at all. In another
+// language what `reason` stands for, a status or a code, goes before it in words of the page.
+export function sentence({ status, detail, reason = "" }) {
+  if (!detail) return h("span", {}, t(status ? "strange-answer" : "no-answer"));
+  const own = h("span", { lang: language() === "en" ? null : "en" }, detail);
+  const words = reason && t(`reason-${reason}`);
+  return words ? h("span", {}, `${words} `, h("small", {}, own)) : own;
+}
+
+// Returns why an image failed, or waits.
+export function reasonOf({ code, detail }) {
+  return sentence({ status: 1, detail, reason: code });
 }
 
 export function notice(kind, ...content) {

@@ -6,7 +6,7 @@ import { announce, h, icon } from "./dom.js";
 import { DropZone } from "./drop.js";
 import { Grid } from "./grid.js";
 import { bytes, list, moment, number, percent, seconds, t } from "./messages.js";
-import { bar, deleteAfterQuestion, nameOf, notice, sentence, shareDone, statusOf } from "./parts.js";
+import { bar, deleteAfterQuestion, nameOf, notice, reasonOf, sentence, shareDone, statusOf } from "./parts.js";
 import { send, uploadOf } from "./upload.js";
 import { Viewer } from "./viewer.js";
 
@@ -110,7 +110,8 @@ export class TaskView {
     const isSending = Boolean(this.#upload?.isSending);
     this.#part("head", [task.status, task.finished_at, total, isSending], () => this.#head());
     this.#part("notices", [this.#leftOut], () => (this.#leftOut ? [notice("quiet", h("p", {}, this.#leftOut))] : []));
-    this.#part("working", [task.status, task.progress], () => working(task));
+    const waiting = task.images.findLast((image) => image.status === "pending" && image.error);
+    this.#part("working", [task.status, task.progress, waiting?.error], () => working(task, waiting));
     this.#part("failed", [task.status, failed], () => this.#failures());
     this.#part("adding", [task.status], () => this.#adding());
     this.#part("numbers", [task.status === "forming", task.progress.done, task.statistics], () => this.#numbers());
@@ -153,8 +154,8 @@ export class TaskView {
   #failures() {
     const failed = this.#task.images.filter(FILTERS.failed);
     if (!failed.length || this.#task.status === "processing") return [];
-    const items = [...byReason(failed)].map(([detail, images]) =>
-      h("li", {}, h("p", {}, sentence({ detail, status: 1 })), h("p", { class: "names" }, names(images))),
+    const items = [...byReason(failed).values()].map((images) =>
+      h("li", {}, h("p", {}, reasonOf(images[0].error)), h("p", { class: "names" }, names(images))),
     );
     return [
       h(
@@ -315,12 +316,12 @@ export class TaskView {
   }
 }
 
-function working(task) {
+function working(task, waiting) {
   if (task.status !== "processing") return [];
   const { total, done, failed } = task.progress;
   const text = t("done-of", { done: done + failed, total });
   return [
-    h("section", { class: "sheet going", "aria-labelledby": "working" }, h("h2", { id: "working" }, t("finding-faces")), h("p", {}, text), bar(t("finding-faces"), shareDone(task))),
+    h("section", { class: "sheet going", "aria-labelledby": "working" }, h("h2", { id: "working" }, t("finding-faces")), h("p", {}, text), bar(t("finding-faces"), shareDone(task)), waiting && h("p", { class: "why" }, `${t("tried-again")} `, reasonOf(waiting.error))),
   ];
 }
 
@@ -346,7 +347,7 @@ function sending(upload) {
 
 function refusals(refused) {
   if (!refused.length) return [];
-  const items = refused.map((refusal) => h("li", {}, sentence({ ...refusal, status: 1 })));
+  const items = refused.map((refusal) => h("li", {}, refusal.reason ? sentence({ ...refusal, status: 1 }) : refusal.detail));
   return [
     h(
       "section",

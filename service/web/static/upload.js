@@ -155,18 +155,18 @@ class Upload extends EventTarget {
         this.#batches.unshift(batch);
         if (this.state !== "stopped") throw error;
       } else if (batch.files.length === 1) {
-        this.#refuse(batch.files[0], error.detail || t("file-unreadable", { name: batch.files[0].name }));
+        this.#refuseAs(batch.files[0], error);
       } else {
-        this.#sendApart(batch.files, error.detail);
+        this.#sendApart(batch.files, error);
       }
     }
   }
 
   // The service refuses a request as a whole and names the file. Without a name that fits, halves find it.
-  #sendApart(files, detail) {
-    const named = files.filter((file) => detail.startsWith(`${file.name} `));
+  #sendApart(files, error) {
+    const named = files.filter((file) => error.detail.startsWith(`${file.name} `));
     if (named.length === 1) {
-      this.#refuse(named[0], detail);
+      this.#refuseAs(named[0], error);
       this.#batches.unshift(batchOf(files.filter((file) => file !== named[0])));
     } else {
       const middle = Math.ceil(files.length / 2);
@@ -242,8 +242,14 @@ class Upload extends EventTarget {
     this.#settle(batch.files);
   }
 
-  #refuse(file, detail) {
-    this.refused.push({ name: file.name, detail });
+  // What the service said has a reason, its status; what the page says itself has none.
+  #refuseAs(file, { status, detail }) {
+    if (detail) this.#refuse(file, detail, String(status));
+    else this.#refuse(file, t("file-unreadable", { name: file.name }));
+  }
+
+  #refuse(file, detail, reason = null) {
+    this.refused.push({ name: file.name, detail, reason });
     this.#settle([file]);
   }
 

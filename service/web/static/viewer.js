@@ -3,7 +3,8 @@
 import { imageAddress } from "./api.js";
 import { h, icon } from "./dom.js";
 import { described, overlay, summary } from "./faces.js";
-import { bytes, language, number, t } from "./messages.js";
+import { bytes, number, t } from "./messages.js";
+import { reasonOf } from "./parts.js";
 
 export class Viewer {
   canRemove = false;
@@ -157,10 +158,9 @@ function button(name, text, act) {
 
 function people(image, light) {
   if (image.status === "failed") {
-    const reason = h("span", { lang: language() === "en" ? null : "en" }, image.error.detail);
-    return h("p", { class: "reason" }, icon("warning"), reason);
+    return h("p", { class: "reason" }, icon("warning"), reasonOf(image.error));
   }
-  if (image.status === "pending") return h("p", {}, t("not-looked-at"));
+  if (image.status === "pending") return h("p", {}, image.error ? reasonOf(image.error) : t("not-looked-at"));
   if (!image.faces.length) return h("p", {}, t("no-face-here"));
   const items = image.faces.map((face, position) =>
     h(
