@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, BinaryIO, TypeVar
 from urllib.parse import quote
@@ -101,7 +101,9 @@ def query(model: type[M]) -> M:
     """Return the query string as the model; raises Invalid."""
     repeated = [name for name, values in request.args.lists() if len(values) > 1]
     if repeated:
-        raise Invalid(f"The query has `{repeated[0]}` more than once.", pointer=f"#/{_escaped(repeated[0])}")
+        raise Invalid(
+            f"The query has `{repeated[0]}` more than once: send it once.", pointer=f"#/{_escaped(repeated[0])}"
+        )
     return _validated(lambda: model.model_validate(request.args.to_dict()), "query", None)
 
 
@@ -109,27 +111,54 @@ def form_fields(model: type[M], texts: MultiDict[str, str]) -> M:
     """Return a form's texts as the model; raises Invalid."""
     repeated = [name for name, values in texts.lists() if len(values) > 1]
     if repeated:
-        raise Invalid(f"The form has `{repeated[0]}` more than once.", pointer=f"#/form/{_escaped(repeated[0])}")
+        raise Invalid(
+            f"The form has `{repeated[0]}` more than once: send it once.", pointer=f"#/{_escaped(repeated[0])}"
+        )
     return _validated(lambda: model.model_validate(texts.to_dict()), "form", None)
 
 
 def _validated(validate: Callable[[], M], part: str, value: Any) -> M:
     if part == "body" and not isinstance(value, dict):
         raise Invalid("The body must be a JSON object.", [{"detail": "must be an object", "pointer": "#"}])
-    root = "#" if part in ("body", "query") else f"#/{part}"
+    root = "#" if part in ("body", "query", "form") else f"#/{part}"
     try:
         return validate()
     except ValidationError as error:
-        errors = [
-            {"detail": _sentence(fault), "pointer": root + "".join(f"/{_escaped(step)}" for step in fault["loc"])}
+        faults = [
+            ("".join(f"/{_escaped(step)}" for step in fault["loc"]), _must(str(fault["msg"])))
             for fault in error.errors(include_url=False, include_input=False)
         ]
-        named = "; ".join(f"{fault['pointer'][2:] or part}: {fault['detail']}" for fault in errors[:5])
-        raise Invalid(f"The {part} is not as it should be. {named}.", errors) from error
+        errors = [{"detail": must, "pointer": root + place} for place, must in faults]
+        raise Invalid(_sentence(part, faults[:5]), errors) from error
 
 
-def _sentence(fault: Mapping[str, Any]) -> str:
-    return {"extra_forbidden": "is unknown here"}.get(fault["type"], str(fault["msg"]))
+def _sentence(part: str, faults: Sequence[tuple[str, str]]) -> str:
+    """Say what must be, for each place such as `/name` within the part, or for the part itself."""
+    return " ".join(
+        f"`{place[1:]}` in the {part} {must}." if place else f"The {part} {must}." for place, must in faults
+    )
+
+
+def _must(message: str) -> str:
+    """Return pydantic's sentence as the end of one that begins with a name."""
+    for pattern, words in _WORDS.items():
+        message = re.sub(pattern, words, message)
+    return message
+
+
+_WORDS = {
+    "^Field required$": "must be sent",
+    "^Extra inputs are not permitted$": "is unknown here",
+    "^[A-Z][a-z]+ should ": "must ",
+    "^must match pattern": "must match the pattern",
+    "a valid string": "a text",
+    "a valid integer": "a whole number",
+    "a valid list": "an array",
+    "a valid dictionary": "an object",
+    "greater than or equal to": "at least",
+    "less than or equal to": "at most",
+    ", unable to parse .*| after validation": "",
+}
 
 
 def _escaped(step: object) -> str:
@@ -202,7 +231,8 @@ def place_of(cursor: str | None, parts: int) -> tuple[str, ...] | None:
     except BadSignature as error:
         raise Invalid("This cursor is unknown: take the `next` of the page before.", pointer="#/cursor") from error
     if len(place) != parts:
-        raise Invalid("This cursor belongs to another list.", pointer="#/cursor")
+        detail = "This cursor belongs to another list: take the `next` of a page of this one."
+        raise Invalid(detail, pointer="#/cursor")
     return tuple(place)
 
 

@@ -32,9 +32,10 @@ from service.faces.retention import Retention
 from service.faces.routes import faces
 from service.faces.webhooks import WebhookDelivery, derived_secret
 from service.grants import Grants, NoGrants
-from service.jobs.executors import POLL, Executor, Lanes, Threads, owner_name
+from service.jobs.executors import Executor, Lanes, owner_name
 from service.jobs.journal import Journal
 from service.jobs.operation import Operation
+from service.jobs.threads import POLL, Threads
 from service.keys import Keys
 from service.links import Links
 from service.media import Limits
@@ -57,6 +58,7 @@ from service.renditions.models import known_keys as known_renditions
 from service.renditions.removal import Removal
 from service.renditions.routes import renditions
 from service.storage import DiskStorage, Storage
+from service.sweep import Sweep
 from service.tries import Tries
 from service.web.access import watch
 from service.web.page import page
@@ -118,6 +120,7 @@ def create_app(settings: Settings) -> Flask:
     app.extensions |= {name: getattr(parts, name) for name in Parts.__dataclass_fields__}
     app.extensions |= {"settings": settings, "inspections": INSPECTIONS, "known_keys": KNOWN_KEYS}
     app.extensions |= make_slices(settings, parts)
+    app.extensions["sweep"] = Sweep(parts.database, parts.storage, KNOWN_KEYS, parts.metrics)
     app.extensions["retention"] = Retention(app.extensions["faces"], settings.retention_days)
     app.extensions["readiness"] = _readiness(parts.database, parts.storage, parts.executor, settings)
     errors.install(app)
@@ -190,8 +193,8 @@ def make_slices(settings: Settings, parts: Parts) -> dict[str, object]:
             database=database,
             storage=storage,
             executor=executor,
-            pool=pool,
-            limits=limits,
+            # Its photos are not for a CDN: clients get them from here, or by an address that ends.
+            intake=Intake(storage, pool, limits, tells_types=False),
             images_per_task=settings.max_images_per_task,
             private_webhooks=settings.webhook_allow_private,
             drawings=threading.BoundedSemaphore(cores),

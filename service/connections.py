@@ -150,7 +150,7 @@ class Framed:
         try:
             data: bytes = self._reader.read(size)
         except unreadable.ParseException as error:
-            raise Malformed("The body is broken: its chunks are not as they should be.") from error
+            raise Malformed("The body is broken: its chunks do not follow HTTP. Send it again.") from error
         if self._decides and (not data or getattr(self._reader, "length", 1) == 0):
             self._req.must_close = False
         return data

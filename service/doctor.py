@@ -14,7 +14,17 @@ from sqlalchemy.orm import Session
 from service.config import Settings
 from service.db import Database
 from service.errors import Unavailable
-from service.inspection import ORPHAN_AGE, Check, Inspection, mend_rows, missing_files, orphans, wrong_rows
+from service.inspection import (
+    ORPHAN_AGE,
+    Check,
+    Inspection,
+    Tally,
+    mend_rows,
+    missing_files,
+    orphans,
+    tally,
+    wrong_rows,
+)
 from service.jobs import queue
 from service.jobs.models import Job
 
@@ -46,8 +56,12 @@ def examine(app: Flask, newest: str | None, *, orphan_age: float | None = None) 
         yield from missing_files(database, storage, stored)
     with storage.alone() as alone_here, database.alone() as alone_there:
         age = orphan_age if orphan_age is not None else 0 if alone_here and alone_there else ORPHAN_AGE
-        for keys in orphans(database, storage, app.extensions["known_keys"], older_than=age):
-            yield from (f"File {key} belongs to no row." for key in keys)
+        known_keys = app.extensions["known_keys"]
+        for found in tally(database, storage, known_keys, older_than=age):
+            if found.is_doubtful:
+                yield f"{_most(found)}: is this the right database? The server keeps them, `doctor --repair` does not."
+            for keys in orphans(database, storage, known_keys, found.prefix, older_than=age):
+                yield from (f"File {key} belongs to no row." for key in keys)
 
 
 def repair(app: Flask, newest: str | None) -> Iterator[str]:
@@ -75,9 +89,17 @@ def repair(app: Flask, newest: str | None) -> Iterator[str]:
         unfinished = storage.drop_unfinished(age)
         if unfinished:
             yield f"Removed {unfinished} files that were never finished."
-        for keys in orphans(database, storage, app.extensions["known_keys"], older_than=age):
-            storage.delete(*keys)
-            yield from (f"Removed file {key}, which belonged to no row." for key in keys)
+        known_keys = app.extensions["known_keys"]
+        for found in tally(database, storage, known_keys, older_than=age):
+            if found.is_doubtful:
+                yield f"{_most(found)}: they are removed now."
+            for keys in orphans(database, storage, known_keys, found.prefix, older_than=age):
+                storage.delete(*keys)
+                yield from (f"Removed file {key}, which belonged to no row." for key in keys)
+
+
+def _most(found: Tally) -> str:
+    return f"Below {found.prefix} {found.orphans:,} of {found.files:,} files belong to no row, more than a crash leaves"
 
 
 def settings_without_secrets(settings: Settings) -> Iterator[str]:

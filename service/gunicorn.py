@@ -4,7 +4,6 @@ import itertools
 import logging
 import signal
 import sys
-import threading
 import time
 from types import FrameType
 from typing import Any
@@ -19,11 +18,12 @@ from service.connections import Worker
 from service.db import Database, first_line, has_no_tables, is_away
 from service.errors import Unavailable
 from service.faces.retention import Retention
-from service.inspection import ORPHAN_AGE, KnownKeys, orphans
+from service.inspection import ORPHAN_AGE, KnownKeys
 from service.jobs import models
 from service.jobs.executors import GRACE, Executor, owner_name
 from service.metrics import Metrics
 from service.storage import Storage, Unusable
+from service.sweep import Sweep, sweep
 
 WAIT_SECONDS = 60
 """How long to wait at the start for a database server that is just starting too."""
@@ -76,6 +76,7 @@ class Hooks:
         self.known_keys: KnownKeys = app.extensions["known_keys"]
         self.metrics: Metrics = app.extensions["metrics"]
         self.retention: Retention = app.extensions["retention"]
+        self.sweep: Sweep = app.extensions["sweep"]
         self.stopping_since: float | None = None
 
     def on_starting(self, server: Any) -> None:
@@ -94,7 +95,8 @@ class Hooks:
                 if self.storage.shared:
                     self.storage.check()
                     return
-                self._sweep(database, 0 if alone_here and alone_there else ORPHAN_AGE)
+                age = 0 if alone_here and alone_there else ORPHAN_AGE
+                self.metrics.swept.labels("orphan").inc(sweep(database, self.storage, self.known_keys, age))
         except Unusable as error:
             sys.exit(f"The service cannot start:\n{error}")
         except Unavailable as error:
@@ -128,8 +130,7 @@ class Hooks:
             self.executor.start()
         self.retention.start()
         # A listing of what many machines store takes long: the first process does it beside its work.
-        if self.storage.shared and worker.age == 1:
-            threading.Thread(target=self.sweep_shared, name="sweep", daemon=True).start()
+        self.sweep.start(at_once=self.storage.shared and worker.age == 1)
         serve = signal.getsignal(signal.SIGTERM)
 
         def stop(number: int, frame: FrameType | None) -> None:
@@ -140,22 +141,10 @@ class Hooks:
 
         signal.signal(signal.SIGTERM, stop)
 
-    def sweep_shared(self) -> None:
-        """Clean up where others are at work too: only what is too old to be somebody's upload."""
-        database = Database(self.settings.database_url)
-        try:
-            self._sweep(database, ORPHAN_AGE)
-        except Exception:
-            log.exception("the sweep of the storage broke off; the next start makes another one")
-        finally:
-            database.close()
-
-    def _sweep(self, database: Database, older_than: float) -> None:
-        self.metrics.swept.labels("orphan").inc(sweep(database, self.storage, self.known_keys, older_than))
-
     def worker_exit(self, server: Any, worker: Any) -> None:
         """End the work; the time since SIGTERM counts."""
         gone = time.monotonic() - (self.stopping_since or time.monotonic())
+        self.sweep.stop()
         self.retention.stop()
         self.executor.stop(max(0.0, GRACE - gone))
 
@@ -181,15 +170,3 @@ class NoAccessLog(Logger):  # type: ignore[misc]
 
     def access(self, *_: Any) -> None:
         """Write nothing."""
-
-
-def sweep(database: Database, storage: Storage, known_keys: KnownKeys, older_than: float) -> int:
-    """Remove files that no row knows, and what was never finished, if older than so many seconds; return how many."""
-    unfinished, removed = storage.drop_unfinished(older_than), 0
-    for found in orphans(database, storage, known_keys, older_than=older_than):
-        storage.delete(*found)
-        removed += len(found)
-    if removed or unfinished:
-        message = "removed files that no row knew"
-        logs.event(log, message, logging.WARNING, files=removed, unfinished=unfinished)
-    return removed + unfinished

@@ -4,6 +4,7 @@ All of it goes in batches, each in a short transaction of its own: memory and th
 however large the installation. What one statement sees is one moment, so a running server is no false alarm.
 """
 
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,8 +24,13 @@ BATCH = 500
 ORPHAN_AGE = 3600
 """Seconds after which a file without a row is nobody's upload any more, while other processes are at work."""
 
-KnownKeys = Mapping[str, Callable[[Session, Collection[str]], set[str]]]
-"""By the prefix of a slice's keys, a function that returns those of some keys which its rows know."""
+FEW, MANY = 10, 100
+"""How many files without a row a crash is taken to leave: where no file has a row, and where most have none."""
+
+Known = Callable[[Session, Collection[str]], set[str]]
+"""Returns those of some keys which a slice's rows know."""
+KnownKeys = Mapping[str, Known]
+"""By the prefix of a slice's keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,18 +98,58 @@ def missing_files(database: Database, storage: Storage, stored: Stored) -> Itera
             yield from (stored.sentence.format_map(row._mapping) for row in missing if row[0] in here)
 
 
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many files there are below a prefix, and how many of them no row knows."""
+
+    prefix: str
+    files: int
+    orphans: int
+
+    @property
+    def is_doubtful(self) -> bool:
+        """More than a crash leaves: that rows were lost, or another database is asked, is more likely."""
+        return self.orphans > (FEW if self.orphans == self.files else MANY) and 2 * self.orphans > self.files
+
+
+def tally(
+    database: Database, storage: Storage, known_keys: KnownKeys, *, older_than: float, rest: float = 0.0
+) -> list[Tally]:
+    """Count the files, written more than so many seconds ago, below each prefix below which there are orphans.
+
+    For each second of counting it leaves the database and this process to others for `rest` seconds.
+    """
+    tallies = []
+    for prefix in known_keys:
+        files = orphans = 0
+        for keys, unknown in _looked_up(database, storage, prefix, known_keys[prefix], older_than, rest):
+            files, orphans = files + len(keys), orphans + len(unknown)
+        if orphans:
+            tallies.append(Tally(prefix, files, orphans))
+    return tallies
+
+
 def orphans(
-    database: Database, storage: Storage, known_keys: KnownKeys, *, older_than: float
+    database: Database, storage: Storage, known_keys: KnownKeys, prefix: str, *, older_than: float
 ) -> Iterator[Collection[str]]:
     """Give the keys, written more than so many seconds ago, that no row knows: a batch at a time."""
-    for prefix, known in known_keys.items():
-        walk = storage.keys(older_than, prefix)
-        while keys := list(islice(walk, BATCH)):
-            # First the file, then the question: a row that is there by now has had its file before.
-            with database.read() as session:
-                unknown = set(keys) - known(session, keys)
-            if unknown:
-                yield sorted(unknown)
+    for _, unknown in _looked_up(database, storage, prefix, known_keys[prefix], older_than):
+        if unknown:
+            yield sorted(unknown)
+
+
+def _looked_up(
+    database: Database, storage: Storage, prefix: str, known: Known, older_than: float, rest: float = 0.0
+) -> Iterator[tuple[Collection[str], Collection[str]]]:
+    """Give batches of keys, and those of each that no row knows."""
+    walk, begin = storage.keys(older_than, prefix), time.monotonic()
+    while keys := list(islice(walk, BATCH)):
+        # First the file, then the question: a row that is there by now has had its file before.
+        with database.read() as session:
+            unknown = set(keys) - known(session, keys)
+        time.sleep(rest * (time.monotonic() - begin))
+        yield keys, unknown
+        begin = time.monotonic()
 
 
 def _batches(database: Database, key: InstrumentedAttribute[Any], query: Query) -> Iterator[Sequence[Row]]:

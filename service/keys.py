@@ -20,7 +20,8 @@ import orjson
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from service.db import Database, Model
+from service import logs
+from service.db import Database, Model, first_line
 from service.errors import Conflict, Invalid
 
 KEPT = 24 * 3600
@@ -140,8 +141,9 @@ class Keys:
         try:
             with self._database.write() as session:
                 session.connection().execute(_RELEASE, {"key": run.key, "mine": run.run})
-        except sa.exc.OperationalError:
-            log.warning("a key could not be freed; it will be when its lease runs out")
+        except sa.exc.OperationalError as error:
+            message = "a key could not be freed; it will be when its lease runs out"
+            logs.event(log, message, logging.WARNING, said=first_line(error))
 
     def settle_alone(self, run: Run, answer: Settled) -> None:
         """Write the answer of an operation that did not settle by itself; a crash just before this forgets it."""
@@ -164,8 +166,9 @@ class Keys:
                 try:
                     with self._database.write() as session:
                         session.connection().execute(_RENEW, {"runs": runs, "until": time.time() + self._lease})
-                except sa.exc.OperationalError:
-                    log.warning("the leases of keys could not be renewed; the next turn tries again")
+                except sa.exc.OperationalError as error:
+                    message = "the leases of keys could not be renewed; the next turn tries again"
+                    logs.event(log, message, logging.WARNING, said=first_line(error))
 
 
 def settle(session: Session, run: Run, answer: Settled) -> None:

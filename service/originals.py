@@ -9,6 +9,7 @@ from typing import BinaryIO
 from service import media
 from service.errors import Unavailable, UnsupportedType
 from service.storage import Storage
+from service.survey import ACCEPTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +20,7 @@ class Upload:
     stream: BinaryIO
 
 
-def checked(
-    stream: BinaryIO, name: str, limits: media.Limits, types: tuple[str, ...] = media.ACCEPTED
-) -> media.Picture:
+def checked(stream: BinaryIO, name: str, limits: media.Limits, types: tuple[str, ...] = ACCEPTED) -> media.Picture:
     """Tell what a file is, or raise as `media.check` does; a refusal of its type lists the accepted ones."""
     try:
         return media.check(stream, name, limits, types)
@@ -32,12 +31,13 @@ def checked(
 
 @dataclass(frozen=True)
 class Intake:
-    """Where uploads go, and what they may be."""
+    """Where uploads go, and what they may be; where it `tells_types`, the store knows what each one is."""
 
     storage: Storage
     pool: ThreadPoolExecutor
     limits: media.Limits
-    types: tuple[str, ...] = media.ACCEPTED
+    types: tuple[str, ...] = ACCEPTED
+    tells_types: bool = True
 
     @contextmanager
     def keeping(self, uploads: Sequence[Upload], keys: Sequence[str]) -> Iterator[list[media.Picture]]:
@@ -50,8 +50,11 @@ class Intake:
             raise
 
     def _stored(self, uploads: Sequence[Upload], keys: Sequence[str]) -> list[media.Picture]:
+        if len(uploads) == 1:
+            return [self._store(uploads[0], keys[0])]
         # Decoding and storing let other threads run, so a batch uses every core. After an error nothing more begins,
-        # but what has begun ends before anything is judged, so that no file appears after the clean-up.
+        # but what has begun ends before anything is judged, so that no file appears after the clean-up. They begin in
+        # order, so the first error of all is among those that have ended.
         futures = [self.pool.submit(self._store, *pair) for pair in zip(uploads, keys, strict=True)]
         wait(futures, return_when=FIRST_EXCEPTION)
         begun = [future for future in futures if not future.cancel()]
@@ -60,5 +63,5 @@ class Intake:
 
     def _store(self, upload: Upload, key: str) -> media.Picture:
         picture = checked(upload.stream, upload.name, self.limits, self.types)
-        self.storage.save(key, upload.stream, picture.media_type)
+        self.storage.save(key, upload.stream, picture.media_type if self.tells_types else "")
         return picture

@@ -99,7 +99,9 @@ def check_size(width: int, height: int, media_type: str) -> None:
     longest = LONGEST_SIDE[media_type]
     if max(width, height) > longest:
         kind = media_type.removeprefix("image/").upper()
-        raise TooLarge(f"A picture of {width:,} × {height:,} pixels does not fit into {kind}: a side has {longest:,}.")
+        raise TooLarge(
+            f"A picture of {width:,} × {height:,} pixels does not fit into {kind}: a side may have {longest:,}."
+        )
 
 
 def _same(width: int, height: int) -> tuple[int, int]:
@@ -138,7 +140,7 @@ def _refusing_what_fails() -> Iterator[None]:
             raise NoRoom("There is no room to make the picture: nothing was stored. Try again later.") from error
         if isinstance(error, OSError):
             raise
-        raise Invalid("The image does not decode: it is damaged or cut off.") from error
+        raise Invalid("The image does not decode: it is damaged or cut off. Save it anew, or leave it out.") from error
 
 
 class _Room:

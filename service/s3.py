@@ -15,6 +15,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, CredentialRetrievalError, NoCredentialsError
 
+from service import logs
 from service.errors import NoRoom, Unavailable
 from service.links import Download
 from service.storage import Unusable, parts_of
@@ -138,7 +139,7 @@ class S3Storage:
             wanted = {"Objects": [{"Key": name} for name in names], "Quiet": True}
             answer = self._client().delete_objects(Bucket=self.bucket, Delete=wanted)
         for error in answer.get("Errors", ()):
-            log.error("not deleted key=%s code=%s", error.get("Key"), error.get("Code"))
+            logs.event(log, "a key was not deleted", logging.ERROR, key=error.get("Key"), code=error.get("Code"))
         if answer.get("Errors"):
             raise _away()
 
@@ -197,8 +198,7 @@ class S3Storage:
         except ClientError as error:
             raise self._fault(error) from error
         except BotoCoreError as error:
-            log.warning("the object store cannot be reached: %s", type(error).__name__)
-            raise _away() from error
+            raise _unreached(error) from error
 
     def create_bucket(self) -> bool:
         """Make the bucket, private as every new one is, and tell whether it was not there yet."""
@@ -330,7 +330,7 @@ class Body(io.RawIOBase):
                     self._body = self._get(Range=f"bytes={self._place}-", IfMatch=self._tag)["Body"]
                 data: bytes = self._body.read(min(most, self._size - self._place))
             except BotoCoreError as error:
-                log.warning("a download broke off at byte=%d: %s", self._place, type(error).__name__)
+                logs.event(log, "a download broke off", logging.WARNING, byte=self._place, fault=type(error).__name__)
                 data = b""
             if data:
                 self._place += len(data)
@@ -371,21 +371,22 @@ def translated(key: str) -> Iterator[None]:
             raise FileNotFoundError(errno.ENOENT, "no such key", key) from error
         if code in _AWAY or code in _REFUSED or _status(error) >= 500:
             # What is refused may be an operator's slip that is soon mended; the client can do nothing but wait.
-            log.log(
-                logging.ERROR if code in _REFUSED else logging.WARNING,
-                "the object store answered status=%d code=%s",
-                *(_status(error), code),
-            )
+            level = logging.ERROR if code in _REFUSED else logging.WARNING
+            logs.event(log, "the object store refused or failed", level, status=_status(error), code=code)
             raise _away() from error
         raise
     except BotoCoreError as error:
-        log.warning("the object store cannot be reached: %s", type(error).__name__)
-        raise _away() from error
+        raise _unreached(error) from error
 
 
 def _status(error: ClientError) -> int:
     status: int = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     return status
+
+
+def _unreached(error: BotoCoreError) -> Unavailable:
+    logs.event(log, "the object store cannot be reached", logging.WARNING, fault=type(error).__name__)
+    return _away()
 
 
 def _away() -> Unavailable:

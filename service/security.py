@@ -69,7 +69,9 @@ def page_policy(settings: Settings) -> str:
 
 def harden(page: str, response: Response) -> Response:
     """Tell browsers to guess no type, to embed it nowhere, and what a page may load."""
-    is_page = response.mimetype == "text/html" and response.status_code not in (204, 304)
+    if response.status_code in (204, 304):
+        response.headers.pop("Content-Type", None)  # of nothing; Flask would say text/html
+    is_page = response.mimetype == "text/html"
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
     response.headers.setdefault("Content-Security-Policy", page if is_page else CONTENT)

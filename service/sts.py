@@ -13,6 +13,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from service import logs
 from service.errors import Invalid, Unavailable
 from service.grants import Action, Grant
 from service.s3 import TRIES, Access, translated
@@ -103,6 +104,8 @@ def _refusing(lifetime: int | None) -> Iterator[None]:
         told = error.response.get("Error", {})
         code, text = str(told.get("Code", "")), str(told.get("Message", ""))
         if "duration" in text.lower() or "session length" in text.lower():
-            raise Invalid(f"The role does not allow keys that live {lifetime} seconds.") from error
-        log.warning("STS refused code=%s: %s", code, text)
-        raise Unavailable("The store of files makes no temporary keys now.", retry_after=60) from error
+            raise Invalid(f"The role does not allow keys that live {lifetime} seconds: ask for fewer.") from error
+        logs.event(log, "STS refused", logging.WARNING, code=code, said=text)
+        raise Unavailable(
+            "The store of files makes no temporary keys now. Try again in a minute.", retry_after=60
+        ) from error

@@ -81,9 +81,9 @@ def read_form(request: Request, known: Collection[str], limit: int, kind: str, m
         form = _parsed(request, spool)
         unknown = {name or "" for name in (*form.texts, *form.files)} - set(known)
         if unknown:
-            names = ", ".join(f"`{name}`" for name in known)
-            label = display_name(min(unknown), "part")
-            raise Invalid(f"The form has a part named {label}: known are {names}.", pointer=f"#/{label}")
+            names, part = ", ".join(f"`{name}`" for name in known), display_name(min(unknown), "part")
+            detail = f"The form has a part named `{part}`, which is unknown here. Known are: {names}."
+            raise Invalid(detail, pointer=f"#/{part}")
         for file in form.files.values():
             file.stream.seek(0)
         if is_keyed():
@@ -99,7 +99,9 @@ def fingerprint(spool: Any) -> str:
 
 def _parsed(request: Request, spool: Callable[[str], Spool]) -> Form:
     if request.mimetype == "multipart/form-data" and not request.mimetype_params.get("boundary"):
-        raise Malformed("The multipart body has no boundary in its Content-Type.")
+        raise Malformed(
+            "The Content-Type must name the boundary of the multipart body. Let your client set that header itself."
+        )
 
     def factory(
         total_content_length: int | None,
@@ -117,7 +119,7 @@ def _parsed(request: Request, spool: Callable[[str], Spool]) -> Form:
     except RequestEntityTooLarge as error:
         raise TooLarge(f"The form is too large: at most {MAX_PARTS} parts, and texts of 1 MB in all.") from error
     except ValueError as error:
-        raise Malformed("The form is broken or cut off.") from error
+        raise Malformed("The form is broken or cut off. Send it again.") from error
     return Form(texts, files)
 
 

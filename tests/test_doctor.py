@@ -16,6 +16,8 @@ from service.doctor import examine, repair
 from service.faces.emulator import Emulator
 from service.faces.emulator_server import EmulatorServer
 from service.faces.moods import Mood
+from service.inspection import Tally
+from service.sweep import sweep
 from tests.conftest import MakeService, facecloud
 from tests.support import BIN, ROOT, Service, application, inconsistencies, photo, wait_for
 
@@ -202,10 +204,65 @@ def test_orphans_go_in_batches_whatever_their_number(patient: tuple[Path, dict[s
         (folder / "files" / "tasks" / tasks[ENDED] / f"left-{number}").write_bytes(b"x")
     with application(folder) as app:
         found = list(examine(app, newest_revision()))
-        assert len(found) == 1100
-        assert all(sentence.startswith("File tasks/") for sentence in found)
-        assert len(list(repair(app, newest_revision()))) == 1100
+        assert len(found) == 1101
+        assert found[0].startswith("Below tasks/ 1,100 of 1,110 files belong to no row, ")
+        assert all(sentence.startswith("File tasks/") for sentence in found[1:])
+        told, *done = repair(app, newest_revision())
+    assert told.endswith("1,100 of 1,110 files belong to no row, more than a crash leaves: they are removed now.")
+    assert len(done) == 1100
     assert set((folder / "files").rglob("*")) - there <= {folder / "files" / ".lock"}
+
+
+@pytest.mark.parametrize(
+    ("files", "without_row", "kept"),
+    [(10, 10, False), (11, 11, True), (12, 11, False), (150, 100, False), (150, 101, True), (202, 101, False)],
+)
+def test_more_files_without_a_row_than_a_crash_leaves_are_kept(files: int, without_row: int, kept: bool) -> None:
+    assert Tally("tasks/", files, without_row).is_doubtful is kept
+
+
+def test_a_sweep_takes_what_a_crash_leaves_and_nothing_of_what_is_most_there_is(
+    patient: tuple[Path, dict[str, str]],
+) -> None:
+    folder, tasks = patient
+    left = folder / "files" / "tasks" / tasks[ENDED]
+
+    def leave(number: int) -> int:
+        for name in range(number):
+            (left / f"left-{name}").write_bytes(b"x")
+        with application(folder) as app:
+            here = app.extensions
+            return sweep(here["database"], here["storage"], here["known_keys"], 0)
+
+    assert leave(100) == 100
+    assert leave(101) == 0
+    assert len(list(left.glob("left-*"))) == 101
+    with application(folder) as app:
+        assert len(list(repair(app, newest_revision()))) == 102
+    assert inconsistencies(folder) == []
+
+
+def test_an_empty_database_beside_a_full_store_costs_no_file(make_service: MakeService) -> None:
+    service = make_service(FACE_ENGINE="local", WEB_CONCURRENCY=1)
+    for number in range(200):
+        path = service.files / "tasks" / f"task-{number // 50}" / str(number)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"a photo")
+    half = service.files / "tasks" / "task-0" / ".new-half"
+    half.write_bytes(b"half a ph")
+    service.start()
+    service.stop()
+    assert len(service.left_files()) == 200
+    assert not half.exists(), "what was never finished is nobody's photo"
+    (warning,) = [line for line in service.log.read_text().splitlines() if "most files belong to no row" in line]
+    assert "`flask doctor --repair` removes them" in warning
+    assert "below=tasks/ files=200 without_row=200" in warning
+    with application(service.folder) as app:
+        found, removed = list(examine(app, newest_revision(), orphan_age=0)), list(repair(app, newest_revision()))
+    assert found[0].startswith("Below tasks/ 200 of 200 files belong to no row, more than a crash leaves: is this the")
+    assert removed[0].endswith("200 of 200 files belong to no row, more than a crash leaves: they are removed now.")
+    assert (len(found), len(removed)) == (201, 201)
+    assert service.left_files() == []
 
 
 def test_a_store_that_cannot_be_written_to_is_told(patient: tuple[Path, dict[str, str]]) -> None:

@@ -30,10 +30,10 @@ from werkzeug.test import TestResponse
 from service.faces.detection import FaceDetection
 from service.faces.emulator_server import EmulatorServer
 from service.faces.engines import Detection
-from service.gunicorn import sweep
-from service.jobs.executors import Threads
 from service.jobs.journal import Journal
+from service.jobs.threads import Threads
 from service.storage import Storage
+from service.sweep import sweep
 from tests.conftest import MakeService, facecloud
 from tests.support import Client, Service, application, faces_of, inconsistencies, photo, wait_for
 from tests.test_processes import check_complete

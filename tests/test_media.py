@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from service import media
+from service import decoding, media
 from service.errors import Invalid, Problem, TooLarge, UnsupportedType
 from service.media import Limits, Picture, check, to_jpeg, upright
 
@@ -372,7 +372,7 @@ def test_of_mutated_files_each_is_a_picture_or_a_refusal() -> None:
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_the_pixels_of_every_orientation_are_upright(kind: str, orientation: int) -> None:
     undo = {5: 5, 6: 8, 7: 7, 8: 6}.get(orientation, orientation)  # 6 and 8 undo each other, the others themselves
-    stored = corners() if undo == 1 else corners().transpose(media._TURNS[undo])
+    stored = corners() if undo == 1 else corners().transpose(decoding.TURNS[undo])
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     options = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}.get(kind, {})

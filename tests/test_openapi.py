@@ -19,10 +19,8 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from schemathesis.checks import load_all_checks
 
-from service.app import create_app
-from service.config import Settings
 from service.web.document import document
-from tests.support import Service, photo
+from tests.support import Service, application, photo
 
 EXAMPLES = int(os.environ.get("EXAMPLES", "6"))
 """Requests made up for each operation."""
@@ -32,10 +30,8 @@ HERE = Path(__file__).parent
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
     folder = tmp_path_factory.mktemp("app")
-    settings = Settings(api_password="x", database_url=f"sqlite:///{folder}/service.db", storage_url=f"{folder}/files")
-    app = create_app(settings)
-    yield app
-    app.extensions["database"].close()
+    with application(folder) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service import media, pictures
+from service import decoding, pictures
 from service.errors import Invalid, Problem, TooLarge
 from service.pictures import copies, flip, gray, renditions, resize, rotate, scale
 from tests.test_media import ORIENTATION, animated_webp, corners, encoded, mutated, swapped_profile
@@ -74,7 +74,7 @@ def with_gps(orientation: int) -> Image.Exif:
 def stored(orientation: int, picture: Image.Image) -> Image.Image:
     """Turn a picture so that the orientation turns it back."""
     undo = {6: 8, 8: 6}.get(orientation, orientation)
-    return picture if undo == 1 else picture.transpose(media._TURNS[undo])
+    return picture if undo == 1 else picture.transpose(decoding.TURNS[undo])
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])

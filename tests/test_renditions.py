@@ -94,7 +94,9 @@ def keys_of(image: dict[str, Any]) -> list[str]:
 
 def files_below(service: Service, owner: dict[str, str]) -> list[str]:
     folder = service.files / "images" / owner["owner_type"] / owner["owner_id"]
-    return sorted(path.relative_to(service.files).as_posix() for path in folder.rglob("*") if path.is_file())
+    # Not by rglob, which fails where a folder goes meanwhile.
+    paths = (Path(place) / name for place, _, names in os.walk(folder) for name in names)
+    return sorted(path.relative_to(service.files).as_posix() for path in paths)
 
 
 def pixels(file: dict[str, Any]) -> Image.Image:

@@ -6,14 +6,12 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
-from service.app import create_app
-from service.config import Settings
 from service.db import Database, days_ago
 from service.faces.emulator_server import EmulatorServer
 from service.faces.models import Face, Image, Task, image_key
@@ -21,7 +19,7 @@ from service.faces.retention import Retention
 from service.jobs.models import Job, Share
 from tests.conftest import MakeService, facecloud, on_both_databases
 from tests.object_store import ObjectStore
-from tests.support import Service, photo, wait_for
+from tests.support import Service, application, photo, wait_for
 
 
 def age(service: Service, task: str, days: float) -> None:
@@ -139,14 +137,13 @@ def test_a_server_that_only_serves_deletes_what_lies_on_s3(
 @pytest.fixture
 def retentions(new_database: Callable[[Path], str], tmp_path: Path) -> Iterator[list[Retention]]:
     """Give what three processes have, on one database and one folder."""
-    settings = Settings(api_password="x", database_url=new_database(tmp_path), storage_url=str(tmp_path / "files"))
-    apps = [create_app(settings) for _ in range(3)]
-    made = [Retention(app.extensions["faces"], 30) for app in apps]
-    for number, one in enumerate(made):
-        one._owner = f"host:{number}"
-    yield made
-    for app in apps:
-        app.extensions["database"].close()
+    url = new_database(tmp_path)
+    with ExitStack() as ends:
+        apps = [ends.enter_context(application(tmp_path, url)) for _ in range(3)]
+        made = [Retention(app.extensions["faces"], 30) for app in apps]
+        for number, one in enumerate(made):
+            one._owner = f"host:{number}"
+        yield made
 
 
 @on_both_databases

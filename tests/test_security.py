@@ -17,11 +17,9 @@ from flask import Flask
 from PIL import Image, PngImagePlugin
 
 from service import security
-from service.app import create_app
-from service.config import Settings
 from service.db import Database
 from service.tries import FailedTry, Tries
-from tests.support import Client, Service, photo, wait_for
+from tests.support import Client, Service, application, photo, wait_for
 from tests.test_tasks import problem
 
 TASKS = "/api/v1/tasks"
@@ -223,10 +221,8 @@ def test_a_password_beyond_ascii_is_taken_in_both_encodings_that_clients_use(pro
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
     folder = tmp_path_factory.mktemp("app")
-    settings = Settings(api_password="x", database_url=f"sqlite:///{folder}/service.db", storage_url=f"{folder}/files")
-    app = create_app(settings)
-    yield app
-    app.extensions["database"].close()
+    with application(folder) as made:
+        yield made
 
 
 def test_every_endpoint_that_is_not_listed_as_open_wants_credentials(client: Client, app: Flask) -> None:
@@ -283,6 +279,30 @@ def test_every_answer_tells_browsers_what_not_to_do(client: Client) -> None:
         assert "frame-ancestors 'none'" in policy
         assert "unsafe" not in policy
     assert security.CONTENT.endswith("; sandbox")
+
+
+def test_an_answer_without_content_has_no_type(client: Client, app: Flask) -> None:
+    task, formed = client.task(photo(78)), client.task(photo(79))
+    image = client.show(formed)["images"][0]["id"]
+    tag = client.get(f"{TASKS}/{task}").headers["ETag"]
+    unchanged = client.get(f"{TASKS}/{task}", headers={"If-None-Match": tag})
+    file = client.post("/api/files/", files={"file": ("a.jpg", photo(78))}).json()["file_ids"][0]
+    owners = [{"user_id": number} for number in (781, 782)]
+    made = [client.post("/images", data=owner, files={"image": ("a.jpg", photo(78))}) for owner in owners]
+    assert [answer.status_code for answer in made] == [202, 202]
+    deleted = {
+        "/api/v1/tasks/<task_id>": client.delete(f"{TASKS}/{task}"),
+        "/api/v1/tasks/<task_id>/images/<image_id>": client.delete(f"{TASKS}/{formed}/images/{image}"),
+        "/api/files/<number:file_id>": client.delete(f"/api/files/{file}"),
+        "/images": client.delete("/images", params=owners[0]),
+        "/images/<image_id>": client.delete(f"/images/{made[1].json()['id']}"),
+    }
+    views = ((rule.rule, app.view_functions[rule.endpoint]) for rule in app.url_map.iter_rules())
+    assert set(deleted) == {path for path, view in views if 204 in view.described.answers}  # type: ignore[attr-defined]
+    for path, answer in {"unchanged": unchanged, **deleted}.items():
+        assert answer.status_code == (304 if path == "unchanged" else 204), path
+        assert "Content-Type" not in answer.headers, path
+        assert answer.content == b"", path
 
 
 def test_a_photo_with_a_page_in_it_is_served_as_a_photo(client: Client) -> None:

@@ -13,10 +13,10 @@ from sqlalchemy.orm import Session
 
 from service.db import Database
 from service.errors import Forbidden, NoRoom, NotFound
-from service.gunicorn import sweep
 from service.links import Download, Links
 from service.s3 import PART, Access, S3Storage
 from service.storage import DiskStorage, Storage
+from service.sweep import sweep
 from tests.object_store import ObjectStore
 
 LINKS = Links("a key of the tests")

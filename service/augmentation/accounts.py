@@ -62,7 +62,7 @@ def register(
         address = normalized(email)
     except EmailNotValidError as error:
         fault = {"detail": "must be an e-mail address", "pointer": "#/email"}
-        raise Invalid(f"This is no e-mail address: {error}", [fault]) from error
+        raise Invalid(f"This is not an e-mail address: {error}", [fault]) from error
     with _turn(here):
         hashed = _hasher.hash(password)
     user = User(
@@ -77,7 +77,9 @@ def register(
         with here.database.write() as session:
             session.add(user)
     except IntegrityError as error:
-        raise Conflict("There is a user with this e-mail. Log in, or register with another one.") from error
+        raise Conflict(
+            "There is already a user with this e-mail address. Log in, or register with another address."
+        ) from error
     return _token(here, user.id)
 
 
@@ -138,7 +140,7 @@ def _nobody() -> str:
 def _turn(here: Accounts) -> Iterator[None]:
     """Wait for a core: each hash takes 19 MiB, and more at once would finish none of them sooner."""
     if not here.turns.acquire(timeout=TURN_SECONDS):
-        raise Unavailable("Too many people log in just now. Try again in some seconds.", retry_after=5)
+        raise Unavailable("Too many people are logging in just now. Try again in a few seconds.", retry_after=5)
     try:
         yield
     finally:

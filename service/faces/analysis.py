@@ -11,8 +11,8 @@ from service import media
 from service.errors import Problem
 from service.faces.drawing import draw_boxes
 from service.faces.engines import Detection, Engine
-from service.jobs.executors import back_off
 from service.jobs.operation import Cancelled, Failure, Postponed
+from service.jobs.outcomes import back_off
 
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp"))
 MOST_ATTEMPTS = 10

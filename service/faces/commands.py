@@ -69,7 +69,7 @@ def _analysis() -> Analysis:
     here: operations.Services = current_app.extensions["faces"]
     # There is this one process, so the embedded engine may have every core.
     workers = settings.workers or (8 if settings.engine == "facecloud" else len(os.sched_getaffinity(0)))
-    return Analysis(current_app.extensions["engine"], here.limits, workers)
+    return Analysis(current_app.extensions["engine"], here.intake.limits, workers)
 
 
 def _followed(results: Iterable[Analysed], total: int, failures: list[Analysed]) -> Iterator[Analysed]:

@@ -2,18 +2,15 @@
 
 import threading
 import uuid
-from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from service import media, originals
 from service.db import Database, now
-from service.errors import Conflict, Invalid, NotFound, TooLarge, Unavailable
+from service.errors import Conflict, Invalid, NotFound, TooLarge
 from service.faces import targets
 from service.faces.detection import KIND
 from service.faces.models import Face, Image, Task, image_key, thumbnail_key
@@ -22,6 +19,8 @@ from service.idempotency import settle
 from service.jobs import queue
 from service.jobs.executors import Executor
 from service.links import Download
+from service.media import Picture
+from service.originals import Intake, Upload
 from service.storage import Storage
 
 STATUSES = ("forming", "processing", "completed", "error")
@@ -34,19 +33,10 @@ class Services:
     database: Database
     storage: Storage
     executor: Executor
-    pool: ThreadPoolExecutor
-    limits: media.Limits
+    intake: Intake
     images_per_task: int
     private_webhooks: bool
     drawings: threading.Semaphore
-
-
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """A file as it came: the client's name for it, and its bytes."""
-
-    name: str
-    stream: BinaryIO
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +62,18 @@ def create_task(
         _check_webhook(here, webhook_url)
     task = Task(id=str(uuid.uuid4()), name=name, webhook_url=webhook_url, created_at=now())
     ids = [str(uuid.uuid4()) for _ in uploads]
-    with _kept_only_if_it_succeeds(here, task.id, ids):
-        pictures = _store(here, task.id, ids, uploads)
-        with queue.dispatching(here.database, here.executor) as session:
-            session.add(task)
-            session.flush()
-            images = _add_rows(session, here, task, list(zip(ids, uploads, pictures, strict=True))) if ids else []
-            if started:
-                _start(session, task)
-            created = summary(task) | {"images": images}
-            settle(session, lambda: created)
+    keys = [image_key(task.id, image_id) for image_id in ids]
+    with (
+        here.intake.keeping(uploads, keys) as pictures,
+        queue.dispatching(here.database, here.executor) as session,
+    ):
+        session.add(task)
+        session.flush()
+        images = _add_rows(session, here, task, list(zip(ids, uploads, pictures, strict=True))) if ids else []
+        if started:
+            _start(session, task)
+        created = summary(task) | {"images": images}
+        settle(session, lambda: created)
     return created
 
 
@@ -138,13 +130,17 @@ def add_images(here: Services, task_id: str, uploads: Sequence[Upload]) -> list[
     with here.database.read() as session:
         _check_room(here, find_task(session, task_id), len(uploads))
     ids = [str(uuid.uuid4()) for _ in uploads]
-    with _kept_only_if_it_succeeds(here, task_id, ids):
-        pictures = _store(here, task_id, ids, uploads)
-        with here.database.write() as session:
+    keys = [image_key(task_id, image_id) for image_id in ids]
+    try:
+        with here.intake.keeping(uploads, keys) as pictures, here.database.write() as session:
             task = _hold_task(here, session, task_id)
             images = _add_rows(session, here, task, list(zip(ids, uploads, pictures, strict=True)))
             settle(session, lambda: images)
-        return images
+    except FileNotFoundError:  # a deletion took the folder away while it was written to
+        with here.database.read() as session:
+            find_task(session, task_id)
+        raise
+    return images
 
 
 def get_image(here: Services, task_id: str, image_id: str) -> dict[str, Any]:
@@ -196,37 +192,6 @@ def known_keys(session: Session, keys: Collection[str]) -> set[str]:
     return {key(task, image) for task, image in rows for key in (image_key, thumbnail_key)}
 
 
-def _store(here: Services, task_id: str, ids: Sequence[str], uploads: Sequence[Upload]) -> list[media.Picture]:
-    def check_and_save(image_id: str, upload: Upload) -> media.Picture:
-        picture = originals.checked(upload.stream, upload.name, here.limits)
-        here.storage.save(image_key(task_id, image_id), upload.stream)
-        return picture
-
-    if len(uploads) == 1:
-        return [check_and_save(ids[0], uploads[0])]
-    # Decoding and storing let other threads run, so a batch uses every core. After an error nothing more begins, but
-    # what has begun ends before anything is judged, so that no file appears after the clean-up. They begin in order,
-    # so the first error of all is among those that have ended.
-    futures = [here.pool.submit(check_and_save, *pair) for pair in zip(ids, uploads, strict=True)]
-    wait(futures, return_when=FIRST_EXCEPTION)
-    begun = [future for future in futures if not future.cancel()]
-    wait(begun)
-    return [future.result() for future in begun]
-
-
-@contextmanager
-def _kept_only_if_it_succeeds(here: Services, task_id: str, ids: Sequence[str]) -> Iterator[None]:
-    try:
-        yield
-    except BaseException as error:
-        with suppress(Unavailable):  # then the sweep takes them
-            here.storage.delete(*(image_key(task_id, image_id) for image_id in ids))
-        if isinstance(error, FileNotFoundError):  # a deletion took the folder away while it was written to
-            with here.database.read() as session:
-                find_task(session, task_id)
-        raise
-
-
 def _check_webhook(here: Services, url: str) -> None:
     try:
         targets.check_url(url, private_allowed=here.private_webhooks)
@@ -236,7 +201,7 @@ def _check_webhook(here: Services, url: str) -> None:
 
 
 def _add_rows(
-    session: Session, here: Services, task: Task, files: Sequence[tuple[str, Upload, media.Picture]]
+    session: Session, here: Services, task: Task, files: Sequence[tuple[str, Upload, Picture]]
 ) -> list[dict[str, Any]]:
     """Add the images' rows to the task's, and return them as clients see them."""
     _check_room(here, task, len(files))

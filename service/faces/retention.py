@@ -2,8 +2,6 @@
 
 import logging
 import os
-import random
-import threading
 import time
 from collections.abc import Sequence
 
@@ -12,11 +10,11 @@ from sqlalchemy.orm import Session
 
 from service import logs
 from service.db import days_ago
-from service.errors import Unavailable
 from service.faces.models import Task
 from service.faces.operations import Services
 from service.jobs import models, queue
 from service.jobs.executors import owner_name
+from service.rounds import Rounds
 
 KIND = "retention"
 LOOK_SECONDS = 60.0
@@ -43,44 +41,28 @@ class Retention:
         self._here = here
         self._days = days
         self._owner = ""
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._rounds = Rounds(KIND, self.delete_all, LOOK_SECONDS)
 
     def start(self) -> None:
         """Begin to look, a moment after the start; nothing waits for it."""
         if self._days:
             self._owner = owner_name(os.getpid())
-            self._thread = threading.Thread(target=self._run, name="retention", daemon=True)
-            self._thread.start()
+            self._rounds.start(first=1.0)
 
     def stop(self, seconds: float = 5.0) -> None:
         """Delete no further task, and wait so long for the files of those whose rows are gone."""
-        self._stopping.set()
-        if self._thread:
-            self._thread.join(seconds)
-
-    def _run(self) -> None:
-        pause = 1.0
-        # Not all at the same moment.
-        while not self._stopping.wait(pause * random.uniform(0.5, 1.5)):  # noqa: S311 - it keeps no secret
-            pause = LOOK_SECONDS
-            try:
-                self.delete_all()
-            except Unavailable as error:
-                logs.event(log, "the store is away: nothing is deleted now", logging.WARNING, detail=error.detail)
-            except Exception:
-                log.exception("deleting old tasks broke off; the next look goes on")
+        self._rounds.stop(seconds)
 
     def delete_all(self) -> None:
         """Delete whatever is old enough, in small steps with rests between, unless another process does."""
         mine = False
-        while not self._stopping.is_set():
+        while not self._rounds.stopping.is_set():
             begin = time.monotonic()
             gone = self._delete_some()
             if not gone:
                 break
             mine = True
-            self._stopping.wait(REST * (time.monotonic() - begin))
+            self._rounds.stopping.wait(REST * (time.monotonic() - begin))
         if mine:
             with self._here.database.write() as session:
                 models.take_share(session, KIND, self._owner, calls=0, until=0)

@@ -34,7 +34,7 @@ from service.faces.schemas import (
 )
 from service.faces.uploads import MAX_REQUEST_BYTES, read_task, read_uploads
 from service.idempotency import idempotent
-from service.media import ACCEPTED
+from service.survey import ACCEPTED
 
 faces = Blueprint("faces", __name__, url_prefix="/api/v1")
 faces.before_request(require_basic)
@@ -92,8 +92,8 @@ def show_limits() -> Response:
     here = _here()
     return answer(
         {
-            "max_image_bytes": here.limits.bytes,
-            "max_image_pixels": here.limits.pixels,
+            "max_image_bytes": here.intake.limits.bytes,
+            "max_image_pixels": here.intake.limits.pixels,
             "max_images_per_task": here.images_per_task,
             "max_request_bytes": MAX_REQUEST_BYTES,
             "accepted_types": list(ACCEPTED),
@@ -111,7 +111,7 @@ def create_task() -> Response:
     answer. `webhook_url` is told when the task ends, each time if it ends more than once: a POST of `{"type":
     "task.completed" | "task.error", "timestamp", "data": the task without images}`, signed as Standard Webhooks say.
     """
-    with read_task(request, _here().limits.bytes) as (new, uploads):
+    with read_task(request, _here().intake.limits.bytes) as (new, uploads):
         started = new.start == "true"
         return _created(operations.create_task(_here(), new.name, new.webhook_url, uploads, started=started))
 
@@ -168,7 +168,7 @@ def add_images(task_id: str) -> Response:
 
     All or nothing: one bad file refuses the request and is named in the answer.
     """
-    with read_uploads(request, _here().limits.bytes) as uploads:
+    with read_uploads(request, _here().intake.limits.bytes) as uploads:
         return _added(operations.add_images(_here(), task_id, uploads))
 
 

@@ -8,10 +8,10 @@ from flask import Request
 
 from service.api import body, form_fields
 from service.errors import Invalid, Malformed, UnsupportedType
-from service.faces.operations import Upload
 from service.faces.schemas import TaskForm, TaskIn
 from service.idempotency import reserve, reserve_json
-from service.media import ACCEPTED
+from service.originals import Upload
+from service.survey import ACCEPTED
 from service.uploads import Form, Spool, display_name, fingerprint, read_form, spooling
 
 MAX_REQUEST_BYTES = 1_000_000_000
@@ -70,8 +70,8 @@ def _parts(form: Form) -> list[Upload]:
         raise Invalid("Each `image` part must be a file with a file name, and each `name` a text.", pointer="#/image")
     images, names = form.files.getlist("image"), form.texts.getlist("name")
     if names and len(names) != len(images):
-        counts = f"There are {len(images)} images but {len(names)} names"
-        raise Invalid(f"{counts}: send as many, or no name.", pointer="#/name")
+        counts = f"Images: {len(images)}, names: {len(names)}"
+        raise Invalid(f"{counts}. Send a `name` for each `image`, or none.", pointer="#/name")
     return _named(form, names)
 
 

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 from standardwebhooks import Webhook
 
+from service import logs
 from service.faces import targets
 from service.faces.models import Task, WebhookEvent
 from service.faces.summary import summary
@@ -103,9 +104,9 @@ class WebhookDelivery:
         except targets.Unreachable as error:
             raise Failure("webhook_failed", str(error), **_again(delivery, None)) from error
         if 200 <= answer.status < 300:
-            took = 1000 * (time.perf_counter() - begin)
-            where = (delivery.event, delivery.task, delivery.attempt, answer.status, took)
-            log.info("webhook delivered event=%s task=%s attempt=%d status=%d ms=%.0f", *where)
+            took = round(1000 * (time.perf_counter() - begin))
+            where: dict[str, Any] = {"event": delivery.event, "task": delivery.task, "attempt": delivery.attempt}
+            logs.event(log, "webhook delivered", **where, status=answer.status, ms=took)
             return
         text = f"{urlsplit(delivery.url).hostname} answered {answer.status}."
         if answer.status == 410:
@@ -127,15 +128,19 @@ class WebhookDelivery:
     def postpone(self, session: Session, failures: Sequence[tuple[Run, Failure]]) -> None:
         """Log why; the client is told nothing."""
         for run, failure in failures:
-            where = (run.subject, run.task, run.attempt, failure.wait or 0, failure.detail)
-            log.warning("webhook failed event=%s task=%s attempt=%d, again in %.0f s: %s", *where)
+            told = {**_where(run), "again_in": round(failure.wait or 0), "detail": failure.detail}
+            logs.event(log, "webhook failed", logging.WARNING, **told)
 
     def fail(self, session: Session, failures: Sequence[tuple[Run, Failure]]) -> None:
         """Log why, and forget the events."""
         for run, failure in failures:
-            where = (run.subject, run.task, run.attempt, failure.code, failure.detail)
-            log.error("webhook given up event=%s task=%s attempt=%d code=%s: %s", *where)
+            told = {**_where(run), "code": failure.code, "detail": failure.detail}
+            logs.event(log, "webhook given up", logging.ERROR, **told)
         _forget(session, [run for run, _ in failures])
+
+
+def _where(run: Run) -> dict[str, Any]:
+    return {"event": run.subject, "task": run.task, "attempt": run.attempt}
 
 
 def _forget(session: Session, runs: Sequence[Run]) -> None:

@@ -5,7 +5,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from service.jobs.executors import Held, Threads
+from service.jobs.outcomes import Held
+from service.jobs.threads import Threads
 
 
 class Permit:

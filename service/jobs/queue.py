@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from service.db import Database
-from service.jobs import executors, models
+from service.jobs import models, outcomes
 from service.jobs.executors import Executor
 from service.jobs.models import Job
 from service.jobs.operation import Operation
@@ -53,5 +53,5 @@ def recover(database: Database, operations: Mapping[str, Operation], *, everythi
     with database.write() as session:
         if everything:
             models.bury(session, None)
-        again, lost = executors.recover(session, operations, time.time())
+        again, lost = outcomes.recover(session, operations, time.time())
     return len(again), len(lost)

@@ -60,7 +60,7 @@ class Sent:
 
     def owner(self) -> Owner:
         """Return whose it is, by the form or by the query."""
-        return validated(WholeOwner, self.texts).owner() if self.texts else query(WholeOwner).owner()
+        return validated(WholeOwner, self.texts, "form").owner() if self.texts else query(WholeOwner).owner()
 
 
 def _here() -> operations.Services:
@@ -172,6 +172,6 @@ def _sent(*names: str) -> Iterator[Sent]:
             raise Invalid("The form needs one part `image`, which is a file with a name.", [fault])
         repeated = [name for name, values in form.texts.lists() if len(values) > 1]
         if repeated:
-            raise Invalid(f"The form has `{repeated[0]}` more than once.")
+            raise Invalid(f"The form has `{repeated[0]}` more than once: send it once.")
         name = display_name(files[0].filename or "", "image")
         yield Sent(Upload(name, cast(Any, files[0].stream)), form.texts.to_dict())

@@ -60,9 +60,9 @@ class OwnerIn(Shape):
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
         if (self.owner_type is None) != (self.owner_id is None):
-            raise PydanticCustomError("owner", "an owner needs both `owner_type` and `owner_id`, or `user_id` alone")
+            raise PydanticCustomError("owner", "must have both `owner_type` and `owner_id`, or `user_id` alone")
         if self.user_id is not None and self.owner_id is not None:
-            raise PydanticCustomError("owner", "name one owner: `owner_type` and `owner_id`, or `user_id`")
+            raise PydanticCustomError("owner", "must name one owner: by `owner_type` and `owner_id`, or by `user_id`")
         return self
 
 
@@ -72,7 +72,7 @@ class WholeOwner(OwnerIn):
     @model_validator(mode="after")
     def _is_there(self) -> Self:
         if not self.has_owner():
-            raise PydanticCustomError("owner", "tell the owner: `owner_type` and `owner_id`, or `user_id`")
+            raise PydanticCustomError("owner", "must name the owner: by `owner_type` and `owner_id`, or by `user_id`")
         return self
 
 
@@ -90,7 +90,7 @@ class DeleteQuery(OwnerIn):
     @model_validator(mode="after")
     def _is_one(self) -> Self:
         if (self.url is not None) == self.has_owner():
-            raise PydanticCustomError("owner", "tell what to delete: `url`, or an owner")
+            raise PydanticCustomError("owner", "must say what to delete: a `url`, or an owner")
         return self
 
 

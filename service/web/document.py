@@ -36,8 +36,8 @@ PROBLEM = {
             "type": "about:blank",
             "title": "Unprocessable Content",
             "status": 422,
-            "detail": "The query is not as it should be. limit: Input should be less than or equal to 100.",
-            "errors": [{"detail": "Input should be less than or equal to 100", "pointer": "#/limit"}],
+            "detail": "`limit` in the query must be at most 100.",
+            "errors": [{"detail": "must be at most 100", "pointer": "#/limit"}],
         }
     ],
 }
