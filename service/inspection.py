@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from service.db import Database
+from service.db import Database, Model
 from service.storage import Storage
 
 Query = sa.Select[*tuple[Any, ...]]
@@ -24,8 +24,13 @@ BATCH = 500
 ORPHAN_AGE = 3600
 """Seconds after which a file without a row is nobody's upload any more, while other processes are at work."""
 
-FEW, MANY = 10, 100
-"""How many files without a row a crash is taken to leave: where no file has a row, and where most have none."""
+FEW = 10
+"""How many files without a row a crash is taken to leave in a database without any row."""
+MANY, PLACES = 100, 4
+"""How many, or in how many folders, where most files have no row: a crash strikes what few requests were doing."""
+
+NEVER_EMPTY = frozenset(("share", "question_source"))
+"""The tables with rows also where nobody has ever asked for anything."""
 
 Known = Callable[[Session, Collection[str]], set[str]]
 """Returns those of some keys which a slice's rows know."""
@@ -100,16 +105,21 @@ def missing_files(database: Database, storage: Storage, stored: Stored) -> Itera
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """How many files there are below a prefix, and how many of them no row knows."""
+    """How many files there are below a prefix; how many of them no row knows, and in how many folders."""
 
     prefix: str
     files: int
     orphans: int
+    places: int
+    in_use: bool
+    """Whether the database has any row at all."""
 
     @property
     def is_doubtful(self) -> bool:
         """More than a crash leaves: that rows were lost, or another database is asked, is more likely."""
-        return self.orphans > (FEW if self.orphans == self.files else MANY) and 2 * self.orphans > self.files
+        if not self.in_use:
+            return self.orphans > FEW
+        return self.orphans > MANY and self.places > PLACES and 2 * self.orphans > self.files
 
 
 def tally(
@@ -119,14 +129,27 @@ def tally(
 
     For each second of counting it leaves the database and this process to others for `rest` seconds.
     """
-    tallies = []
+    tallies, in_use = [], _is_in_use(database)
     for prefix in known_keys:
-        files = orphans = 0
+        files, orphans, places = 0, 0, set[str]()
         for keys, unknown in _looked_up(database, storage, prefix, known_keys[prefix], older_than, rest):
             files, orphans = files + len(keys), orphans + len(unknown)
+            places.update(_place(key, prefix) for key in unknown if len(places) <= PLACES)
         if orphans:
-            tallies.append(Tally(prefix, files, orphans))
+            tallies.append(Tally(prefix, files, orphans, len(places), in_use))
     return tallies
+
+
+def _place(key: str, prefix: str) -> str:
+    """Return the folder of a key below the prefix; files that lie side by side there are each their own."""
+    folder = key.rpartition("/")[0] + "/"
+    return folder if len(folder) > len(prefix) else key
+
+
+def _is_in_use(database: Database) -> bool:
+    tables = [table for name, table in Model.metadata.tables.items() if name not in NEVER_EMPTY]
+    with database.read() as session:
+        return any(session.scalar(sa.select(sa.exists().select_from(table))) for table in tables)
 
 
 def orphans(

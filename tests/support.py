@@ -208,6 +208,13 @@ class Service:
     def start(self) -> Client:
         """Start the server and wait until it is ready."""
         self.process = self._popen(BIN / "gunicorn")
+        try:
+            return self._ready()
+        except BaseException:
+            self.kill()
+            raise
+
+    def _ready(self) -> Client:
         client = self.client()
 
         def ready() -> bool:
