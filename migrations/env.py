@@ -4,6 +4,7 @@ import sqlalchemy as sa
 from alembic import context
 
 import service.augmentation.models
+import service.custody
 import service.faces.models
 import service.jobs.models
 import service.keys

@@ -11,6 +11,7 @@ from flask import Flask
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from service import custody
 from service.config import Settings
 from service.db import Database
 from service.errors import Unavailable
@@ -96,6 +97,7 @@ def repair(app: Flask, newest: str | None) -> Iterator[str]:
             for keys in orphans(database, storage, known_keys, found.prefix, older_than=age):
                 storage.delete(*keys)
                 yield from (f"Removed file {key}, which belonged to no row." for key in keys)
+        custody.decide(database, True, anew=True)
 
 
 def _most(found: Tally) -> str:

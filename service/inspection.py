@@ -14,7 +14,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from service.db import Database, Model
+from service import custody
+from service.db import Database
 from service.storage import Storage
 
 Query = sa.Select[*tuple[Any, ...]]
@@ -25,12 +26,9 @@ ORPHAN_AGE = 3600
 """Seconds after which a file without a row is nobody's upload any more, while other processes are at work."""
 
 FEW = 10
-"""How many files without a row a crash is taken to leave in a database without any row."""
+"""How many files without a row may be there when a database without any row meets the store."""
 MANY, PLACES = 100, 4
 """How many, or in how many folders, where most files have no row: a crash strikes what few requests were doing."""
-
-NEVER_EMPTY = frozenset(("share", "question_source"))
-"""The tables with rows also where nobody has ever asked for anything."""
 
 Known = Callable[[Session, Collection[str]], set[str]]
 """Returns those of some keys which a slice's rows know."""
@@ -111,13 +109,13 @@ class Tally:
     files: int
     orphans: int
     places: int
-    in_use: bool
-    """Whether the database has any row at all."""
+    is_ours: bool
+    """Whether the store is this database's."""
 
     @property
     def is_doubtful(self) -> bool:
         """More than a crash leaves: that rows were lost, or another database is asked, is more likely."""
-        if not self.in_use:
+        if not self.is_ours:
             return self.orphans > FEW
         return self.orphans > MANY and self.places > PLACES and 2 * self.orphans > self.files
 
@@ -129,14 +127,16 @@ def tally(
 
     For each second of counting it leaves the database and this process to others for `rest` seconds.
     """
-    tallies, in_use = [], _is_in_use(database)
+    with database.read() as session:
+        is_ours = custody.is_ours(session)
+    tallies = []
     for prefix in known_keys:
         files, orphans, places = 0, 0, set[str]()
         for keys, unknown in _looked_up(database, storage, prefix, known_keys[prefix], older_than, rest):
             files, orphans = files + len(keys), orphans + len(unknown)
             places.update(_place(key, prefix) for key in unknown if len(places) <= PLACES)
         if orphans:
-            tallies.append(Tally(prefix, files, orphans, len(places), in_use))
+            tallies.append(Tally(prefix, files, orphans, len(places), is_ours))
     return tallies
 
 
@@ -144,12 +144,6 @@ def _place(key: str, prefix: str) -> str:
     """Return the folder of a key below the prefix; files that lie side by side there are each their own."""
     folder = key.rpartition("/")[0] + "/"
     return folder if len(folder) > len(prefix) else key
-
-
-def _is_in_use(database: Database) -> bool:
-    tables = [table for name, table in Model.metadata.tables.items() if name not in NEVER_EMPTY]
-    with database.read() as session:
-        return any(session.scalar(sa.select(sa.exists().select_from(table))) for table in tables)
 
 
 def orphans(

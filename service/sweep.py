@@ -6,7 +6,7 @@ import time
 
 from sqlalchemy.orm import Session
 
-from service import logs
+from service import custody, logs
 from service.db import Database
 from service.inspection import ORPHAN_AGE, KnownKeys, orphans, tally
 from service.jobs import models
@@ -96,7 +96,9 @@ def sweep(database: Database, storage: Storage, known_keys: KnownKeys, older_tha
     Where they are more than a crash leaves, they stay, since they may be all that is left of somebody's work.
     """
     unfinished, removed = storage.drop_unfinished(older_than), 0
-    for found in tally(database, storage, known_keys, older_than=older_than, rest=rest):
+    tallies = tally(database, storage, known_keys, older_than=older_than, rest=rest)
+    custody.decide(database, all(found.is_ours or not found.is_doubtful for found in tallies))
+    for found in tallies:
         if found.is_doubtful:
             logs.event(log, KEPT, logging.WARNING, below=found.prefix, files=found.files, without_row=found.orphans)
             continue

@@ -1,6 +1,7 @@
 """`flask doctor` finds what must not be and sets right what it can; `flask jobs recover` frees what the dead held."""
 
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -212,7 +213,7 @@ def test_orphans_go_in_batches_whatever_their_number(patient: tuple[Path, dict[s
 
 
 @pytest.mark.parametrize(
-    ("in_use", "files", "without_row", "places", "kept"),
+    ("is_ours", "files", "without_row", "places", "kept"),
     [
         (False, 10, 10, 10, False),
         (False, 11, 11, 1, True),
@@ -224,9 +225,9 @@ def test_orphans_go_in_batches_whatever_their_number(patient: tuple[Path, dict[s
     ],
 )
 def test_more_files_without_a_row_than_a_crash_leaves_are_kept(
-    in_use: bool, files: int, without_row: int, places: int, kept: bool
+    is_ours: bool, files: int, without_row: int, places: int, kept: bool
 ) -> None:
-    assert Tally("tasks/", files, without_row, places, in_use).is_doubtful is kept
+    assert Tally("tasks/", files, without_row, places, is_ours).is_doubtful is kept
 
 
 def test_a_sweep_takes_what_a_crash_leaves_and_nothing_of_what_is_most_there_is(
@@ -259,19 +260,28 @@ def test_an_empty_database_beside_a_full_store_costs_no_file(make_service: MakeS
         path.write_bytes(b"a photo")
     half = service.files / "tasks" / "task-0" / ".new-half"
     half.write_bytes(b"half a ph")
-    service.start()
+    service.start().task(photo(1))
     service.stop()
-    assert len(service.left_files()) == 200
+    service.start()  # the database is in use by now, but these are not its files
+    service.stop()
+    assert len(service.left_files()) == 201
     assert not half.exists(), "what was never finished is nobody's photo"
-    (warning,) = [line for line in service.log.read_text().splitlines() if "most files belong to no row" in line]
-    assert "`flask doctor --repair` removes them" in warning
-    assert "below=tasks/ files=200 without_row=200" in warning
+    warnings = [line for line in service.log.read_text().splitlines() if "most files belong to no row" in line]
+    assert all("`flask doctor --repair` removes them" in line for line in warnings)
+    assert [re.findall(r"(?:below|files|without_row)=(\S+)", line) for line in warnings] == [
+        ["tasks/", "200", "200"],
+        ["tasks/", "201", "200"],
+    ]
     with application(service.folder) as app:
         found, removed = list(examine(app, newest_revision(), orphan_age=0)), list(repair(app, newest_revision()))
-    assert found[0].startswith("Below tasks/ 200 of 200 files belong to no row, more than a crash leaves: is this the")
-    assert removed[0].endswith("200 of 200 files belong to no row, more than a crash leaves: they are removed now.")
+    assert found[0].startswith("Below tasks/ 200 of 201 files belong to no row, more than a crash leaves: is this the")
+    assert removed[0].endswith("200 of 201 files belong to no row, more than a crash leaves: they are removed now.")
     assert (len(found), len(removed)) == (201, 201)
-    assert service.left_files() == []
+    assert len(service.left_files()) == 1
+    for number in range(20):
+        (service.files / "tasks" / f"left-{number}").write_bytes(b"x")
+    service.start()
+    assert len(service.left_files()) == 1, "the store is this database's now"
 
 
 def test_a_store_that_cannot_be_written_to_is_told(patient: tuple[Path, dict[str, str]]) -> None:

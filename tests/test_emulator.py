@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -326,20 +327,19 @@ def test_a_mistake_in_what_it_is_told_is_400(http, path, body):
 def test_closing_interrupts_a_slow_answer(emulator):
     emulator.script.set([Mood(name="ok", seconds=60)])
     server = EmulatorServer(emulator)
-    failed = threading.Event()
+    over = threading.Event()
 
     def ask():
-        try:
+        with suppress(requests.ConnectionError):  # it is answered early, or cut off
             requests.post(f"{server.url}/api/v1/detect", data=picture(), timeout=30)
-        except requests.ConnectionError:
-            failed.set()
+        over.set()
 
     thread = threading.Thread(target=ask)
     thread.start()
     while not emulator.counters()["in_flight"]:
         time.sleep(0.01)
     server.close()
-    assert failed.wait(5)
+    assert over.wait(20)
     thread.join(5)
 
 
