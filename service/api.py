@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Annotated, Any, BinaryIO, TypeVar
 from urllib.parse import quote
 
@@ -48,6 +49,20 @@ class Number(BaseConverter):
     def to_python(self, value: str) -> int:
         """Return the number."""
         return int(value) if value.isascii() and value.isdigit() and len(value) < 19 else 0
+
+
+class Identifier(BaseConverter):
+    """A UUID in a path, in capitals or not (RFC 9562, section 4). Anything else is taken as it is: nothing has it."""
+
+    def to_python(self, value: str) -> str:
+        """Return it as the rows have it."""
+        return value.lower()
+
+
+@cache
+def template(rule: str) -> str:
+    """Return a rule's path as the OpenAPI document writes it: `/tasks/{task_id}`."""
+    return re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule)
 
 
 class Page(Shape):

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from flask import Flask, request
 
 from service import errors, logs, security
-from service.api import Number
+from service.api import Identifier, Number
 from service.augmentation import inspection as augmentation_inspection
 from service.augmentation import operations as augmentation_operations
 from service.augmentation.accounts import Accounts
@@ -115,7 +115,7 @@ def create_app(settings: Settings) -> Flask:
     app = Flask("service", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_JSON_BYTES
     app.url_map.strict_slashes = True
-    app.url_map.converters["number"] = Number
+    app.url_map.converters |= {"id": Identifier, "number": Number}
     parts = make_parts(settings)
     app.extensions |= {name: getattr(parts, name) for name in Parts.__dataclass_fields__}
     app.extensions |= {"settings": settings, "inspections": INSPECTIONS, "known_keys": KNOWN_KEYS}

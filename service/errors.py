@@ -78,10 +78,16 @@ class Conflict(Problem):
 
 
 class TooLarge(Problem):
-    """Over a limit, which the detail names."""
+    """Over a limit, which the detail names; where it is one number, the member `limit` has it, in the same unit."""
 
     status = 413
     title = "Content Too Large"
+
+    def __init__(self, detail: str, *, limit: float | None = None) -> None:
+        super().__init__(detail)
+        self.limit = limit
+        if limit is not None:
+            self.members["limit"] = limit
 
 
 class UnsupportedType(Problem):

@@ -54,9 +54,9 @@ def check(stream: BinaryIO, name: str, limits: Limits, types: tuple[str, ...] = 
     label = shown(name)
     size = stream.seek(0, io.SEEK_END)
     if not size:
-        raise Invalid(f"{label} is empty.")
+        raise Invalid(f"{label} is empty: it has no bytes. Choose the file again.")
     if size > limits.bytes:
-        raise TooLarge(f"{label} has {size:,} bytes; at most {limits.bytes:,} are accepted.")
+        raise TooLarge(f"{label} has {size:,} bytes; at most {limits.bytes:,} are accepted.", limit=limits.bytes)
     try:
         header = survey(stream, label, types)
         refuse_too_many_pixels(header, limits.pixels, label)

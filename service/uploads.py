@@ -41,7 +41,8 @@ class Spool(tempfile.SpooledTemporaryFile[bytes]):
         """Write, or raise TooLarge as soon as the part is over the limit."""
         if self.tell() + len(data) > self.limit:
             raise TooLarge(
-                f"{self.client_name} is too large: {self.kind}s may have at most {self.limit} bytes. Make it smaller."
+                f"{self.client_name} is too large: {self.kind}s may have at most {self.limit} bytes. Make it smaller.",
+                limit=self.limit,
             )
         if self.digest:
             self.digest.update(data)

@@ -62,7 +62,7 @@ def test_a_request_has_one_line_with_its_route_and_ids(logged: Service) -> None:
     answer = client.get(f"/api/v1/tasks/{task}", headers={"X-Request-Id": given})
     assert answer.headers["X-Request-Id"] == given
     (line,) = wait_for(lambda: found(logged, "request", request_id=given), what="the request's line")
-    assert (line["method"], line["route"], line["task"]) == ("GET", "/api/v1/tasks/<task_id>", task)
+    assert (line["method"], line["route"], line["task"]) == ("GET", "/api/v1/tasks/{task_id}", task)
     assert (line["status"], line["bytes"], line["address"]) == ("200", str(len(answer.content)), "127.0.0.1")
     assert 0 < float(line["ms"]) < 60_000
 

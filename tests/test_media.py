@@ -113,7 +113,7 @@ def test_width_and_height_are_those_of_the_upright_picture(kind: str, orientatio
 
 
 def test_an_empty_file_is_refused_by_name() -> None:
-    with pytest.raises(Invalid, match=r"^team\.jpg is empty\.$"):
+    with pytest.raises(Invalid, match=r"^team\.jpg is empty: it has no bytes\. Choose the file again\.$"):
         look(b"", "team.jpg")
 
 
@@ -214,7 +214,8 @@ def test_a_file_name_is_shown_on_one_line_and_capped() -> None:
     assert len(media.shown("x" * 1000)) == 80
     with pytest.raises(Invalid) as refusal:
         look(b"", "evil\nname" * 100)
-    assert "\n" not in refusal.value.detail and len(refusal.value.detail) < 100
+    label = refusal.value.detail.removesuffix(" is empty: it has no bytes. Choose the file again.")
+    assert "\n" not in label and len(label) == 80
 
 
 # --- bombs -------------------------------------------------------------------------------------------------------

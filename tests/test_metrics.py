@@ -38,7 +38,7 @@ def readings(service: Service, number: int = 16) -> list[Samples]:
 JOBS = "jobs_ended_total kind=face outcome=succeeded"
 CALLS = "engine_calls_total engine=facecloud outcome=ok"
 IN_FLIGHT = "engine_calls_in_flight engine=facecloud"
-SHOWN = "http_requests_total method=GET route=/api/v1/tasks/<task_id> status=404"
+SHOWN = "http_requests_total method=GET route=/api/v1/tasks/{task_id} status=404"
 
 
 @pytest.fixture

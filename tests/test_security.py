@@ -17,6 +17,7 @@ from flask import Flask
 from PIL import Image, PngImagePlugin
 
 from service import security
+from service.api import template
 from service.db import Database
 from service.tries import FailedTry, Tries
 from tests.support import Client, Service, application, photo, wait_for
@@ -291,13 +292,13 @@ def test_an_answer_without_content_has_no_type(client: Client, app: Flask) -> No
     made = [client.post("/images", data=owner, files={"image": ("a.jpg", photo(78))}) for owner in owners]
     assert [answer.status_code for answer in made] == [202, 202]
     deleted = {
-        "/api/v1/tasks/<task_id>": client.delete(f"{TASKS}/{task}"),
-        "/api/v1/tasks/<task_id>/images/<image_id>": client.delete(f"{TASKS}/{formed}/images/{image}"),
-        "/api/files/<number:file_id>": client.delete(f"/api/files/{file}"),
+        "/api/v1/tasks/{task_id}": client.delete(f"{TASKS}/{task}"),
+        "/api/v1/tasks/{task_id}/images/{image_id}": client.delete(f"{TASKS}/{formed}/images/{image}"),
+        "/api/files/{file_id}": client.delete(f"/api/files/{file}"),
         "/images": client.delete("/images", params=owners[0]),
-        "/images/<image_id>": client.delete(f"/images/{made[1].json()['id']}"),
+        "/images/{image_id}": client.delete(f"/images/{made[1].json()['id']}"),
     }
-    views = ((rule.rule, app.view_functions[rule.endpoint]) for rule in app.url_map.iter_rules())
+    views = ((template(rule.rule), app.view_functions[rule.endpoint]) for rule in app.url_map.iter_rules())
     assert set(deleted) == {path for path, view in views if 204 in view.described.answers}  # type: ignore[attr-defined]
     for path, answer in {"unchanged": unchanged, **deleted}.items():
         assert answer.status_code == (304 if path == "unchanged" else 204), path

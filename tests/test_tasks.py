@@ -240,9 +240,11 @@ def test_a_bad_file_is_refused_by_name_and_nothing_of_the_request_is_kept(
     parts = [("image", ("fine.jpg", photos(1)[0])), ("image", ("bad photo.jpg", content))]
     detail = problem(client.post(f"/api/v1/tasks/{task}/images", files=parts), status)
     assert "bad photo.jpg" in detail
+    refused = client.post(f"/api/v1/tasks/{task}/images", files=parts)
+    if status == 413:
+        assert refused.json()["limit"] == (200_000 if "bytes" in case else 50_000_000)
     if status == 415:
         assert "image/webp" in detail or "WebP" in detail
-        refused = client.post(f"/api/v1/tasks/{task}/images", files=parts)
         assert refused.json()["accepted_types"] == ["image/jpeg", "image/png", "image/webp"]
     problem(
         client.post(f"/api/v1/tasks/{task}/images?name=b", data=content, headers={"Content-Type": "image/png"}), status
@@ -280,6 +282,13 @@ def test_an_image_has_content_with_a_tag_and_ranges(client: Client) -> None:
     problem(client.get(f"/api/v1/tasks/{other}/images/{stored['id']}"), 404)
     problem(client.get(f"/api/v1/tasks/{other}/images/{stored['id']}/content"), 404)
     problem(client.delete(f"/api/v1/tasks/{other}/images/{stored['id']}"), 404)
+
+
+def test_ids_may_be_in_capitals(client: Client) -> None:
+    task = client.show(client.task(*photos(1)))
+    path = f"/api/v1/tasks/{task['id'].upper()}"
+    assert client.get(path).json() == task
+    assert client.get(f"{path}/images/{task['images'][0]['id'].upper()}").json() == task["images"][0]
     assert client.delete(path).status_code == 204
     problem(client.get(path + "/content"), 404)
     assert client.show(task)["progress"]["total"] == 0
@@ -441,7 +450,9 @@ def test_limits_tell_what_is_enforced(client: Client) -> None:
     assert (limits["max_image_bytes"], limits["max_images_per_task"]) == (200_000, 200)
     task = client.task(*photos(199))
     parts = [("image", ("a.jpg", image)) for image in photos(2)]
-    assert "200" in problem(client.post(f"/api/v1/tasks/{task}/images", files=parts), 413)
+    refused = client.post(f"/api/v1/tasks/{task}/images", files=parts)
+    assert "200" in problem(refused, 413)
+    assert refused.json()["limit"] == 200
     assert client.show(task)["progress"]["total"] == 199
 
 

@@ -131,7 +131,8 @@ def _check_scaled(here: Services, name: str, picture: Picture) -> None:
     try:
         pictures.check_size(*edit.size(picture.width, picture.height), picture.media_type)
     except TooLarge as error:
-        raise TooLarge(f"{shown(name)} cannot be scaled by {here.factor:g}. {error.detail}") from error
+        detail = f"{shown(name)} cannot be scaled by {here.factor:g}. {error.detail}"
+        raise TooLarge(detail, limit=error.limit) from error
 
 
 def _add_rows(

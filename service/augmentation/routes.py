@@ -105,7 +105,7 @@ def upload_images() -> Response:
         return _uploaded(operations.add_images(_here(), g.user_id, uploads))
 
 
-@augmentation.get("/status/<task_id>")
+@augmentation.get("/status/<id:task_id>")
 @describe({200: StatusOut}, 404, scheme="bearer")
 def show_status(task_id: str) -> Response:
     """Tell how far a task is, with links that live for an hour and need no token."""
@@ -115,7 +115,7 @@ def show_status(task_id: str) -> Response:
     return answer(status)
 
 
-@augmentation.get("/history/<user_id>")
+@augmentation.get("/history/<id:user_id>")
 @describe({200: HistoryOut}, 404, 422, query=HistoryQuery, scheme="bearer")
 def show_history(user_id: str) -> Response:
     """List the user's own images, newest first, with links that live for an hour and need no token."""
@@ -129,7 +129,7 @@ def show_history(user_id: str) -> Response:
     return page_answer(items, None if last is None else (str(last),))
 
 
-@augmentation.get("/task/<task_id>")
+@augmentation.get("/task/<id:task_id>")
 @describe({200: "application/zip"}, 404, 409, headers={200: ("Content-Disposition",)}, scheme="bearer")
 def download_task(task_id: str) -> Response:
     """Download a finished task's originals and copies as a zip, made while it is sent."""

@@ -126,7 +126,7 @@ def list_tasks() -> Response:
     return page_answer(*operations.list_tasks(_here(), wanted.status, wanted.limit, before))
 
 
-@faces.get("/tasks/<task_id>")
+@faces.get("/tasks/<id:task_id>")
 @describe({200: TaskOut}, 404, conditional=True)
 def get_task(task_id: str) -> Response:
     """Get a task with its images, their faces, and its statistics."""
@@ -142,7 +142,7 @@ def get_task(task_id: str) -> Response:
     return Response(text, headers={"ETag": f'"{tag}"'}, content_type="application/json")
 
 
-@faces.delete("/tasks/<task_id>")
+@faces.delete("/tasks/<id:task_id>")
 @describe({204: ""}, 404, 503)
 def delete_task(task_id: str) -> Response:
     """Delete a task in any status: its processing stops, its rows and files go."""
@@ -150,7 +150,7 @@ def delete_task(task_id: str) -> Response:
     return Response(status=204)
 
 
-@faces.post("/tasks/<task_id>/start")
+@faces.post("/tasks/<id:task_id>/start")
 @describe({202: TaskOut}, 404, 409, headers={202: ("Location", "Retry-After")})
 @idempotent(_started)
 def start_task(task_id: str) -> Response:
@@ -160,7 +160,7 @@ def start_task(task_id: str) -> Response:
     return _started(task)
 
 
-@faces.post("/tasks/<task_id>/images")
+@faces.post("/tasks/<id:task_id>/images")
 @describe({201: ImagesOut}, 400, 404, 409, 413, 415, 422, 503, 507, content=UPLOAD)
 @idempotent(_added, form=True)
 def add_images(task_id: str) -> Response:
@@ -172,14 +172,14 @@ def add_images(task_id: str) -> Response:
         return _added(operations.add_images(_here(), task_id, uploads))
 
 
-@faces.get("/tasks/<task_id>/images/<image_id>")
+@faces.get("/tasks/<id:task_id>/images/<id:image_id>")
 @describe({200: ImageOut}, 404)
 def get_image(task_id: str, image_id: str) -> Response:
     """Get one image with its faces."""
     return answer(operations.get_image(_here(), task_id, image_id))
 
 
-@faces.delete("/tasks/<task_id>/images/<image_id>")
+@faces.delete("/tasks/<id:task_id>/images/<id:image_id>")
 @describe({204: ""}, 404, 409, 503)
 def delete_image(task_id: str, image_id: str) -> Response:
     """Take an image out of a task that has not been started."""
@@ -187,7 +187,7 @@ def delete_image(task_id: str, image_id: str) -> Response:
     return Response(status=204)
 
 
-@faces.get("/tasks/<task_id>/images/<image_id>/content")
+@faces.get("/tasks/<id:task_id>/images/<id:image_id>/content")
 @describe({200: "image/*", 302: ""}, 404, 422, 503, query=ContentQuery, conditional=True)
 def get_content(task_id: str, image_id: str) -> Response:
     """Get the original bytes of an image, whole or by `Range`; or with its faces drawn.
@@ -203,7 +203,7 @@ def get_content(task_id: str, image_id: str) -> Response:
     return file_answer(content.stream, content.size, content.id, content.media_type)
 
 
-@faces.get("/tasks/<task_id>/images/<image_id>/thumbnail")
+@faces.get("/tasks/<id:task_id>/images/<id:image_id>/thumbnail")
 @describe({200: thumbnails.MEDIA_TYPE}, 404, 422, conditional=True)
 def get_thumbnail(task_id: str, image_id: str) -> Response:
     """Get a small upright JPEG of an image, at most 480 pixels wide and high. It is made with the first request."""
@@ -219,7 +219,7 @@ def _boxed(task_id: str, image_id: str) -> Response:
     return Response(exports.boxed_photo(_here(), task_id, image_id), headers=headers, content_type="image/jpeg")
 
 
-@faces.get("/tasks/<task_id>/faces.csv")
+@faces.get("/tasks/<id:task_id>/faces.csv")
 @describe({200: "text/csv"}, 404)
 def get_faces_csv(task_id: str) -> Response:
     """Get one row a face found so far, in the order of upload and then of size, as CSV (RFC 4180, UTF-8).
@@ -232,7 +232,7 @@ def get_faces_csv(task_id: str) -> Response:
     return stream_answer(export.pieces, "text/csv; charset=utf-8", export.file_name)
 
 
-@faces.get("/tasks/<task_id>/faces.jsonl")
+@faces.get("/tasks/<id:task_id>/faces.jsonl")
 @describe({200: "application/jsonl"}, 404)
 def get_faces_jsonl(task_id: str) -> Response:
     """Get one JSON object a line for each face found so far, in the order of upload and then of size.
@@ -243,7 +243,7 @@ def get_faces_jsonl(task_id: str) -> Response:
     return stream_answer(export.pieces, "application/jsonl", export.file_name)
 
 
-@faces.get("/tasks/<task_id>/boxed.zip")
+@faces.get("/tasks/<id:task_id>/boxed.zip")
 @describe({200: "application/zip"}, 404)
 def get_boxed_zip(task_id: str) -> Response:
     """Get a zip of all photos with the faces found so far drawn, each as `?faces=boxed` gives it.

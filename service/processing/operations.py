@@ -73,7 +73,7 @@ def open_file(here: Services, file_id: int) -> Content:
     try:
         stream = here.intake.storage.open(file.key)
     except FileNotFoundError as error:  # deleted between the two
-        raise _unknown_file(file_id) from error
+        raise _unknown_file() from error
     return Content(file.id, file.media_type, file.size, stream)
 
 
@@ -167,14 +167,14 @@ def _find_files(session: Session, file_ids: Sequence[int]) -> Sequence[Processin
     query = sa.select(ProcessingFile).where(ProcessingFile.id.in_(wanted)).order_by(ProcessingFile.id)
     files = session.scalars(query.with_for_update()).all()
     if unknown := set(file_ids) - {file.id for file in files}:
-        raise _unknown_file(min(unknown))
+        raise _unknown_file(f"file {min(unknown)}")
     return files
 
 
 def _find_file(session: Session, file_id: int, *, lock: bool = False) -> ProcessingFile:
     file = session.get(ProcessingFile, file_id, with_for_update=lock) if file_id <= LARGEST_ID else None
     if not file:
-        raise _unknown_file(file_id)
+        raise _unknown_file()
     return file
 
 
@@ -182,7 +182,7 @@ def _check_size(here: Services, width: int, height: int, media_types: set[str]) 
     most = here.intake.limits.pixels
     try:
         if width * height > most:
-            raise TooLarge(f"{width:,} × {height:,} are too many pixels: at most {most:,} are made.")
+            raise TooLarge(f"{width:,} × {height:,} are too many pixels: at most {most:,} are made.", limit=most)
         for media_type in media_types:
             pictures.check_size(width, height, media_type)
     except TooLarge as error:
@@ -190,8 +190,8 @@ def _check_size(here: Services, width: int, height: int, media_types: set[str]) 
         raise Invalid(error.detail, [{"detail": "is too large", "pointer": pointer} for pointer in pointers]) from error
 
 
-def _unknown_file(file_id: int) -> NotFound:
-    return NotFound(f"There is no file {file_id}. It may have been deleted.")
+def _unknown_file(file: str = "such file") -> NotFound:
+    return NotFound(f"There is no {file}. It may have been deleted.")
 
 
 _MEMBERS = ("algorithm", "created_at", "id", "params", "result_id", "source_id", "status", "updated_at")
@@ -203,5 +203,5 @@ def _task(session: Session, task_id: int) -> dict[str, Any]:
     if task_id <= LARGEST_ID:
         row = session.execute(_TASKS.where(ProcessingTask.id == task_id)).mappings().first()
     if not row:
-        raise NotFound(f"There is no task {task_id}.")
+        raise NotFound("There is no such task.")
     return dict(row)

@@ -168,7 +168,7 @@ def _check_webp(here: Services, name: str, picture: Picture) -> None:
         for scale in here.scales:
             pictures.check_size(*pictures.scale(scale).size(picture.width, picture.height), "image/webp")
     except TooLarge as error:
-        raise TooLarge(f"{shown(name)} is too large for its renditions. {error.detail}") from error
+        raise TooLarge(f"{shown(name)} is too large for its renditions. {error.detail}", limit=error.limit) from error
 
 
 def _delete(here: Services, *which: sa.ColumnElement[bool]) -> None:

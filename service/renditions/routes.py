@@ -134,14 +134,14 @@ def lend_credentials() -> Response:
     return answer(given, 201, Cache_Control="no-store")
 
 
-@renditions.get("/images/<image_id>")
+@renditions.get("/images/<id:image_id>")
 @describe({200: OwnedImageOut}, 404)
 def get_owned_image(image_id: str) -> Response:
     """Get an image with its renditions: pending, done, or failed."""
     return answer(_shown(operations.get_image(_here(), image_id)))
 
 
-@renditions.put("/images/<image_id>")
+@renditions.put("/images/<id:image_id>")
 @describe({202: OwnedImageOut}, 404, *REFUSALS, content=FILE, headers={202: ("Location",)})
 def replace_owned_image(image_id: str) -> Response:
     """Replace an image; its id stays. The old renditions are shown until the new ones are made; then their files go."""
@@ -149,7 +149,7 @@ def replace_owned_image(image_id: str) -> Response:
         return _accepted(operations.replace_image(_here(), image_id, sent.upload))
 
 
-@renditions.delete("/images/<image_id>")
+@renditions.delete("/images/<id:image_id>")
 @describe({204: ""}, 404)
 def delete_owned_image(image_id: str) -> Response:
     """Delete an image in any status, with all its files."""
@@ -164,7 +164,7 @@ def _sent(*names: str) -> Iterator[Sent]:
     if request.mimetype not in ("", *FORM_TYPES):
         raise UnsupportedType("Send multipart/form-data with the file `image`.", accepted_types=[FORM_TYPES[0]])
     if (request.content_length or 0) > limit + FORM_BYTES:
-        raise TooLarge(f"The image is too large: at most {limit} bytes are accepted.")
+        raise TooLarge(f"The image is too large: at most {limit} bytes are accepted.", limit=limit)
     with read_form(request, ("image", *names), limit, "image", limit + FORM_BYTES) as form:
         files = form.files.getlist("image")
         if len(files) != 1 or "image" in form.texts:

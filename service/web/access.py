@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from flask import Flask, request
 
 from service import logs
+from service.api import template
 from service.metrics import METHODS, OTHER, Metrics
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def watch(app: Flask, metrics: Metrics) -> None:
 
 def _note_route() -> None:
     rule = request.url_rule
-    request.environ[_ROUTE] = (rule.rule if rule else OTHER, request.view_args or {})
+    request.environ[_ROUTE] = (template(rule.rule) if rule else OTHER, request.view_args or {})
 
 
 class Watch:

@@ -1,7 +1,6 @@
 """The OpenAPI 3.1 document, made from the views: their docstrings, models and descriptions."""
 
 import inspect
-import re
 from functools import cache
 from typing import Any
 
@@ -12,7 +11,7 @@ from pydantic.json_schema import models_json_schema
 from werkzeug.routing import Rule
 
 from service import security
-from service.api import Described
+from service.api import Described, template
 
 PROBLEM = {
     "type": "object",
@@ -30,6 +29,7 @@ PROBLEM = {
             },
         },
         "accepted_types": {"type": "array", "items": {"type": "string"}, "description": "With 415."},
+        "limit": {"type": "number", "description": "With 413: what the detail says, as a number in the same unit."},
     },
     "examples": [
         {
@@ -141,7 +141,7 @@ def document(app: Flask) -> dict[str, Any]:
     for rule, view, found in described:
         (method,) = (rule.methods or set()) & {"GET", "POST", "PUT", "DELETE"}
         operation = _operation(rule, view, found)
-        spec.path(re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule), operations={method.lower(): operation})
+        spec.path(template(rule.rule), operations={method.lower(): operation})
     return spec.to_dict()
 
 

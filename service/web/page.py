@@ -16,7 +16,7 @@ LANGUAGES = ("en", "ru")
 
 
 @page.get("/tasks")
-@page.get("/tasks/<task_id>")
+@page.get("/tasks/<id:task_id>")
 @describe({200: "text/html"})
 def tasks(task_id: str = "") -> Response:
     """Show the page; its modules ask the interface for the tasks, or for the one that the address names."""
