@@ -309,7 +309,7 @@ def make_engine(settings: Settings, database: Database, metrics: Metrics) -> Eng
             timeout=settings.facecloud_timeout,
             concurrency=workers_of(settings),
             max_pixels=settings.facecloud_max_pixels,
-            breaker=Breaker(lambda: has_ever_worked(database)),
+            breaker=Breaker(lambda: has_ever_worked(database), processes=settings.web_concurrency),
             observe=lambda outcome, _: metrics.notes.count(answers(outcome)),
         )
     from service.faces.local import LocalEngine

@@ -238,7 +238,9 @@ def _start(session: Session, task: Task) -> None:
     queue.remove(session, task.id, failed_only=True)
     queue.enqueue(session, KIND, sa.select(Image.id, Image.task_id, Image.position).where(*chosen))
     session.execute(
-        sa.update(Image).where(*chosen).values(status="pending", attempts=0, error_code=None, error_detail=None),
+        sa.update(Image)
+        .where(*chosen)
+        .values(status="pending", attempts=0, error_code=None, error_detail=None, failed_at=None),
         execution_options={"synchronize_session": False},
     )
     task.status, task.started_at, task.finished_at = "processing", now(), None
@@ -293,6 +295,7 @@ def _not_forming(task: Task) -> Conflict:
 
 
 _IMAGE_MEMBERS = ("id", "name", "status", "media_type", "size", "width", "height", "attempts")
+_NO_ERROR: dict[str, None] = dict.fromkeys(("error_code", "error_detail", "failed_at"))
 _IMAGES = sa.select(*(getattr(Image, name) for name in _IMAGE_MEMBERS), Image.error_code, Image.error_detail)
 _FACES = sa.select(Face.image_id, Face.x, Face.y, Face.width, Face.height, Face.gender, Face.age, Face.score)
 
