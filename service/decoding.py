@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from PIL import Image, ImageCms
 
+from service.jpeg import MOST_SCANS, decodes_without_fault
 from service.survey import FORMATS, MOST_PROFILE, PIECE, Header
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 # Pillow warns above 89 megapixels, whatever the service allows. Here `Limits` decides, and MOST_PIXELS where it is not
 # at hand.
 Image.MAX_IMAGE_PIXELS = None
-
-MOST_SCANS = 100  # of a progressive JPEG; encoders make 10, and each costs a pass over all coefficients
 
 BIG = 16_000_000
 # Decoding takes 4 to 16 bytes a pixel: 16 threads with 50 megapixels each would take 8 GB. So one big picture at a
@@ -98,6 +97,8 @@ def _pixels_held(header: Header, shrunk: int) -> int:
 def decode_cheaply(stream: BinaryIO, header: Header) -> None:
     """Decode and forget. A JPEG at an eighth of its side and in grey: every coefficient is still read."""
     with _turn_for(_pixels_held(header, 8)):
+        if header.media_type == "image/jpeg" and decodes_without_fault(stream, header):
+            return
         image = _open(stream, header)
         image.draft("L", (1, 1))
         image.load()
