@@ -10,15 +10,13 @@ import threading
 from contextlib import nullcontext
 from typing import BinaryIO
 
-from simplejpeg import decode_jpeg
-
 from service.survey import Header, jpeg_segments
 
 MOST_SCANS = 100  # of a progressive JPEG; encoders make 10, and each costs a pass over all coefficients
 
 HUFFMAN = (0xC0, 0xC1, 0xC2)
-"""Codings in which a decoder notices the end of data. An arithmetic one goes on with zeros: a cut in its last scan, which
-is often its only one, stays unseen."""
+"""Codings in which a decoder notices where data ends. In an arithmetic one it goes on with zeros, so that a cut in its
+last scan, often the only one, stays unseen."""
 PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 
 PIXELS_MISSING = re.compile(r"premature end of data segment|bad Huffman code|found marker 0x(?!d[0-7])")
@@ -38,16 +36,24 @@ def decodes_without_fault(stream: BinaryIO, header: Header) -> bool:
     with _one_big_file if size > BIG else nullcontext():
         data = b"".join([_read(stream, begin, end) for begin, end in header.parts])
         if not header.in_one_scan:
-            _refuse_missing_scans(data, len(data) - header.parts[-1][1] + header.scan, header)
+            _refuse_missing_scans(data, size - header.parts[-1][1] + header.scan, header)
         if header.coding not in HUFFMAN or header.components not in (1, 3, 4):
             return False
-        try:
-            height, width, _ = decode_jpeg(data, "GRAY", min_height=1, min_width=1).shape
-        except ValueError as warning:
-            if PIXELS_MISSING.search(str(warning)):
-                raise
-            return False
-    return (height, width) == (-(-header.height // 8), -(-header.width // 8))
+        return _small_size(data) == (-(-header.height // 8), -(-header.width // 8))
+
+
+def _small_size(data: bytes) -> tuple[int, int] | None:
+    """Decode, and return height and width; None for a warning that has no pixels missing."""
+    # numpy comes with it and starts threads: after the fork, and for those processes only that get a JPEG.
+    from simplejpeg import decode_jpeg
+
+    try:
+        height, width, _ = decode_jpeg(data, "GRAY", min_height=1, min_width=1).shape
+    except ValueError as warning:
+        if PIXELS_MISSING.search(str(warning)):
+            raise
+        return None
+    return height, width
 
 
 def _read(stream: BinaryIO, begin: int, end: int) -> bytes:

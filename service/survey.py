@@ -193,16 +193,24 @@ def _walk_jpeg(stream: BinaryIO) -> Header:
         end = begin + 2 + length
         if length < 2 or marker == 0xD9:
             raise ValueError("no scan")
-        if marker in (0xE1, 0xE2):
-            _read_jpeg_metadata(_exactly(stream, length - 2), header, profile)
-        elif _makes_pixels(marker):
-            _read_jpeg_frame(stream, marker, header)
-            header.keep(begin, end)
-        stream.seek(begin + 4)
-        if _is_jpeg_metadata(marker, stream.read(12)):
-            header.metadata.append((begin, end))
+        _read_jpeg_segment(stream, marker, begin, end, header, profile)
         stream.seek(end)
     raise ValueError("too many segments")
+
+
+def _read_jpeg_segment(
+    stream: BinaryIO, marker: int, begin: int, end: int, header: Header, profile: dict[int, bytes]
+) -> None:
+    """Tell what a segment is to the file: it makes the pixels, says something of them, or is metadata."""
+    if marker < 0xE0:
+        _read_jpeg_frame(stream, marker, header)
+    else:
+        payload = _exactly(stream, end - begin - 4)
+        _read_jpeg_metadata(marker, payload, header, profile)
+        if _is_jpeg_metadata(marker, payload):
+            header.metadata.append((begin, end))
+    if _makes_pixels(marker):
+        header.keep(begin, end)
 
 
 def _makes_pixels(marker: int) -> bool:
@@ -242,11 +250,7 @@ def jpeg_segments(data: bytes, scan: int) -> Iterator[tuple[int, int, int]]:
 def bare_jpeg(data: bytes, header: Header) -> bytes:
     """Return a surveyed JPEG without metadata and without what follows its end; the same object if it has neither."""
     dropped, end = list(header.metadata), len(data)
-    if header.in_one_scan and data.find(b"\xff\xd9", header.scan) == end - 2:
-        segments = []
-    else:
-        segments = list(jpeg_segments(data, header.scan))
-    for marker, begin, behind in segments:
+    for marker, begin, behind in jpeg_segments(data, header.scan):
         if _is_jpeg_metadata(marker, data[begin + 4 : begin + 16]):
             dropped.append((begin, behind))
         elif marker == 0xD9 and behind < end:
@@ -267,11 +271,11 @@ def _read_jpeg_frame(stream: BinaryIO, marker: int, header: Header) -> None:
         header.coding = marker
 
 
-def _read_jpeg_metadata(payload: bytes, header: Header, profile: dict[int, bytes]) -> None:
+def _read_jpeg_metadata(marker: int, payload: bytes, header: Header, profile: dict[int, bytes]) -> None:
     """Take the orientation from EXIF, and a piece of the profile (ICC.1:2022 annex B.4: number, count, bytes)."""
-    if payload.startswith(b"Exif\0\0") and header.orientation == 1:
+    if marker == 0xE1 and payload.startswith(b"Exif\0\0") and header.orientation == 1:
         header.orientation = _orientation(payload)
-    elif payload.startswith(b"ICC_PROFILE\0"):
+    elif marker == 0xE2 and payload.startswith(b"ICC_PROFILE\0"):
         profile[payload[12]] = payload[14:]
 
 
