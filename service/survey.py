@@ -241,6 +241,8 @@ def jpeg_segments(data: bytes, scan: int) -> Iterator[tuple[int, int, int]]:
             return
         begin, marker = found.start(), data[found.start() + 1]
         end = begin + 2 + (int.from_bytes(data[begin + 2 : begin + 4]) if marker != 0xD9 else 0)
+        if end > len(data):
+            return  # inside a damaged scan, for a decoder to judge
         yield marker, begin, end
         if marker == 0xD9:
             return
