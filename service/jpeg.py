@@ -6,10 +6,10 @@ is final; with anything else that is unusual about a file Pillow decides, since 
 """
 
 import re
-import threading
 from contextlib import nullcontext
 from typing import BinaryIO
 
+from service.memory import Room
 from service.survey import Header, jpeg_segments
 
 MOST_SCANS = 100  # of a progressive JPEG; encoders make 10, and each costs a pass over all coefficients
@@ -22,9 +22,10 @@ PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 PIXELS_MISSING = re.compile(r"premature end of data segment|bad Huffman code|found marker 0x(?!d[0-7])")
 """Of libjpeg's warnings. Others are about bytes too many, or restart markers out of order, which cameras write."""
 
-BIG = 2_000_000
-# The bytes are held meanwhile: 16 threads with 20 MB each would take 320 MB. So one big file at a time in a process.
-_one_big_file = threading.Lock()
+# The bytes are held meanwhile: 16 threads with 20 MB each would take 320 MB.
+SMALL = 1_000_000
+"""Files of so many bytes need not wait."""
+_at_once = Room(8_000_000)
 
 
 def decodes_without_fault(stream: BinaryIO, header: Header) -> bool:
@@ -33,7 +34,7 @@ def decodes_without_fault(stream: BinaryIO, header: Header) -> bool:
     Raises ValueError where scans or coefficients are missing, and for more scans than an encoder makes.
     """
     size = sum(end - begin for begin, end in header.parts)
-    with _one_big_file if size > BIG else nullcontext():
+    with _at_once.room_for(size) if size > SMALL else nullcontext():
         data = b"".join([_read(stream, begin, end) for begin, end in header.parts])
         if not header.in_one_scan:
             _refuse_missing_scans(data, size - header.parts[-1][1] + header.scan, header)
