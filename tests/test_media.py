@@ -332,6 +332,7 @@ BOMBS: dict[str, Callable[[], bytes]] = {
         struct.pack(">HH", 48, 64), struct.pack(">HH", 65_500, 65_500), 1
     ),
     "jpeg of ten thousand scans": lambda: many_scans(10_000),
+    "jpeg of a million empty segments behind a scan": lambda: many_segments(1_000_000),
     "webp that says it is 268 megapixels": lambda: animated_webp(1).replace(b"\x0f\0\0\x0f\0\0", b"\xff\x3f\0" * 2, 1),
 }
 
@@ -341,6 +342,13 @@ def many_scans(count: int) -> bytes:
     data = encoded(corners(2000, 2000), progressive=True)
     scan = data.rindex(b"\xff\xda")
     return data[:scan] + data[scan:-2] * count + b"\xff\xd9"
+
+
+def many_segments(count: int) -> bytes:
+    """Put empty comments before the last scan of a progressive JPEG."""
+    data = encoded(corners(), progressive=True)
+    scan = data.rindex(b"\xff\xda")
+    return data[:scan] + b"\xff\xfe\0\2" * count + data[scan:]
 
 
 MEASURE = """
