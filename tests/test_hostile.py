@@ -249,6 +249,15 @@ def test_damaged_images_are_refused_or_taken_and_what_is_taken_can_be_worked_on(
 
 
 @pytest.mark.parametrize("way", WAYS)
+def test_a_jpeg_that_lacks_pixels_is_refused_by_every_way(client: Client, way: str) -> None:
+    whole = [encoded(corners(200, 150), progressive=progressive) for progressive in (False, True)]
+    cut = [data[: len(data) * kept // 100] + b"\xff\xd9" for data in whole for kept in (10, 50, 90, 99)]
+    size = struct.pack(">HH", 150, 200)
+    for data in [*cut, *(data.replace(size, struct.pack(">HH", 1500, 2000)) for data in whole)]:
+        assert "is damaged or cut off" in problem(WAYS[way](client, data), 422)
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_bombs_are_refused_by_every_way_and_take_no_memory(service: Service, client: Client, way: str) -> None:
     for name, bomb in BOMBS.items():
         data = bomb()
