@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from service.faces.emulator_server import EmulatorServer
-from tests.conftest import facecloud
+from tests.conftest import MakeService, facecloud
 from tests.support import Client, Service, photo, wait_for
 from tests.test_object_store import once
 from tests.test_processes import check_complete
@@ -125,3 +125,43 @@ def test_while_the_folder_cannot_be_used_requests_are_503_and_jobs_wait(
     assert len(client.show(forming)["images"]) == 1
     assert service.inconsistencies() == []
     assert "request failed" not in service.log.read_text()
+
+
+@in_every_way
+def test_a_deletion_while_the_folder_cannot_be_used_is_done_and_its_files_go_when_it_can(
+    stage: tuple[Service, Client], away: Away
+) -> None:
+    service, client = stage
+    before = sorted(service.left_files())
+    task, forming = client.task(*PHOTOS), client.task(PHOTOS[0])
+    image = f"/api/v1/tasks/{forming}/images/{client.show(forming)['images'][0]['id']}"
+    (file,) = client.post("/api/files/", files={"file": ("a.jpg", PHOTOS[0])}).json()["file_ids"]
+    owner = {"owner_type": "product", "owner_id": "1"}
+    owned = [client.post("/images", data=owner, files={"image": ("a.jpg", PHOTOS[0])}).json()["id"] for _ in range(2)]
+    for shown in owned:
+        wait_for(lambda shown=shown: client.get(f"/images/{shown}").json()["status"] == "done", what="its renditions")
+    paths = [f"/api/v1/tasks/{task}", image, f"/api/files/{file}", f"/images/{owned[0]}"]
+    stored = len(service.left_files())
+    with away(service.files):
+        for path in paths:
+            assert client.delete(path).status_code == 204
+            assert once(client, path).status_code in (404, 405)
+            assert client.delete(path).status_code == 404
+        assert client.delete("/images", params=owner).status_code == 204
+        assert away is not read_only or len(service.left_files()) == stored
+    assert "files of deleted rows could not be removed; a job will" in service.log.read_text()
+    wait_for(lambda: sorted(service.left_files()) == before, 30, "the end of the files")
+    assert service.inconsistencies() == []
+    assert client.delete(f"/api/v1/tasks/{forming}").status_code == 204
+
+
+def test_what_no_job_knows_of_goes_with_the_next_start(make_service: MakeService, emulator: EmulatorServer) -> None:
+    service = make_service(**facecloud(emulator, WEB_WORKS="false"))
+    client = service.start()
+    task = client.task(*PHOTOS)
+    with gone(service.files):
+        assert client.delete(f"/api/v1/tasks/{task}").status_code == 204
+    assert len(service.left_files()) == len(PHOTOS)
+    service.kill()
+    service.start()
+    assert service.left_files() == []
