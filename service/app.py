@@ -398,6 +398,7 @@ def _readiness(
     def check_database() -> None:
         with database.read() as session:
             session.execute(sa.text("SELECT 1 FROM task LIMIT 1"))
+        database.check()
 
     checks = {"database": check_database, "storage": storage.check}
     if settings.executor == "celery":

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
+import requests
 import sqlalchemy as sa
 from flask import Flask
 from flask.testing import FlaskClient
@@ -440,6 +441,39 @@ if can_mount():  # Where it is not allowed, what stands above tests the same, wi
         assert sum(emulator.emulator.counters()["images"].values()) == len(images)
         assert client.post("/api/v1/tasks").status_code == 201
         assert service.inconsistencies() == []
+
+
+# A database that is moved away
+
+
+@pytest.mark.parametrize("left", ["nothing", "a copy"])
+def test_a_database_that_is_moved_away_under_the_service_is_told_and_takes_no_writes_that_would_be_lost(
+    make_service: MakeService, tmp_path: Path, migrated: Path, left: str
+) -> None:
+    path = Path(shutil.copy(migrated, tmp_path / "service.db"))
+    service = make_service(DATABASE_URL=f"sqlite:///{path}", FACE_ENGINE="local")
+    client = service.start()
+    task = client.task(photo(1))
+    files = service.left_files()
+    away = path.rename(tmp_path / "away.db")
+    if left == "a copy":
+        shutil.copy(away, path)
+    for _ in range(4):  # by either process
+        ready = requests.get(f"{client.url}/readyz", timeout=10)
+        assert (ready.status_code, ready.json()["missing"]) == (503, ["database"])
+        for answer in (
+            client.post("/api/v1/tasks"),
+            client.post(f"/api/v1/tasks/{task}/images", files={"image": photo(2)}),
+            client.delete(f"/api/v1/tasks/{task}"),
+        ):
+            assert (answer.status_code, answer.headers["Content-Type"]) == (503, "application/problem+json")
+            assert "moved away" in answer.json()["detail"]
+    assert service.left_files() == files
+    assert path.exists() == (left == "a copy"), "no empty database was made in its place"
+    away.rename(path)
+    assert client.get("/readyz").status_code == 200
+    assert client.delete(f"/api/v1/tasks/{task}").status_code == 204
+    assert "request failed" not in service.log.read_text()
 
 
 # A locked database
