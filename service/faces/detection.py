@@ -14,12 +14,10 @@ from service.errors import Unavailable
 from service.faces.engines import Detection, Engine, History
 from service.faces.models import MICRO, Face, Image, Task, image_key
 from service.faces.webhooks import announce
-from service.jobs.operation import Failure, Run
+from service.jobs.operation import STORE_ATTEMPTS, Failure, Run
 from service.storage import Storage
 
 KIND = "face"
-STORE_ATTEMPTS = 20
-"""So many runs outlast about ten minutes without the store: the waits between them grow to a minute."""
 _AGES = ("with_age", "age_sum")
 
 _IMAGE_DONE = (

@@ -18,6 +18,7 @@ from service.faces.summary import summary
 from service.idempotency import settle
 from service.jobs import queue
 from service.jobs.executors import Executor
+from service.jobs.removal import remove
 from service.links import Download
 from service.media import Picture
 from service.originals import Intake, Upload
@@ -114,7 +115,7 @@ def delete_task(here: Services, task_id: str) -> None:
             raise _unknown_task()
         queue.remove(session, task_id)
     here.executor.cancel(task_id)
-    here.storage.delete_prefix(f"tasks/{task_id}/")
+    remove(here.database, here.executor, here.storage, f"tasks/{task_id}/")
 
 
 def start(here: Services, task_id: str) -> None:
@@ -163,8 +164,8 @@ def delete_image(here: Services, task_id: str, image_id: str) -> None:
         session.delete(image)
         task.total -= 1
         task.version += 1
-    here.storage.delete(image_key(task_id, image_id))
-    here.storage.delete(thumbnail_key(task_id, image_id))
+    keys = (image_key(task_id, image_id), thumbnail_key(task_id, image_id))
+    remove(here.database, here.executor, here.storage, *keys)
 
 
 def open_content(here: Services, task_id: str, image_id: str) -> Content:
