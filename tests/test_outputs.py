@@ -135,6 +135,8 @@ def test_a_boxed_photo_is_a_jpeg_with_its_faces(client: Client, shared_emulator:
     assert box[2] >= 158
     again = client.get(path, params={"faces": "boxed"}, headers={"If-None-Match": answer.headers["ETag"]})
     assert (again.status_code, again.content) == (304, b"")
+    weak = {"If-None-Match": f'"another", W/{answer.headers["ETag"]}'}  # as proxies make them that compress
+    assert client.get(path, params={"faces": "boxed"}, headers=weak).status_code == 304
     assert client.get(path, headers={"If-None-Match": answer.headers["ETag"]}).status_code == 200
 
 

@@ -266,6 +266,11 @@ def test_a_task_fails_with_its_source_and_finishes_when_that_is_mended(client: C
     assert again.json()["updated_at"] > failed[0]["updated_at"]
     assert ended(client, tasks[0])["status"] == "error"
 
+    path, json = f"{TASKS}{tasks[0]}/restart", {"Content-Type": "application/json"}
+    problem(client.post(path, data=b"{", headers=json), 400)
+    assert "`colour`" in problem(client.post(path, json={"colour": 1}), 422)
+    problem(client.post(path, json=[1]), 422)
+
     for file, original in originals.items():
         source(service, file).write_bytes(original)
     for task in tasks:

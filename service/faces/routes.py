@@ -8,6 +8,7 @@ from flask import Blueprint, Response, current_app, request, url_for
 
 from service.api import (
     LINK_SECONDS,
+    Nothing,
     answer,
     describe,
     file_answer,
@@ -16,6 +17,7 @@ from service.api import (
     query,
     redirect_answer,
     redirects,
+    refuse_body,
     stream_answer,
 )
 from service.auth import require_basic
@@ -131,7 +133,7 @@ def list_tasks() -> Response:
 def get_task(task_id: str) -> Response:
     """Get a task with its images, their faces, and its statistics."""
     tag = f"{task_id}.{operations.task_version(_here(), task_id)}"
-    if request.if_none_match.contains(tag):
+    if request.if_none_match.contains_weak(tag):
         return Response(status=304, headers={"ETag": f'"{tag}"'})
     text = bodies.get(tag)
     if text is None:
@@ -151,10 +153,11 @@ def delete_task(task_id: str) -> Response:
 
 
 @faces.post("/tasks/<id:task_id>/start")
-@describe({202: TaskOut}, 404, 409, headers={202: ("Location", "Retry-After")})
+@describe({202: TaskOut}, 404, 409, body=Nothing, headers={202: ("Location", "Retry-After")})
 @idempotent(_started)
 def start_task(task_id: str) -> Response:
-    """Start a task; after an error, process again just the images that failed."""
+    """Start a task; after an error, process again just the images that failed. There is nothing to send."""
+    refuse_body()
     operations.start(_here(), task_id)
     task, _ = operations.get_task(_here(), task_id)
     return _started(task)
@@ -166,7 +169,8 @@ def start_task(task_id: str) -> Response:
 def add_images(task_id: str) -> Response:
     """Upload images: multipart parts `image` with as many `name` fields or none, or the bare bytes with `?name=`.
 
-    All or nothing: one bad file refuses the request and is named in the answer.
+    An empty `name` stands for the file's own. A name has at most 255 characters; a longer one is cut before its
+    extension. All or nothing: one bad file refuses the request and is named in the answer.
     """
     with read_uploads(request, _here().intake.limits.bytes) as uploads:
         return _added(operations.add_images(_here(), task_id, uploads))
@@ -214,7 +218,7 @@ def get_thumbnail(task_id: str, image_id: str) -> Response:
 def _boxed(task_id: str, image_id: str) -> Response:
     tag = exports.boxed_tag(_here(), task_id, image_id)
     headers = {"ETag": f'"{tag}"', "Cache-Control": "private, no-cache"}
-    if request.if_none_match.contains(tag):
+    if request.if_none_match.contains_weak(tag):
         return Response(status=304, headers=headers)
     return Response(exports.boxed_photo(_here(), task_id, image_id), headers=headers, content_type="image/jpeg")
 

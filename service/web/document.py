@@ -65,7 +65,7 @@ OF_STATUS = {
 RANGE = {
     "name": "Range",
     "in": "header",
-    "description": "A part of the file, such as `bytes=0-1023`.",
+    "description": "A part of the file, such as `bytes=0-1023`. Several parts, or other units than bytes, are ignored.",
     "schema": {"type": "string"},
 }
 KNOWN = {
