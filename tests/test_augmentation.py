@@ -149,6 +149,8 @@ def test_files_of_one_name_get_a_number_in_the_zip_and_bad_names_are_made_safe(a
         ("cat.png", "image/png", "cat_gray.png"),
         ("cat", "image/png", "cat_gray.png"),
         ("v1.2", "image/png", "v1.2_gray.png"),
+        ("..", "image/png", "image_gray.png"),
+        (".jpg", "image/jpeg", "image_gray.jpg"),
         ("x" * 255, "image/png", "x" * 200 + "_gray.png"),
     ],
 )
