@@ -1,5 +1,7 @@
 """What the routes of every slice share: bodies and queries by pydantic, JSON answers, lists."""
 
+import errno
+import logging
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,8 +19,11 @@ from werkzeug.datastructures import MultiDict
 from werkzeug.routing import BaseConverter
 from werkzeug.wsgi import FileWrapper
 
-from service.errors import Invalid, Malformed
+from service import logs
+from service.errors import Invalid, Malformed, Problem
 from service.idempotency import read_body
+
+log = logging.getLogger(__name__)
 
 LINK_SECONDS = 300
 """How long the address lives that a request for a file is redirected to."""
@@ -238,11 +243,25 @@ def _with_one_range(size: int) -> dict[str, Any]:
 
 
 def stream_answer(pieces: Iterator[bytes], media_type: str, file_name: str) -> Response:
-    """Return what is made while it is sent, as an attachment of this name; it is closed when the client goes away."""
-    response = Response(pieces, content_type=media_type)
+    """Return what is made while it is sent, as an attachment of this name; it is closed when the client goes away.
+
+    The first piece is made here: a problem met by then is the answer. One that is met later breaks the answer off.
+    """
+    first = next(pieces, b"")
+    response = Response(_sent(first, pieces, request.environ[logs.REQUEST_ID]), content_type=media_type)
     response.headers["Content-Disposition"] = attachment(file_name)
     response.headers["Cache-Control"] = "private, no-cache"
     return response
+
+
+def _sent(first: bytes, rest: Iterator[bytes], request_id: str) -> Iterator[bytes]:
+    yield first
+    try:
+        yield from rest
+    except Problem as problem:
+        logs.event(log, "answer broke off", why=problem.detail, request_id=request_id)
+        # The server takes it for a client that has gone: it says no more, not even that this was the end.
+        raise BrokenPipeError(errno.EPIPE, "the answer breaks off") from problem
 
 
 def attachment(file_name: str) -> str:

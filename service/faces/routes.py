@@ -230,7 +230,7 @@ def get_faces_csv(task_id: str) -> Response:
 
     The first row names the columns: image_id, name, x, y, width, height, gender, age, score. What is not known is
     empty. A name that a spreadsheet program would take for a formula, since it begins with `=`, `+`, `-`, `@`, a tab
-    or a carriage return, has an apostrophe before it.
+    or a carriage return, has an apostrophe before it. If the task is deleted meanwhile, the answer breaks off.
     """
     export = exports.faces_csv(_here(), task_id)
     return stream_answer(export.pieces, "text/csv; charset=utf-8", export.file_name)
@@ -241,7 +241,7 @@ def get_faces_csv(task_id: str) -> Response:
 def get_faces_jsonl(task_id: str) -> Response:
     """Get one JSON object a line for each face found so far, in the order of upload and then of size.
 
-    Its members are image_id, name, bbox, gender, age and score.
+    Its members are image_id, name, bbox, gender, age and score. If the task is deleted meanwhile, the answer breaks off.
     """
     export = exports.faces_jsonl(_here(), task_id)
     return stream_answer(export.pieces, "application/jsonl", export.file_name)
