@@ -261,6 +261,8 @@ def test_a_bad_file_is_refused_by_name_and_nothing_of_the_request_is_kept(
     if status == 415:
         assert "image/webp" in detail or "WebP" in detail
         assert refused.json()["accepted_types"] == ["image/jpeg", "image/png", "image/webp"]
+    if case != "too many bytes":  # which is told before all of it has come
+        assert refused.json()["errors"] == [{"detail": detail, "pointer": "#/image/1"}]
     problem(
         client.post(f"/api/v1/tasks/{task}/images?name=b", data=content, headers={"Content-Type": "image/png"}), status
     )
@@ -452,7 +454,11 @@ def test_every_422_names_what_is_wrong_whatever_it_is(client: Client) -> None:
     images = f"/api/v1/tasks/{task}/images"
     file = ("a.jpg", photo(0))
     for refused, pointer in (
-        (client.post(images, files=[("image", ("a.jpg", b""))]), "#"),
+        (client.post(images, files=[("image", ("a.jpg", b""))]), "#/image/0"),
+        (client.post(images, files=[("image", file), ("image", file), ("image", ("a.jpg", b""))]), "#/image/2"),
+        (client.post("/api/v1/tasks", files=[("image", file), ("image", ("a.jpg", b""))]), "#/image/1"),
+        (client.post(images, data=photo(0)[:-50], headers={"Content-Type": "image/jpeg"}), "#"),
+        (client.post("/images?user_id=1", files=[("image", ("a.jpg", b""))]), "#/image"),
         (client.post(images, files=[("photo", file)]), "#/photo"),
         (client.post(images, files=[("image", file)], data={"name": ["a", "b"]}), "#/name"),
         (client.post(images, files=[("name", file)]), "#/image"),

@@ -19,7 +19,7 @@ from service.jobs import queue
 from service.jobs.executors import Executor
 from service.links import Download
 from service.media import Picture, shown
-from service.originals import Intake, Upload
+from service.originals import Intake, Upload, pointing_at
 
 LINK_SECONDS = 3600
 TYPES = ("image/jpeg", "image/png")
@@ -46,7 +46,8 @@ def add_images(here: Services, user_id: str, uploads: Sequence[Upload]) -> str:
     keys = [file_key(task_id, position, ORIGINAL) for position in range(len(uploads))]
     with here.intake.keeping(uploads, keys) as found:
         for upload, picture in zip(uploads, found, strict=True):
-            _check_scaled(here, upload.name, picture)
+            with pointing_at(upload):
+                _check_scaled(here, upload.name, picture)
         with queue.dispatching(here.database, here.executor) as session:
             _add_rows(session, user_id, task_id, uploads, found)
             settle(session, lambda: task_id)

@@ -241,7 +241,8 @@ def get_faces_csv(task_id: str) -> Response:
 def get_faces_jsonl(task_id: str) -> Response:
     """Get one JSON object a line for each face found so far, in the order of upload and then of size.
 
-    Its members are image_id, name, bbox, gender, age and score. If the task is deleted meanwhile, the answer breaks off.
+    Its members are image_id, name, bbox, gender, age and score. If the task is deleted meanwhile, the answer breaks
+    off.
     """
     export = exports.faces_jsonl(_here(), task_id)
     return stream_answer(export.pieces, "application/jsonl", export.file_name)

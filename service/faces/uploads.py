@@ -79,8 +79,10 @@ def _named(form: Form, names: list[str]) -> list[Upload]:
     images = form.files.getlist("image")
     given = names or [""] * len(images)
     return [
-        Upload(display_name(name, display_name(image.filename or "", KIND)), cast(Any, image.stream))
-        for name, image in zip(given, images, strict=True)
+        Upload(
+            display_name(name, display_name(image.filename or "", KIND)), cast(Any, image.stream), f"#/image/{place}"
+        )
+        for place, (name, image) in enumerate(zip(given, images, strict=True))
     ]
 
 

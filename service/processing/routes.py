@@ -70,8 +70,8 @@ def add_files() -> Response:
     limit = _here().intake.limits.bytes
     with read_form(request, ("file",), limit, "image", MAX_REQUEST_BYTES) as form:
         uploads = [
-            Upload(display_name(file.filename or "", "image"), cast(Any, file.stream))
-            for file in form.files.getlist("file")
+            Upload(display_name(file.filename or "", "image"), cast(Any, file.stream), f"#/file/{place}")
+            for place, file in enumerate(form.files.getlist("file"))
         ]
         return _added(operations.add_files(_here(), uploads))
 
