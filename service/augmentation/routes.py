@@ -99,8 +99,8 @@ def upload_images() -> Response:
     limit = _here().intake.limits.bytes
     with read_form(request, ("files",), limit, "image", MAX_REQUEST_BYTES) as form:
         uploads = [
-            Upload(display_name(file.filename or "", "image"), cast(Any, file.stream))
-            for file in form.files.getlist("files")
+            Upload(display_name(file.filename or "", "image"), cast(Any, file.stream), f"#/files/{place}")
+            for place, file in enumerate(form.files.getlist("files"))
         ]
         return _uploaded(operations.add_images(_here(), g.user_id, uploads))
 

@@ -8,6 +8,7 @@ from flask import Blueprint, Response, current_app, request, url_for
 
 from service.api import (
     LINK_SECONDS,
+    Nothing,
     answer,
     describe,
     file_answer,
@@ -16,6 +17,7 @@ from service.api import (
     query,
     redirect_answer,
     redirects,
+    refuse_body,
     stream_answer,
 )
 from service.auth import require_basic
@@ -131,7 +133,7 @@ def list_tasks() -> Response:
 def get_task(task_id: str) -> Response:
     """Get a task with its images, their faces, and its statistics."""
     tag = f"{task_id}.{operations.task_version(_here(), task_id)}"
-    if request.if_none_match.contains(tag):
+    if request.if_none_match.contains_weak(tag):
         return Response(status=304, headers={"ETag": f'"{tag}"'})
     text = bodies.get(tag)
     if text is None:
@@ -154,10 +156,11 @@ def delete_task(task_id: str) -> Response:
 
 
 @faces.post("/tasks/<id:task_id>/start")
-@describe({202: TaskOut}, 404, 409, headers={202: ("Location", "Retry-After")})
+@describe({202: TaskOut}, 404, 409, body=Nothing, headers={202: ("Location", "Retry-After")})
 @idempotent(_started)
 def start_task(task_id: str) -> Response:
-    """Start a task; after an error, process again just the images that failed."""
+    """Start a task; after an error, process again just the images that failed. There is nothing to send."""
+    refuse_body()
     operations.start(_here(), task_id)
     task, _ = operations.get_task(_here(), task_id)
     return _started(task)
@@ -169,7 +172,8 @@ def start_task(task_id: str) -> Response:
 def add_images(task_id: str) -> Response:
     """Upload images: multipart parts `image` with as many `name` fields or none, or the bare bytes with `?name=`.
 
-    All or nothing: one bad file refuses the request and is named in the answer.
+    An empty `name` stands for the file's own. A name has at most 255 characters; a longer one is cut before its
+    extension. All or nothing: one bad file refuses the request and is named in the answer.
     """
     with read_uploads(request, _here().intake.limits.bytes) as uploads:
         return _added(operations.add_images(_here(), task_id, uploads))
@@ -217,7 +221,7 @@ def get_thumbnail(task_id: str, image_id: str) -> Response:
 def _boxed(task_id: str, image_id: str) -> Response:
     tag = exports.boxed_tag(_here(), task_id, image_id)
     headers = {"ETag": f'"{tag}"', "Cache-Control": "private, no-cache"}
-    if request.if_none_match.contains(tag):
+    if request.if_none_match.contains_weak(tag):
         return Response(status=304, headers=headers)
     return Response(exports.boxed_photo(_here(), task_id, image_id), headers=headers, content_type="image/jpeg")
 
@@ -229,7 +233,7 @@ def get_faces_csv(task_id: str) -> Response:
 
     The first row names the columns: image_id, name, x, y, width, height, gender, age, score. What is not known is
     empty. A name that a spreadsheet program would take for a formula, since it begins with `=`, `+`, `-`, `@`, a tab
-    or a carriage return, has an apostrophe before it.
+    or a carriage return, has an apostrophe before it. If the task is deleted meanwhile, the answer breaks off.
     """
     export = exports.faces_csv(_here(), task_id)
     return stream_answer(export.pieces, "text/csv; charset=utf-8", export.file_name)
@@ -240,7 +244,8 @@ def get_faces_csv(task_id: str) -> Response:
 def get_faces_jsonl(task_id: str) -> Response:
     """Get one JSON object a line for each face found so far, in the order of upload and then of size.
 
-    Its members are image_id, name, bbox, gender, age and score.
+    Its members are image_id, name, bbox, gender, age and score. If the task is deleted meanwhile, the answer breaks
+    off.
     """
     export = exports.faces_jsonl(_here(), task_id)
     return stream_answer(export.pieces, "application/jsonl", export.file_name)

@@ -174,4 +174,4 @@ def _sent(*names: str) -> Iterator[Sent]:
         if repeated:
             raise Invalid(f"The form has `{repeated[0]}` more than once: send it once.")
         name = display_name(files[0].filename or "", "image")
-        yield Sent(Upload(name, cast(Any, files[0].stream)), form.texts.to_dict())
+        yield Sent(Upload(name, cast(Any, files[0].stream), "#/image"), form.texts.to_dict())

@@ -23,6 +23,8 @@ PROBLEM = {
         "detail": {"type": "string", "description": "A sentence for people: what happened, and what to do."},
         "errors": {
             "type": "array",
+            "description": "With 422 each fault, by a pointer into body or query. Of several files in a form the one "
+            "that is refused: `#/image/3` is the fourth part `image`; also with 413 and 415 where it is its content.",
             "items": {
                 "type": "object",
                 "properties": {"detail": {"type": "string"}, "pointer": {"type": "string"}},
@@ -65,7 +67,7 @@ OF_STATUS = {
 RANGE = {
     "name": "Range",
     "in": "header",
-    "description": "A part of the file, such as `bytes=0-1023`.",
+    "description": "A part of the file, such as `bytes=0-1023`. Several parts, or other units than bytes, are ignored.",
     "schema": {"type": "string"},
 }
 KNOWN = {
