@@ -72,6 +72,18 @@ class Page(Shape):
     cursor: Annotated[str | None, Field(description="The `next` of the page before.")] = None
 
 
+FILE: dict[str, Any] = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
+"""What the OpenAPI document says of a form's part that is a file; by the `format` a page knows to ask for one."""
+
+
+def without_null(shape: dict[str, Any]) -> dict[str, Any]:
+    """Return a member's JSON schema as that of a part of a form or query, where leaving it out is the only null."""
+    bare = {name: value for name, value in shape.items() if name != "anyOf" and (name, value) != ("default", None)}
+    for one in shape.get("anyOf", ()):
+        bare |= one if one != {"type": "null"} else {}
+    return bare
+
+
 @dataclass(frozen=True)
 class Described:
     """What the OpenAPI document says of a view beside its docstring."""

@@ -5,7 +5,7 @@ from typing import Any, cast
 from flask import Blueprint, Response, current_app, request
 from pydantic import BaseModel, ConfigDict
 
-from service.api import LINK_SECONDS, answer, body, describe, file_answer, redirect_answer, redirects, validated
+from service.api import FILE, LINK_SECONDS, answer, body, describe, file_answer, redirect_answer, redirects, validated
 from service.auth import require_basic
 from service.errors import Malformed
 from service.idempotency import idempotent
@@ -24,7 +24,7 @@ UPLOAD: dict[str, Any] = {
             "type": "object",
             "required": ["file"],
             "properties": {
-                "file": {"type": "array", "items": {"type": "string", "contentMediaType": "application/octet-stream"}},
+                "file": {"type": "array", "items": FILE, "description": "The images."},
             },
         },
         "example": {"file": ["(a photo's bytes)"]},

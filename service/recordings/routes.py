@@ -5,7 +5,7 @@ from urllib.parse import urlencode
 
 from flask import Blueprint, Response, current_app, request
 
-from service.api import LINK_SECONDS, absolute, answer, body, describe, file_answer, redirect_answer, redirects
+from service.api import FILE, LINK_SECONDS, absolute, answer, body, describe, file_answer, redirect_answer, redirects
 from service.auth import require_basic
 from service.errors import Invalid, TooLarge, UnsupportedType
 from service.idempotency import idempotent, identify
@@ -29,7 +29,7 @@ UPLOAD: dict[str, Any] = {
             "properties": {
                 "user": {"type": "string", "format": "uuid"},
                 "token": {"type": "string", "format": "uuid"},
-                "audio": {"type": "string", "contentMediaType": "audio/wav"},
+                "audio": FILE | {"contentMediaType": "audio/wav"},
             },
         },
         "example": {
