@@ -31,6 +31,7 @@ UPLOAD: dict[str, Any] = {
     "multipart/form-data": {
         "schema": {
             "type": "object",
+            "additionalProperties": False,
             "required": ["files"],
             "properties": {
                 "files": {"type": "array", "items": FILE, "description": "The images."},

@@ -47,6 +47,7 @@ UPLOAD: dict[str, Any] = {
     "multipart/form-data": {
         "schema": {
             "type": "object",
+            "additionalProperties": False,
             "required": ["image"],
             "properties": {
                 "image": {"type": "array", "items": FILE, "description": "The photos."},
@@ -66,6 +67,7 @@ NEW_TASK: dict[str, Any] = {
     "multipart/form-data": {
         "schema": {
             "type": "object",
+            "additionalProperties": False,
             "properties": {
                 **{name: without_null(part) for name, part in TaskForm.model_json_schema()["properties"].items()},
                 "image": UPLOAD["multipart/form-data"]["schema"]["properties"]["image"],

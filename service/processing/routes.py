@@ -22,6 +22,7 @@ UPLOAD: dict[str, Any] = {
     "multipart/form-data": {
         "schema": {
             "type": "object",
+            "additionalProperties": False,
             "required": ["file"],
             "properties": {
                 "file": {"type": "array", "items": FILE, "description": "The images."},

@@ -25,6 +25,7 @@ UPLOAD: dict[str, Any] = {
     "multipart/form-data": {
         "schema": {
             "type": "object",
+            "additionalProperties": False,
             "required": list(FIELDS),
             "properties": {
                 "user": {"type": "string", "format": "uuid"},

@@ -43,7 +43,12 @@ def _owner_text(name: str) -> dict[str, Any]:
 
 ONE_IMAGE: dict[str, Any] = {
     "multipart/form-data": {
-        "schema": {"type": "object", "required": ["image"], "properties": IMAGE},
+        "schema": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["image"],
+            "properties": IMAGE,
+        },
         "example": {"image": "(a photo's bytes)"},
     }
 }
@@ -51,6 +56,7 @@ UPLOAD: dict[str, Any] = {
     "multipart/form-data": {
         "schema": {
             "type": "object",
+            "additionalProperties": False,
             "required": ["image"],
             "properties": IMAGE | {name: _owner_text(name) for name in OWNER},
         },
