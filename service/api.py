@@ -11,7 +11,7 @@ from urllib.parse import quote
 import orjson
 from flask import Response, current_app, request
 from itsdangerous import BadSignature, URLSafeSerializer
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 from werkzeug.datastructures import MultiDict
 from werkzeug.routing import BaseConverter
@@ -65,11 +65,23 @@ def template(rule: str) -> str:
     return re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule)
 
 
+def _given_out(cursor: str) -> str:
+    """Return a cursor that this list has signed; this refuses another together with what else is wrong in the query."""
+    try:
+        place_of(cursor, None)
+    except Invalid as refusal:
+        raise PydanticCustomError("cursor", "is unknown: take the `next` of the page before") from refusal
+    return cursor
+
+
+Cursor = Annotated[str, AfterValidator(_given_out)]
+
+
 class Page(Shape):
     """The query of a list."""
 
     limit: Annotated[int, Field(ge=1, le=100, description="How many items a page has.")] = 20
-    cursor: Annotated[str | None, Field(description="The `next` of the page before.")] = None
+    cursor: Annotated[Cursor | None, Field(description="The `next` of the page before.")] = None
 
 
 FILE: dict[str, Any] = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
@@ -249,7 +261,7 @@ def page_answer(items: list[dict[str, Any]], place: tuple[str, ...] | None) -> R
     return answer({"items": items, "next": str(_signer().dumps(place)) if place else None})
 
 
-def place_of(cursor: str | None, parts: int) -> tuple[str, ...] | None:
+def place_of(cursor: str | None, parts: int | None) -> tuple[str, ...] | None:
     """Return the place that a cursor stands for. Signed, so that what was not given out here is refused: Invalid."""
     if cursor is None:
         return None
@@ -257,7 +269,7 @@ def place_of(cursor: str | None, parts: int) -> tuple[str, ...] | None:
         place = _signer().loads(cursor)
     except BadSignature as error:
         raise Invalid("This cursor is unknown: take the `next` of the page before.", pointer="#/cursor") from error
-    if len(place) != parts:
+    if parts is not None and len(place) != parts:
         detail = "This cursor belongs to another list: take the `next` of a page of this one."
         raise Invalid(detail, pointer="#/cursor")
     return tuple(place)

@@ -85,7 +85,7 @@ def add_recording() -> Response:
             "Send multipart/form-data with `user`, `token` and `audio`.", accepted_types=[FORM_TYPES[0]]
         )
     if (request.content_length or 0) > limit + FORM_BYTES:
-        raise TooLarge(f"The recording is too large: at most {limit} bytes are accepted.", limit=limit)
+        raise TooLarge(f"The recording is too large: at most {limit} bytes are accepted. Make it shorter.", limit=limit)
     with read_form(request, FIELDS, limit, "recording", limit + FORM_BYTES) as form:
         _check(form)
         user = form.texts["user"]

@@ -32,7 +32,7 @@ renditions.before_request(require_basic)
 FORM_BYTES = 1_000_000
 """What a form may have beside the image."""
 OWNER = {"owner_type": "", "owner_id": "", "user_id": "1"}
-"""The texts that name an owner, and what the page at /docs puts there; in a form an empty one counts as none."""
+"""The texts that name an owner, and what the page at /docs puts there; an empty one beside others counts as none."""
 IMAGE = {"image": FILE | {"description": "The image."}}
 
 
@@ -75,7 +75,8 @@ class Sent:
 
     def owner(self) -> Owner:
         """Return whose it is, by the form or by the query."""
-        return validated(WholeOwner, self.texts, "form").owner() if self.texts else query(WholeOwner).owner()
+        in_form = self.texts or (request.method == "POST" and not request.args)
+        return validated(WholeOwner, self.texts, "form").owner() if in_form else query(WholeOwner).owner()
 
 
 def _here() -> operations.Services:
@@ -179,7 +180,7 @@ def _sent(*names: str) -> Iterator[Sent]:
     if request.mimetype not in ("", *FORM_TYPES):
         raise UnsupportedType("Send multipart/form-data with the file `image`.", accepted_types=[FORM_TYPES[0]])
     if (request.content_length or 0) > limit + FORM_BYTES:
-        raise TooLarge(f"The image is too large: at most {limit} bytes are accepted.", limit=limit)
+        raise TooLarge(f"The image is too large: at most {limit} bytes are accepted. Make it smaller.", limit=limit)
     with read_form(request, ("image", *names), limit, "image", limit + FORM_BYTES) as form:
         files = form.files.getlist("image")
         if len(files) != 1 or "image" in form.texts:
@@ -188,5 +189,6 @@ def _sent(*names: str) -> Iterator[Sent]:
         repeated = [name for name, values in form.texts.lists() if len(values) > 1]
         if repeated:
             raise Invalid(f"The form has `{repeated[0]}` more than once: send it once.")
+        filled = {key: text for key, text in form.texts.items() if text}
         name = display_name(files[0].filename or "", "image")
-        yield Sent(Upload(name, cast(Any, files[0].stream)), {key: text for key, text in form.texts.items() if text})
+        yield Sent(Upload(name, cast(Any, files[0].stream)), filled or form.texts.to_dict())

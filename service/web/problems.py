@@ -17,7 +17,8 @@ PROBLEM: dict[str, Any] = {
                 "type": "object",
                 "properties": {"detail": {"type": "string"}, "pointer": {"type": "string"}},
             },
-            "description": "With 422: each fault, by a pointer into body, form or query.",
+            "description": "With 422 each fault, by a pointer into body or query. Of several files in a form the one "
+            "that is refused: `#/image/3` is the fourth part `image`; also with 413 and 415 where it is its content.",
         },
         "accepted_types": {"type": "array", "items": {"type": "string"}, "description": "With 415."},
         "limit": {"type": "number", "description": "With 413: what the detail says, as a number in the same unit."},
