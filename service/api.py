@@ -13,7 +13,7 @@ from urllib.parse import quote
 import orjson
 from flask import Response, current_app, request
 from itsdangerous import BadSignature, URLSafeSerializer
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 from werkzeug.datastructures import MultiDict
 from werkzeug.routing import BaseConverter
@@ -81,11 +81,35 @@ Count = Annotated[int, BeforeValidator(_digits)]
 """A number in a query."""
 
 
+def _given_out(cursor: str) -> str:
+    """Return a cursor that this list has signed; this refuses another together with what else is wrong in the query."""
+    try:
+        place_of(cursor, None)
+    except Invalid as refusal:
+        raise PydanticCustomError("cursor", "is unknown: take the `next` of the page before") from refusal
+    return cursor
+
+
+Cursor = Annotated[str, AfterValidator(_given_out)]
+
+
 class Page(Shape):
     """The query of a list."""
 
     limit: Annotated[Count, Field(ge=1, le=100, description="How many items a page has.")] = 20
-    cursor: Annotated[str | None, Field(description="The `next` of the page before.")] = None
+    cursor: Annotated[Cursor | None, Field(description="The `next` of the page before.")] = None
+
+
+FILE: dict[str, Any] = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
+"""What the OpenAPI document says of a form's part that is a file; by the `format` a page knows to ask for one."""
+
+
+def without_null(shape: dict[str, Any]) -> dict[str, Any]:
+    """Return a member's JSON schema as that of a part of a form or query, where leaving it out is the only null."""
+    bare = {name: value for name, value in shape.items() if name != "anyOf" and (name, value) != ("default", None)}
+    for one in shape.get("anyOf", ()):
+        bare |= one if one != {"type": "null"} else {}
+    return bare
 
 
 @dataclass(frozen=True)
@@ -295,7 +319,7 @@ def page_answer(items: list[dict[str, Any]], place: tuple[str, ...] | None) -> R
     return answer({"items": items, "next": str(_signer().dumps(place)) if place else None})
 
 
-def place_of(cursor: str | None, parts: int) -> tuple[str, ...] | None:
+def place_of(cursor: str | None, parts: int | None) -> tuple[str, ...] | None:
     """Return the place that a cursor stands for. Signed, so that what was not given out here is refused: Invalid."""
     if cursor is None:
         return None
@@ -303,7 +327,7 @@ def place_of(cursor: str | None, parts: int) -> tuple[str, ...] | None:
         place = _signer().loads(cursor)
     except BadSignature as error:
         raise Invalid("This cursor is unknown: take the `next` of the page before.", pointer="#/cursor") from error
-    if len(place) != parts:
+    if parts is not None and len(place) != parts:
         detail = "This cursor belongs to another list: take the `next` of a page of this one."
         raise Invalid(detail, pointer="#/cursor")
     return tuple(place)

@@ -119,7 +119,10 @@ def _parsed(request: Request, spool: Callable[[str], Spool]) -> Form:
             request.stream, request.mimetype, request.content_length, dict(request.mimetype_params)
         )
     except RequestEntityTooLarge as error:
-        raise TooLarge(f"The form is too large: at most {MAX_PARTS} parts, and texts of 1 MB in all.") from error
+        raise TooLarge(
+            f"The form is too large: at most {request.max_content_length} bytes, {MAX_PARTS} parts, and texts of "
+            f"{MAX_TEXT} bytes in all. Send it in portions."
+        ) from error
     except ValueError as error:
         raise Malformed("The form is broken or cut off. Send it again.") from error
     return Form(texts, files)

@@ -338,6 +338,15 @@ def test_a_registration_that_cannot_be_is_refused(service: Service, change: dict
     assert told.json()["errors"]
 
 
+def test_all_that_is_wrong_in_a_registration_is_said_at_once(service: Service) -> None:
+    told = Visitor(service).call("POST", "/registration", json={"email": "ada", "password": "short"})
+    assert problem(told, 422) == (
+        "`email` in the body must be an e-mail address: an email address must have an @-sign. "
+        "`password` in the body must have at least 8 characters."
+    )
+    assert [error["pointer"] for error in told.json()["errors"]] == ["#/email", "#/password"]
+
+
 def test_malformed_bodies_are_400(service: Service) -> None:
     for path in ("/registration", "/login"):
         problem(Visitor(service).call("POST", path, data=b"{"), 400)

@@ -376,6 +376,8 @@ def test_a_form_creates_a_whole_task_and_starts_it(client: Client) -> None:
     assert created.status_code == 201
     task = created.json()
     assert created.headers["Location"] == f"/api/v1/tasks/{task['id']}"
+    assert created.headers["Retry-After"] == "1"
+    assert "Retry-After" not in client.post("/api/v1/tasks").headers
     assert (task["name"], task["status"], task["progress"]["total"]) == ("team", "processing", 3)
     assert [image["name"] for image in task["images"]] == ["0.jpg", "1.jpg", "2.jpg"]
     assert task["started_at"]

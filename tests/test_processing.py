@@ -189,7 +189,7 @@ def test_uploads_are_all_or_nothing_and_bad_ones_named(client: Client, service: 
     cut = sent(good, ("cut.png", photo(3, form="PNG")[:-40]))
     assert "cut.png" in problem(cut, 422)
     assert [error["pointer"] for error in cut.json()["errors"]] == ["#/file/1"]
-    assert "200,000" in problem(sent(good, ("big.png", photo(3) + bytes(200_000))), 413).replace("200000", "200,000")
+    assert "200000" in problem(sent(good, ("big.png", photo(3) + bytes(200_000))), 413)
     problem(sent(("wide.png", encoded(Image.new("L", (1001, 1000)), "PNG"))), 413)
     problem(client.post("/api/files/", files=[("image", good)]), 422)
     problem(client.post("/api/files/", files={}), 422)

@@ -15,6 +15,7 @@ from service.faces.emulator_server import EmulatorServer
 from service.faces.engines import Detection
 from service.faces.moods import Mood
 from service.faces.schemas import ImageOut, Limits, TaskList, TaskOut
+from service.uploads import MAX_PARTS
 from tests.conftest import on_both_databases, with_both_executors
 from tests.support import Client, Service, faces_of, photo
 
@@ -393,6 +394,9 @@ def test_the_list_filters_by_status_and_refuses_what_it_does_not_know(client: Cl
         refused = client.get(f"/api/v1/tasks?{query}")
         problem(refused, 422)
         assert [error["pointer"] for error in refused.json()["errors"]] == [f"#/{query.partition('=')[0]}"]
+    refused = client.get("/api/v1/tasks?limit=a&status=lost&cursor=x")
+    problem(refused, 422)
+    assert {error["pointer"] for error in refused.json()["errors"]} == {"#/limit", "#/status", "#/cursor"}
 
 
 def test_a_broken_body_is_400_and_a_wrong_one_422_with_each_fault_named(client: Client) -> None:
@@ -531,6 +535,7 @@ def test_limits_tell_what_is_enforced(client: Client) -> None:
     Limits.model_validate(limits)
     assert limits["accepted_types"] == ["image/jpeg", "image/png", "image/webp"]
     assert (limits["max_image_bytes"], limits["max_images_per_task"]) == (200_000, 200)
+    assert limits["max_parts_per_request"] == MAX_PARTS
     task = client.task(*photos(199))
     parts = [("image", ("a.jpg", image)) for image in photos(2)]
     refused = client.post(f"/api/v1/tasks/{task}/images", files=parts)

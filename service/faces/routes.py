@@ -7,6 +7,7 @@ import orjson
 from flask import Blueprint, Response, current_app, request, url_for
 
 from service.api import (
+    FILE,
     LINK_SECONDS,
     Nothing,
     answer,
@@ -19,6 +20,7 @@ from service.api import (
     redirects,
     refuse_body,
     stream_answer,
+    without_null,
 )
 from service.auth import require_basic
 from service.faces import exports, operations, thumbnails
@@ -37,6 +39,7 @@ from service.faces.schemas import (
 from service.faces.uploads import MAX_REQUEST_BYTES, read_task, read_uploads
 from service.idempotency import idempotent
 from service.survey import ACCEPTED
+from service.uploads import MAX_PARTS
 
 faces = Blueprint("faces", __name__, url_prefix="/api/v1")
 faces.before_request(require_basic)
@@ -46,13 +49,19 @@ UPLOAD: dict[str, Any] = {
     "multipart/form-data": {
         "schema": {
             "type": "object",
+            "additionalProperties": False,
             "required": ["image"],
             "properties": {
-                "image": {"type": "array", "items": {"type": "string", "contentMediaType": "application/octet-stream"}},
-                "name": {"type": "array", "items": {"type": "string"}},
+                "image": {"type": "array", "items": FILE, "description": "The photos."},
+                "name": {
+                    "type": "array",
+                    "items": {"type": "string"},
+                    "description": "As many names as photos, or none: then they are named as their files are.",
+                    "examples": [[]],
+                },
             },
         },
-        "example": {"image": ["(a photo's bytes)"], "name": ["team.jpg"]},
+        "example": {"image": ["(a photo's bytes)"]},
     },
     **{media_type: {"schema": {}} for media_type in ACCEPTED},
 }
@@ -60,14 +69,16 @@ NEW_TASK: dict[str, Any] = {
     "multipart/form-data": {
         "schema": {
             "type": "object",
+            "additionalProperties": False,
             "properties": {
-                **TaskForm.model_json_schema()["properties"],
+                **{name: without_null(part) for name, part in TaskForm.model_json_schema()["properties"].items()},
                 "image": UPLOAD["multipart/form-data"]["schema"]["properties"]["image"],
             },
         },
         "example": {"name": "team", "start": "true", "image": ["(a photo's bytes)"]},
     },
 }
+CREATED = {201: ("Location", "Retry-After?")}
 
 
 def _here() -> operations.Services:
@@ -76,7 +87,8 @@ def _here() -> operations.Services:
 
 
 def _created(task: dict[str, Any]) -> Response:
-    return answer(task, 201, Location=url_for("faces.get_task", task_id=task["id"]))
+    again = {"Retry_After": "1"} if task["status"] == "processing" else {}
+    return answer(task, 201, Location=url_for("faces.get_task", task_id=task["id"]), **again)
 
 
 def _started(task: dict[str, Any]) -> Response:
@@ -98,20 +110,22 @@ def show_limits() -> Response:
             "max_image_pixels": here.intake.limits.pixels,
             "max_images_per_task": here.images_per_task,
             "max_request_bytes": MAX_REQUEST_BYTES,
+            "max_parts_per_request": MAX_PARTS,
             "accepted_types": list(ACCEPTED),
         }
     )
 
 
 @faces.post("/tasks")
-@describe({201: TaskOut}, *(400, 413, 415, 422, 507), body=TaskIn, content=NEW_TASK, headers={201: ("Location",)})
+@describe({201: TaskOut}, *(400, 413, 415, 422, 507), body=TaskIn, content=NEW_TASK, headers=CREATED)
 @idempotent(_created, form=True)
 def create_task() -> Response:
     """Create a task: an empty one by JSON, or by a form one with images, with `start=true` started at once.
 
     In a form images are named as their files are. All or nothing: one bad file refuses the request and is named in the
-    answer. `webhook_url` is told when the task ends, each time if it ends more than once: a POST of `{"type":
-    "task.completed" | "task.error", "timestamp", "data": the task without images}`, signed as Standard Webhooks say.
+    answer. With `start=true` the answer has `Retry-After`. `webhook_url` is told when the task ends, each time if it
+    ends more than once: a POST of `{"type": "task.completed" | "task.error", "timestamp", "data": the task without
+    images}`, signed as Standard Webhooks say.
     """
     with read_task(request, _here().intake.limits.bytes) as (new, uploads):
         started = new.start == "true"

@@ -69,6 +69,8 @@ def _parts(form: Form) -> list[Upload]:
     if form.texts.getlist("image") or form.files.getlist("name"):
         raise Invalid("Each `image` part must be a file with a file name, and each `name` a text.", pointer="#/image")
     images, names = form.files.getlist("image"), form.texts.getlist("name")
+    if not any(names):  # as forms of browsers send what nobody filled in
+        names = []
     if names and len(names) != len(images):
         counts = f"Images: {len(images)}, names: {len(names)}"
         raise Invalid(f"{counts}. Send a `name` for each `image`, or none.", pointer="#/name")

@@ -6,6 +6,7 @@ from flask import Blueprint, Response, current_app, request
 from pydantic import BaseModel, ConfigDict
 
 from service.api import (
+    FILE,
     LINK_SECONDS,
     Nothing,
     answer,
@@ -33,9 +34,10 @@ UPLOAD: dict[str, Any] = {
     "multipart/form-data": {
         "schema": {
             "type": "object",
+            "additionalProperties": False,
             "required": ["file"],
             "properties": {
-                "file": {"type": "array", "items": {"type": "string", "contentMediaType": "application/octet-stream"}},
+                "file": {"type": "array", "items": FILE, "description": "The images."},
             },
         },
         "example": {"file": ["(a photo's bytes)"]},
