@@ -18,6 +18,8 @@ def verify(username: str | None, password: str | None) -> str | None:
     """Return the user's name if both are right; raises TooManyTries. Only credentials that came count as a try."""
     if not username and not password:
         return None
+    if not request.headers["Authorization"].lower().startswith("basic "):
+        return None  # flask-httpauth takes the pair under any scheme
     tries: Tries = current_app.extensions["tries"]
     tries.check(f"basic {address()}")
     settings: Settings = current_app.extensions["settings"]

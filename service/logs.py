@@ -75,21 +75,25 @@ class Output(logging.Handler):
             self.handleError(record)
 
 
+QUIET = ("urllib3", "PIL", "botocore", "boto3", "s3transfer", "pyvips")
+"""Libraries that at DEBUG write what was sent: headers with secrets, or whole photos."""
+
+
 def configuration(level: str, form: str) -> dict[str, Any]:
     """Return the settings of `logging`. What libraries say for their own debugging is left out at every level."""
     formatter = JsonFormatter if form == "json" else TextFormatter
-    quiet = (
-        {name: {"level": "INFO"} for name in ("urllib3", "PIL", "botocore", "boto3", "s3transfer")}
-        if level == "DEBUG"
-        else {}
-    )
+    quiet = {name: {"level": "INFO"} for name in QUIET} if level == "DEBUG" else {}
     return {
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"lines": {"()": formatter}},
         "handlers": {"console": {"()": Output, "formatter": "lines"}},
         "root": {"level": level, "handlers": ["console"]},
-        "loggers": {"gunicorn.error": {"level": level, "handlers": [], "propagate": True}, **quiet},
+        "loggers": {
+            # At DEBUG gunicorn writes every path, and that of a signed link is a secret.
+            "gunicorn.error": {"level": "INFO" if level == "DEBUG" else level, "handlers": [], "propagate": True},
+            **quiet,
+        },
     }
 
 

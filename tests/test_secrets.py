@@ -6,6 +6,8 @@ import socket
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -95,6 +97,22 @@ def as_members(mood: Mood) -> dict[str, object]:
     return {name: getattr(mood, name) for name in ("name", "status", "message")}
 
 
+def signed_link(service: Service) -> str:
+    """Return the link of a copy that was made and fetched."""
+    account = {"email": "ada@example.com", "password": WRONG}
+    token = requests.post(f"{service.url}/registration", json=account, timeout=30).json()["access_token"]
+    bearer = {"headers": {"Authorization": f"Bearer {token}"}, "timeout": 30}
+    sent = requests.post(f"{service.url}/upload", files={"files": ("a.jpg", photo(90))}, **bearer).json()
+
+    def finished() -> list[dict[str, Any]]:
+        shown = requests.get(f"{service.url}/status/{sent['task_id']}", **bearer).json()
+        return shown["images"] if shown["status"] == "finished" else []
+
+    link: str = wait_for(finished, 60, "the copies")[0]["rotated"]
+    assert requests.get(link, timeout=30).status_code == 200
+    return link
+
+
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_no_secret_is_said_anywhere(form: str, tmp_path: Path, migrated: Path) -> None:
     emulator = Emulator(decode=False, email=EMAIL, password=PASSWORD)
@@ -107,11 +125,14 @@ def test_no_secret_is_said_anywhere(form: str, tmp_path: Path, migrated: Path) -
             client = Listening(service)
             secrets = good_days_and_bad(service, emulator, client)
             assert client.get("/metrics").status_code == 200
+            link = signed_link(service)
             last = client.get("/healthz").headers["X-Request-Id"]
             wait_for(lambda: last in service.log.read_text(), what="the last line")
             service.stop()
         finally:
             service.kill()
+    for secret in (urlsplit(link).path.split("/")[2], "JFIF"):
+        assert secret.encode() not in service.log.read_bytes()
     told = service.log.read_bytes() + b"\n".join(client.heard)
     assert b"request could not be read" in told
     assert b"request failed" in told

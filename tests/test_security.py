@@ -213,6 +213,13 @@ def test_odd_credentials_are_401_and_never_a_fault(client: Client, header: bytes
     assert answer.headers["WWW-Authenticate"] == 'Basic realm="service"'
 
 
+def test_the_right_password_counts_under_its_own_scheme_alone(shared_service: Service) -> None:
+    pair = base64.b64encode(f"admin:{shared_service.password}".encode())
+    for scheme, status in ((b"Basic", 200), (b"basic", 200), (b"Bearer", 401), (b"Negotiate", 401)):
+        headers = {"Authorization": scheme + b" " + pair}
+        assert requests.get(shared_service.url + TASKS, headers=headers, timeout=30).status_code == status, scheme
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
 def test_a_password_beyond_ascii_is_taken_in_both_encodings_that_clients_use(proxied: Service, encoding: str) -> None:
     header = odd(f"admin:{SECRET}".encode(encoding))

@@ -221,6 +221,9 @@ def test_names_come_from_name_fields_or_file_names_and_bare_bytes_have_a_query(c
     bare = client.post(path + "?name=bare.jpg", data=three, headers={"Content-Type": "image/jpeg"})
     assert bare.status_code == 201
     assert bare.json()["items"][0]["name"] == "bare.jpg"
+    jpg = client.post(path, data=three, headers={"Content-Type": "image/jpg"})
+    assert (jpg.status_code, jpg.json()["items"][0]["media_type"]) == (201, "image/jpeg")
+    assert "GIF" in problem(client.post(path, data=b"GIF89a" + bytes(99), headers={"Content-Type": "image/gif"}), 415)
     assert "Images: 2, names: 1" in problem(client.post(path, files=parts, data={"name": ["one"]}), 422)
     problem(client.post(path, files={"photo": one}), 422)
     problem(client.post(path, data={"name": "x"}, files={"name": b""}), 422)
@@ -228,7 +231,7 @@ def test_names_come_from_name_fields_or_file_names_and_bare_bytes_have_a_query(c
     problem(client.post(path, data=b"x", headers={"Content-Type": "multipart/form-data"}), 400)
     empty = client.post(path, data=b"", headers={"Content-Type": "image/jpeg"})
     assert problem(empty, 422).startswith("The body is empty")
-    assert len(client.show(task)["images"]) == 3
+    assert len(client.show(task)["images"]) == 4
 
 
 def test_a_name_that_is_too_long_is_cut_before_its_extension(client: Client) -> None:

@@ -9,7 +9,7 @@ down_revision = "0010"
 
 def upgrade() -> None:
     with op.batch_alter_table("image") as image:
-        image.add_column(sa.Column("failed_at", sa.Float(), nullable=True))
+        image.add_column(sa.Column("failed_at", sa.Double(), nullable=True))
 
 
 def downgrade() -> None:

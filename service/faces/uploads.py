@@ -27,7 +27,7 @@ def read_uploads(request: Request, limit: int) -> Iterator[list[Upload]]:
     if request.mimetype == "multipart/form-data":
         with read_form(request, ("image", "name"), limit, KIND, MAX_REQUEST_BYTES) as form:
             yield _parts(form)
-    elif request.mimetype in ACCEPTED or request.mimetype == "application/octet-stream":
+    elif request.mimetype.startswith("image/") or request.mimetype == "application/octet-stream":
         request.max_content_length = MAX_REQUEST_BYTES
         with spooling(limit, KIND) as spool:
             name = display_name(request.args.get("name", ""), KIND)
