@@ -287,12 +287,17 @@ def small(**options: Any) -> bytes:
 
 
 BAD = {
-    "nothing": (b"", 415),
+    "nothing": (b"", 422),
+    "four bytes": (b"RIFF", 422),
+    "four bytes, RF64": (b"RF64", 422),
     "text": (b"hello, this is no sound", 415),
     "an MP3": (b"ID3\x04" + bytes(2000), 415),
     "RIFF, but AVI": (b"RIFF\0\0\0\0AVI " + bytes(100), 415),
     "big-endian": (b"RIFX" + small()[4:], 415),
-    "eight bytes": (small()[:8], 415),
+    "eight bytes": (small()[:8], 422),
+    "eleven bytes": (small()[:11], 422),
+    "ten bytes, but AVI": (b"RIFF\0\0\0\0AV", 415),
+    "RIFF, but WebP": (b"RIFF\0\0\0\0WEBPVP8 " + bytes(100), 415),
     "only the beginning": (small()[:12], 422),
     "half a chunk's name": (small()[:15], 422),
     "half a fmt": (small()[:30], 422),
@@ -332,6 +337,15 @@ def test_what_cannot_be_taken_is_refused_and_leaves_nothing(stage: Stage, audio:
         assert str(MAX_BYTES) in detail or str(MAX_SECONDS) in detail
     assert stage.left() == before
     assert before[1] == []
+
+
+def test_a_refusal_is_a_sentence_for_people(stage: Stage) -> None:
+    detail = problem(stage.send(wav(np.zeros(8_000 * MAX_SECONDS + 4_000), 8_000)), 413)
+    assert f"it has {MAX_SECONDS}.5 seconds; at most {MAX_SECONDS} are accepted" in detail
+    for name in (b"mt \x10", b"\0\xff`'"):
+        detail = problem(stage.send(b"RIFF\0\0\0\0WAVE" + chunk(name, b"", 2**31)), 422)
+        assert "a chunk whose name is no text" in detail
+    assert "its chunk `LIST`" in problem(stage.send(b"RIFF\0\0\0\0WAVE" + chunk(b"LIST", b"", 2**31)), 422)
 
 
 def test_just_within_the_limit_is_taken(stage: Stage) -> None:
