@@ -453,6 +453,17 @@ def test_the_link_has_the_host_of_the_request(stage: Stage) -> None:
         timeout=180,
     )
     assert answer.json()["url"].startswith("http://sounds.example:8080/record?id=")
+    before = stage.left()
+    for host in ("a b", 'evil"x', "x:99999", ""):
+        answer = requests.post(
+            f"{stage.service.url}/records",
+            data=form,
+            files={"audio": ("a.wav", small())},
+            headers={"Host": host},
+            timeout=180,
+        )
+        assert "Host" in problem(answer, 400)
+    assert stage.left() == before
 
 
 def test_the_link_begins_with_the_public_address_and_the_bit_rate_varies_where_set(
