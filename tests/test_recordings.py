@@ -62,6 +62,7 @@ def made_stage(service: Service, temporary: Path) -> Stage:
     client = service.start()
     answer = client.post("/users", json={"name": "Ada"})
     assert answer.status_code == 201
+    assert answer.headers["Cache-Control"] == "no-store"  # the token is in it
     return Stage(service, temporary, client, answer.json())
 
 

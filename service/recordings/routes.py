@@ -60,7 +60,7 @@ def _added(recording: tuple[str, str]) -> Response:
 @describe({201: RecordingUserOut}, 400, 413, 422, body=RecordingUserIn)
 def add_recording_user() -> Response:
     """Add a user who may send recordings. The token is shown this once and not kept."""
-    return answer(operations.add_user(_here(), body(RecordingUserIn).name), 201)
+    return answer(operations.add_user(_here(), body(RecordingUserIn).name), 201, Cache_Control="no-store")
 
 
 @recordings.post("/records")
