@@ -73,13 +73,14 @@ class Rendition(Model):
 
 
 class Leftover(Model):
-    """A folder whose rows are gone and whose files are to go."""
+    """A folder whose rows are gone and whose files are to go. Until they are, the version `awaited_by` is pending."""
 
     __tablename__ = "image_leftover"
-    __table_args__ = ({"sqlite_autoincrement": True},)
+    __table_args__ = (sa.Index(None, "awaited_by"), {"sqlite_autoincrement": True})
 
     id: Mapped[int] = mapped_column(primary_key=True)
     folder: Mapped[str] = mapped_column(sa.String(220))
+    awaited_by: Mapped[str | None] = mapped_column(sa.String(36))
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +134,11 @@ def original_in(text: str) -> tuple[str, str] | None:
     """Return the key of an original, and its version's id, with which a path or a full key ends; else None."""
     found = _OWN_KEY.search(text)
     return (found[1] + found[3], found[2]) if found and found[3] == "original" else None
+
+
+def is_own(key: str) -> bool:
+    """Tell whether a storage key has the form of this slice's own, and not of what clients write themselves."""
+    return _OWN_KEY.match(key) is not None
 
 
 def known_keys(session: Session, keys: Collection[str]) -> set[str]:

@@ -15,37 +15,44 @@ ATTEMPTS = 10_000
 """So many runs, at most a minute apart, outlast a week without the store."""
 
 
-def take_out(session: Session, *which: sa.ColumnElement[bool]) -> list[tuple[str, str]]:
+def take_out(session: Session, *which: sa.ColumnElement[bool], awaited_by: str | None = None) -> list[tuple[str, str]]:
     """Delete the versions of which this is true, with their jobs, and leave their files to a job.
 
-    Return their folders and ids. The jobs go first: who saves has its job's row before those of the slice, too.
+    What they waited for, the version waits for that takes their place. Return their folders and ids. The jobs go
+    first: who saves has its job's row before those of the slice, too.
     """
     found = [(folder, version) for folder, version, _ in folders(session, *which)]
     for _, version in found:
         queue.remove(session, TASK + version)
         session.execute(sa.delete(ImageVersion).where(ImageVersion.id == version), execution_options=_PLAIN)
-    leave(session, [folder for folder, _ in found])
+    inherited = sa.update(Leftover).where(Leftover.awaited_by.in_([version for _, version in found]))
+    session.execute(inherited.values(awaited_by=awaited_by), execution_options=_PLAIN)
+    leave(session, [folder for folder, _ in found], awaited_by)
     return found
 
 
-def take_out_images(session: Session, *which: sa.ColumnElement[bool]) -> list[tuple[str, str]]:
+def take_out_images(
+    session: Session, *which: sa.ColumnElement[bool], awaited_by: str | None = None
+) -> list[tuple[str, str]]:
     """Delete the images of which this is true, as `take_out` does their versions.
 
     They are locked first, so that no version comes to one of them meanwhile.
     """
     ids = session.scalars(sa.select(OwnedImage.id).where(*which).order_by(OwnedImage.number).with_for_update()).all()
-    gone = [found for image in ids for found in take_out(session, ImageVersion.image_id == image)]
+    gone = [
+        found for image in ids for found in take_out(session, ImageVersion.image_id == image, awaited_by=awaited_by)
+    ]
     for image in ids:
         session.execute(sa.delete(OwnedImage).where(OwnedImage.id == image), execution_options=_PLAIN)
     return gone
 
 
-def leave(session: Session, folders: Collection[str]) -> None:
-    """Let the files in these folders be removed after this transaction."""
+def leave(session: Session, folders: Collection[str], awaited_by: str | None = None) -> None:
+    """Let the files in these folders be removed after this transaction; a version may wait for it."""
     if not folders:
         return
     inserted = sa.insert(Leftover).returning(Leftover.id)
-    ids = list(session.scalars(inserted, [{"folder": folder} for folder in folders]))
+    ids = list(session.scalars(inserted, [{"folder": folder, "awaited_by": awaited_by} for folder in folders]))
     number = sa.cast(Leftover.id, sa.String)
     chosen = sa.select(number, sa.literal(f"{KIND}/") + number, sa.literal(0)).where(Leftover.id.in_(ids))
     queue.enqueue(session, KIND, chosen)
@@ -83,7 +90,10 @@ class Removal:
         self._forget(session, [run for run, _ in results])
 
     def postpone(self, session: Session, failures: Sequence[tuple[Run, Failure]]) -> None:
-        """Leave all as it is."""
+        """Let nobody wait any longer: the store is away, and new renditions are not held back by old files."""
+        numbers = _ids([run for run, _ in failures])
+        waived = sa.update(Leftover).where(Leftover.id.in_(numbers)).values(awaited_by=None)
+        session.execute(waived, execution_options=_PLAIN)
 
     def fail(self, session: Session, failures: Sequence[tuple[Run, Failure]]) -> None:
         """Give the files up to the sweep."""
