@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
 from http import HTTPStatus
@@ -50,6 +51,8 @@ UNREADABLE = {
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,18})[ \t]*\r\n", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:", re.IGNORECASE)
 _EXPECTS = re.compile(rb"\r\nexpect:", re.IGNORECASE)
+_FILES = re.compile(rb"\r\ncontent-type:[ \t]*(?:multipart/|image/|application/octet-stream)", re.IGNORECASE)
+_ALIVE = (b"GET /healthz ", b"HEAD /healthz ")
 
 log = logging.getLogger(__name__)
 
@@ -202,6 +205,11 @@ class Connection(TConn):  # type: ignore[misc]
         length = _LENGTH.search(head)
         return not length or len(self.arrived) - end >= int(length[1])
 
+    def brings_files(self) -> bool:
+        """Tell whether the request is an upload, as far as has come."""
+        end = self.arrived.find(b"\r\n\r\n")
+        return bool(_FILES.search(self.arrived, 0, end + 2 if end >= 0 else len(self.arrived)))
+
     def hand_over(self) -> None:
         """Leave what has come to the thread that reads the request now."""
         self.parser.unreader.unread(bytes(self.arrived))
@@ -231,6 +239,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.patience = Patience(self.cfg.threads)
+        # Uploads may take long: they have threads of their own, so that they hold up only each other. And whoever asks
+        # whether the process lives waits for nobody.
+        self.uploads = ThreadPoolExecutor(self.cfg.threads * 3 // 4, "upload")
+        self.vital = ThreadPoolExecutor(1, "vital")
         self.lingering: dict[PatientSocket, float] = {}
         self.swept = 0.0
 
@@ -250,11 +262,24 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if not conn.arrived:
             conn.begin_request()
         if conn.take():
+            pool = self._pool_for(conn)
             conn.hand_over()
-            super().enqueue_req(conn)
+            answered = pool.submit(self.handle, conn)
+            answered.add_done_callback(lambda done: self.method_queue.defer(self.finish_request, conn, done))
             return
         self.pending_conns.append(conn)
         self.poller.register(conn.sock, EVENT_READ, partial(self.on_pending_socket_readable, conn))
+
+    def _pool_for(self, conn: Connection) -> Executor:
+        if conn.arrived.startswith(_ALIVE):
+            return self.vital
+        pool: Executor = self.uploads if conn.brings_files() else self.tpool
+        return pool
+
+    def run(self) -> None:
+        """Serve until told to stop; uploads that still wait for a thread then get none."""
+        super().run()
+        self.uploads.shutdown(wait=False, cancel_futures=True)
 
     def murder_pending(self) -> None:
         """Let go of those who take too long: once a second, which is often enough."""

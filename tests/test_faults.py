@@ -275,7 +275,7 @@ def test_whichever_call_below_fails_the_answer_is_clean_and_nothing_is_left_half
 class Seeing:
     """An engine that sees at once what the emulator would make up."""
 
-    def detect(self, image: bytes, _cancelled: object = None) -> list[Detection]:
+    def detect(self, image: bytes, *_: object) -> list[Detection]:
         return faces_of(image)
 
     def limit(self) -> None: ...

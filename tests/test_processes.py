@@ -172,7 +172,7 @@ class Poison:
         self.image = image
         self.deaths = 0
 
-    def detect(self, image: bytes, _cancelled: object = None) -> list[Detection]:
+    def detect(self, image: bytes, *_: object) -> list[Detection]:
         if image == self.image:
             self.deaths += 1
             for worker in self.service.workers():

@@ -163,6 +163,20 @@ def test_a_start_after_an_error_touches_only_the_failed_images(client: Client, s
     assert set(shared_emulator.emulator.counters()["images"]) == {hashes[2]}
 
 
+def test_a_start_after_a_refusal_of_facecloud_asks_it_again(client: Client, shared_emulator: EmulatorServer) -> None:
+    for status, code in ((402, "upstream_quota"), (403, "upstream_unauthorized")):
+        shared_emulator.emulator.script.set([Mood(name="status", status=status)])
+        task = client.run(*photos(3))
+        assert (task["status"], task["images"][0]["error"]["code"]) == ("error", code)
+        shared_emulator.emulator.script.set([])
+        assert client.start(task["id"]).status_code == 202
+        assert client.ended(task["id"])["status"] == "completed"
+        shared_emulator.emulator.script.set([Mood(name="status", status=status)])
+        assert client.run(*photos(3))["status"] == "error"
+        shared_emulator.emulator.script.set([])
+        assert client.run(*photos(3))["status"] == "completed", "another task is not refused from memory"
+
+
 def test_of_four_starts_at_once_one_wins_and_no_image_is_sent_twice(
     client: Client, shared_service: Service, shared_emulator: EmulatorServer
 ) -> None:

@@ -60,19 +60,20 @@ class FaceDetection:
         """Return what the engine takes now."""
         return self.engine.limit()
 
-    def load(self, session: Session, runs: Sequence[Run]) -> list[str]:
-        """Return the images' keys, which follow from the ids: no query."""
-        return [image_key(run.task, run.subject) for run in runs]
+    def load(self, session: Session, runs: Sequence[Run]) -> list[tuple[str, float]]:
+        """Return the images' keys, which follow from the ids: no query; and since when each waits."""
+        return [(image_key(run.task, run.subject), run.due_at) for run in runs]
 
-    def work(self, key: str, cancelled: Callable[[], bool]) -> list[Detection]:
+    def work(self, loaded: tuple[str, float], cancelled: Callable[[], bool]) -> list[Detection]:
         """Read the original and ask the engine."""
+        key, due_at = loaded
         try:
             image = self.storage.read(key)
         except FileNotFoundError as error:
             raise Failure("engine_failed", "The image's file is not in the store any more.") from error
         except Unavailable as error:
             raise Failure("upstream_unavailable", error.detail, attempts=STORE_ATTEMPTS) from error
-        return self.engine.detect(image, cancelled)
+        return self.engine.detect(image, cancelled, due_at)
 
     def save(self, session: Session, results: Sequence[tuple[Run, list[Detection]]]) -> None:
         """Write the faces, the images, and the counters of their tasks."""

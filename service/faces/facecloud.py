@@ -101,8 +101,9 @@ class FaceCloud:
       row, so that the reason can be seen; the others are `Postponed`, since no image can be its cause.
     * 500: `upstream_unavailable`, 2. It says neither that FaceCloud is up nor that it is down.
     * 429: `upstream_quota`, 10. All calls pause as Retry-After says, else by a back-off.
-    * 402, and 403 that speaks of a quota: `upstream_quota`, permanent, and for 30 s the images after
-      it fail without being sent. A refused account, and any other 403: so too, `upstream_unauthorized`.
+    * 402, and 403 that speaks of a quota: `upstream_quota`, permanent, and for 30 s the images that
+      waited beside it fail without being sent; what is started later is tried again. A refused account,
+      and any other 403: so too, `upstream_unauthorized`.
     * anything else: `upstream_rejected`, permanent. `image_rejected` where the image could not even
       be made a JPEG here.
     """
@@ -140,13 +141,13 @@ class FaceCloud:
         self._refusal: tuple[float, _Refused] | None = None
         self._refusals = 0
 
-    def detect(self, image: bytes, cancelled: Callable[[], bool] = never) -> list[Detection]:
+    def detect(self, image: bytes, cancelled: Callable[[], bool] = never, due_at: float = 0.0) -> list[Detection]:
         """Return the faces of a JPEG, PNG or WebP, largest box first, boxes on the upright original."""
-        self._raise_refusal()
+        self._raise_refusal(due_at)
         probe = self._breaker.enter()
         try:
             jpeg, scale = to_jpeg(image, self._max_pixels)
-            return self._call(jpeg, scale, cancelled)
+            return self._call(jpeg, scale, cancelled, due_at)
         except Problem as problem:
             raise Failure("image_rejected", problem.detail) from problem
         except _Unserved as failure:
@@ -176,26 +177,28 @@ class FaceCloud:
         """Tell whether FaceCloud is merely away, as far as one can tell by now."""
         return self._breaker.outage() < PATIENCE and self._breaker.has_worked()
 
-    def _raise_refusal(self) -> None:
+    def _raise_refusal(self, due_at: float) -> None:
+        """Refuse what already waited when FaceCloud refused another; what was started since is a try of its own."""
         refusal = self._refusal
-        if refusal is not None and time.monotonic() < refusal[0]:
+        if refusal is not None and due_at <= refusal[0] and time.time() < refusal[0] + REMEMBERED:
             raise Failure(refusal[1].code, refusal[1].detail)
 
     def _remember(self, refused: _Refused) -> None:
-        self._refusal = (time.monotonic() + REMEMBERED, refused)
+        self._refusal = (time.time(), refused)
 
     # One call, with the token it needs
 
-    def _call(self, jpeg: bytes, scale: float, cancelled: Callable[[], bool]) -> list[Detection]:
-        token = self._token or self._login(None, cancelled)
+    def _call(self, jpeg: bytes, scale: float, cancelled: Callable[[], bool], due_at: float) -> list[Detection]:
+        token = self._token or self._login(None, cancelled, due_at)
         answer = self._send_image(jpeg, token, cancelled)
         if _unauthorized(answer):
-            token = self._login(token, cancelled)
+            token = self._login(token, cancelled, due_at)
             answer = self._send_image(jpeg, token, cancelled)
             if _unauthorized(answer):
                 raise self._refused_twice()
         faces = self._faces_or_raise(answer, scale)
         self._refusals = 0
+        self._refusal = None
         return faces
 
     def _send_image(self, jpeg: bytes, token: _Token, cancelled: Callable[[], bool]) -> _Answer:
@@ -210,7 +213,7 @@ class FaceCloud:
             return _Refused("upstream_unauthorized", detail)
         return Failure("upstream_unauthorized", detail)
 
-    def _login(self, stale: _Token | None, cancelled: Callable[[], bool]) -> _Token:
+    def _login(self, stale: _Token | None, cancelled: Callable[[], bool], due_at: float) -> _Token:
         """Return a token other than `stale`. One thread logs in; those who waited share what it got."""
         seen = self._logins
         while not self._login_lock.acquire(timeout=0.25):
@@ -219,7 +222,7 @@ class FaceCloud:
         try:
             if self._token is not None and self._token is not stale:
                 return self._token
-            self._raise_refusal()
+            self._raise_refusal(due_at)
             if self._logins != seen and self._login_failure is not None:
                 shared = self._login_failure
                 if isinstance(shared, _Unreached) and self._passes():

@@ -40,14 +40,14 @@ class Measured:
     def _calls(self, outcome: str) -> Counter:
         return self._metrics.calls.labels(self._name, outcome)
 
-    def detect(self, image: bytes, cancelled: Callable[[], bool] = never) -> list[Detection]:
+    def detect(self, image: bytes, cancelled: Callable[[], bool] = never, due_at: float = 0.0) -> list[Detection]:
         """Return the faces, as the engine finds them."""
         notes = self._metrics.notes
         notes.begin(self._in_flight)
         begin = time.perf_counter()
         outcome = "engine_failed"
         try:
-            faces = self._engine.detect(image, cancelled)
+            faces = self._engine.detect(image, cancelled, due_at)
             outcome = "ok"
         except Failure as failure:
             outcome = failure.code
