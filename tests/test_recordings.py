@@ -3,6 +3,7 @@
 import io
 import re
 import shutil
+import socket
 import struct
 import uuid
 from collections.abc import Iterator
@@ -369,6 +370,17 @@ def test_an_unknown_user_and_a_wrong_token_are_told_the_same(stage: Stage) -> No
     assert len({problem(answer, 401) for answer in answers}) == 1
     assert all("WWW-Authenticate" in answer.headers for answer in answers)
     assert stage.left() == before
+
+
+def test_a_wrong_token_before_the_audio_is_refused_before_that_has_come(stage: Stage) -> None:
+    fields = {"user": stage.user["id"], "token": str(uuid.uuid4())}
+    parts = "".join(f'--b\r\nContent-Disposition: form-data; name="{n}"\r\n\r\n{v}\r\n' for n, v in fields.items())
+    audio = '--b\r\nContent-Disposition: form-data; name="audio"; filename="a.wav"\r\n\r\n'
+    head = f"POST /records HTTP/1.1\r\nHost: a\r\nContent-Length: {MAX_BYTES}\r\n"
+    head += "Content-Type: multipart/form-data; boundary=b\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", int(str(stage.service.settings["PORT"]))), 10) as connection:
+        connection.sendall((head + parts + audio).encode() + bytes(200_000))
+        assert connection.recv(64).startswith(b"HTTP/1.1 401 ")
 
 
 def test_the_token_is_stored_hashed_only(stage: Stage) -> None:
