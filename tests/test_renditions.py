@@ -9,6 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -368,6 +369,19 @@ def test_a_replacement_that_fails_leaves_what_was_there(make_service: MakeServic
     new = ended(client, again["id"])
     assert files_below(service, owner) == keys_of(new)
     assert (new["status"], new["error"]) == ("done", None)
+
+
+def test_who_sees_that_a_replacement_is_done_finds_no_old_file(
+    client: Client, service: Service, owner: dict[str, str]
+) -> None:
+    with ThreadPoolExecutor(4) as pool:  # so many that their removal takes longer than to ask again
+        list(pool.map(lambda number: accepted(sent(service.client(), photo(number), data=owner)), range(25)))
+    everything = owner | {"limit": "100"}
+    wait_for(lambda: {image["status"] for image in listed(client, everything)} == {"done"})
+    new = accepted(sent(client, photo(99), "PUT", params=owner))["id"]
+    wait_for(lambda: show(client, new)["status"] == "done")
+    left = files_below(service, owner)
+    assert left == keys_of(show(client, new))
 
 
 def test_old_files_that_cannot_be_removed_do_not_keep_an_image_pending(
