@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from PIL import Image, ImageCms
 
+from service.jpeg import MOST_SCANS, decodes_without_fault
 from service.memory import Room
 from service.survey import FORMATS, MOST_PROFILE, PIECE, Header
 
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 # Pillow warns above 89 megapixels, whatever the service allows. Here `Limits` decides, and MOST_PIXELS where it is not
 # at hand.
 Image.MAX_IMAGE_PIXELS = None
-
-MOST_SCANS = 100  # of a progressive JPEG; encoders make 10, and each costs a pass over all coefficients
 
 # Decoding takes 4 to 16 bytes a pixel: 16 threads with 50 megapixels each would take 8 GB.
 AT_ONCE = 16_000_000
@@ -112,6 +111,8 @@ def _shrunk(header: Header, max_side: int | None) -> int:
 def decode_cheaply(stream: BinaryIO, header: Header) -> None:
     """Decode and forget. A JPEG at an eighth of its side and in grey: every coefficient is still read."""
     with turn_for(header, 1):
+        if header.media_type == "image/jpeg" and decodes_without_fault(stream, header):
+            return
         image = _open(stream, header)
         image.draft("L", (1, 1))
         image.load()

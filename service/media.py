@@ -19,6 +19,7 @@ from service.errors import Invalid, TooLarge
 from service.survey import (
     ACCEPTED,
     Header,
+    bare_jpeg,
     bare_webp,
     media_type_of,
     refuse_too_many_pixels,
@@ -97,11 +98,14 @@ def _upright(data: bytes, header: Header, max_side: int | None) -> tuple[Image.I
 def to_jpeg(data: bytes, max_pixels: int) -> tuple[bytes, float]:
     """Return an upright JPEG of at most so many pixels, and its side over the original's, at most 1.0.
 
-    A JPEG that is one already is returned as it came, which takes 20 µs. Raises `Invalid` as `upright` does.
+    Its metadata is gone: EXIF with the place, XMP, IPTC, comments, further pictures. A JPEG that is one already keeps
+    its pixels and profile as they came, and without metadata is the same bytes, which takes 40 µs for 50 KB. Raises
+    `Invalid` as `upright` does.
     """
     header = survey(io.BytesIO(data), "The image")
     if header.is_plain_jpeg and header.width * header.height <= max_pixels:
-        return data, 1.0
+        with refusing_what_does_not_decode("The image", header.media_type):
+            return bare_jpeg(data, header), 1.0
     target = io.BytesIO()
     with upright_within(data, max_pixels) as (image, scale):
         image.save(target, "JPEG", quality=92)

@@ -18,7 +18,7 @@ from PIL import Image
 from service.faces.breaker import Breaker
 from service.faces.emulator import Emulator
 from service.faces.emulator_server import EmulatorServer
-from service.faces.engines import Detection
+from service.faces.engines import Detection, History
 from service.faces.facecloud import TRANSPORT, FaceCloud, unanswered
 from service.faces.moods import Mood
 from service.jobs.operation import Cancelled, Failure, Postponed
@@ -263,7 +263,7 @@ def test_a_refusal_holds_for_what_waited_beside_it_and_not_for_what_is_started_l
     calls = emulator.counters()["calls"]
     assert failure_of(client).code == refused.code
     assert emulator.counters()["calls"] == calls
-    assert client.detect(picture(), due_at=time.time()) == [FACE, SMALL]
+    assert client.detect(picture(), history=History(time.time())) == [FACE, SMALL]
     assert client.detect(picture()) == [FACE, SMALL], "a success forgets the refusal"
 
 

@@ -491,3 +491,19 @@ def test_width_and_height_are_the_upright_pictures(client: Client, orientation: 
     task = client.task(image)
     stored = client.show(task)["images"][0]
     assert (stored["width"], stored["height"]) == ((60, 40) if orientation < 5 else (40, 60))
+
+
+def test_a_photo_goes_to_facecloud_with_its_pixels_and_nothing_else(
+    client: Client, shared_emulator: EmulatorServer
+) -> None:
+    exif = Image.Exif()
+    exif.get_ifd(0x8825)[1] = "N"  # GPS
+    number = next(numbers)
+    bare = photo(number)
+    with_place = photo(number, exif=exif, comment=b"at home", xmp=b"<x:xmpmeta/>")
+    assert len(with_place) > len(bare) + 50
+    shown = client.run(with_place, bare)
+    assert [image["status"] for image in shown["images"]] == ["done", "done"]
+    assert shared_emulator.emulator.counters()["images"] == {hashlib.sha256(bare).hexdigest(): 2}
+    content = client.get(f"/api/v1/tasks/{shown['id']}/images/{shown['images'][0]['id']}/content").content
+    assert content == with_place

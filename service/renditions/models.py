@@ -72,17 +72,6 @@ class Rendition(Model):
     size: Mapped[int]
 
 
-class Leftover(Model):
-    """A folder whose rows are gone and whose files are to go. Until they are, the version `awaited_by` is pending."""
-
-    __tablename__ = "image_leftover"
-    __table_args__ = (sa.Index(None, "awaited_by"), {"sqlite_autoincrement": True})
-
-    id: Mapped[int] = mapped_column(primary_key=True)
-    folder: Mapped[str] = mapped_column(sa.String(220))
-    awaited_by: Mapped[str | None] = mapped_column(sa.String(36))
-
-
 @dataclass(frozen=True, slots=True)
 class Owner:
     """Whose an image is."""

@@ -19,6 +19,7 @@ from service.grants import Action, Grants
 from service.idempotency import settle
 from service.jobs import queue
 from service.jobs.executors import Executor
+from service.jobs.removal import Leftover
 from service.links import Download, Links
 from service.media import Picture, shown
 from service.originals import Intake, Upload
@@ -27,7 +28,6 @@ from service.renditions.models import (
     KINDS,
     TASK,
     ImageVersion,
-    Leftover,
     OwnedImage,
     Owner,
     Rendition,
