@@ -27,7 +27,8 @@ def read_header(stream: BinaryIO, most_seconds: float) -> wav.Wave:
     if wave.seconds > most_seconds:
         has = math.ceil(wave.seconds * 10) / 10  # rounded up, so that it never seems to be within the limit
         raise TooLarge(
-            f"The recording is too long: it has {has:.10g} seconds; at most {most_seconds:.10g} are accepted.",
+            f"The recording is too long: it has {has:.10g} seconds; at most {most_seconds:.10g} are accepted."
+            " Make it shorter.",
             limit=most_seconds,
         )
     return wave
