@@ -6,6 +6,7 @@ the credentials. What it costs without the header is one look for it.
 
 import functools
 import hashlib
+import hmac
 import json
 import re
 from collections.abc import Callable
@@ -38,10 +39,11 @@ class Replayed(Exception):
 class Keyed:
     """A request with an Idempotency-Key: from its body to its answer."""
 
-    def __init__(self, key: str, render: Render | None) -> None:
+    def __init__(self, key: str, render: Render | None, *, secret: bool) -> None:
         self.keys: Keys = current_app.extensions["keys"]
         self.key = key
         self.render = render
+        self.secret = secret
         self.fingerprint = ""
         self.run: Run | None = None
         self.answer: Settled | None = None
@@ -56,13 +58,23 @@ class Keyed:
             raise Replayed(taken)
         self.run = taken
 
+    def stand_for(self, *values: Any) -> None:
+        """Take the request's fingerprint; what has a secret can only be told from it with this service's own key."""
+        self.fingerprint = _keyed_hash(*values) if self.secret else _hash(*values)
+
     def settle(self, session: Session, value: Any) -> None:
-        """Write the answer in the transaction of the effect."""
+        """Write the answer in the transaction of the effect; in place of one with a secret, what it is made of."""
         if not (self.run and self.render):
             raise RuntimeError("this view settles without having reserved, or has no function that renders")
         answer = _settled(self.render(value))
-        keys.settle(session, self.run, answer)
+        keys.settle(session, self.run, Settled(answer.status, [], orjson.dumps(value)) if self.secret else answer)
         self.answer = answer
+
+    def give_again(self, kept: Settled) -> Response:
+        """Return the first answer; one with a secret is made again."""
+        if self.secret and self.render:
+            kept = _settled(self.render(orjson.loads(kept.body)))
+        return _response(kept, replayed=True)
 
     def carry_out(self, view: Callable[[], Response]) -> Response:
         """Return the view's answer, kept for those who ask again."""
@@ -74,6 +86,8 @@ class Keyed:
             if not self.run:
                 raise RuntimeError("this view did not read its body by `service.uploads`, or nobody said who asks")
             if not self.answer:
+                if self.secret:
+                    raise RuntimeError("an answer with a secret is not kept: its operation has to settle")
                 self.answer = _settled(response)
                 self.keys.settle_alone(self.run, self.answer)
             settled = True
@@ -86,13 +100,14 @@ class Keyed:
 _keyed: ContextVar[Keyed | None] = ContextVar("keyed", default=None)
 
 
-def idempotent(render: Render | None = None, *, form: bool = False) -> Callable[[F], F]:
+def idempotent(render: Render | None = None, *, form: bool = False, secret: bool = False) -> Callable[[F], F]:
     """Let a view obey `Idempotency-Key`.
 
     `form` is for views that read their body by `service.uploads`, and call `reserve_json` where it is JSON.
     `render` makes the answer from what the operation settles: such an answer is written with the effect, so even a
     process killed between the two does nothing twice. Where the operation does not settle, the answer is written just
-    after it. Not for views whose answer has a secret.
+    after it. With `secret`, for a body and an answer that must not be kept, only what is settled is written, and
+    `render` makes the same answer of it again.
     """
 
     def mark(view: F) -> F:
@@ -101,14 +116,14 @@ def idempotent(render: Render | None = None, *, form: bool = False) -> Callable[
             text = request.headers.get("Idempotency-Key")
             if text is None:
                 return view(*args, **kwargs)
-            keyed = Keyed(_key(text), render)
+            keyed = Keyed(_key(text), render, secret=secret)
             token = _keyed.set(keyed)
             try:
                 if not form:
                     reserve_json()
                 return keyed.carry_out(lambda: view(*args, **kwargs))
             except Replayed as replayed:
-                return _response(replayed.answer, replayed=True)
+                return keyed.give_again(replayed.answer)
             finally:
                 _keyed.reset(token)
 
@@ -135,7 +150,7 @@ def is_keyed() -> bool:
 def reserve(*body: Any) -> None:
     """Take the request's key, if it has one, now that its body is known: plain values that stand for all of it."""
     if keyed := _keyed.get():
-        keyed.fingerprint = _hash(request.method, request.path, request.query_string.decode("latin-1"), body)
+        keyed.stand_for(request.method, request.path, request.query_string.decode("latin-1"), body)
         keyed.reserve()
 
 
@@ -183,6 +198,12 @@ def _key(text: str) -> str:
 
 def _hash(*values: Any) -> str:
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()
+
+
+def _keyed_hash(*values: Any) -> str:
+    secret: str = current_app.extensions["settings"].signing_key
+    key = hashlib.sha256(b"fingerprint of a request " + secret.encode()).digest()
+    return hmac.digest(key, json.dumps(values).encode(), "sha256").hex()
 
 
 def _settled(response: Response) -> Settled:

@@ -7,7 +7,7 @@ from flask import Flask, Response, current_app, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from service.config import Settings
-from service.errors import Forbidden
+from service.errors import Forbidden, Malformed
 
 SAFE = {"GET", "HEAD", "OPTIONS"}
 
@@ -31,10 +31,18 @@ HEADERS = {
 
 def install(app: Flask, settings: Settings) -> None:
     """Check every request, and give every answer the headers."""
+    if not settings.public_url:
+        app.before_request(refuse_hosts_that_are_none)
     app.before_request(refuse_other_sites)
     app.after_request(functools.partial(harden, page_policy(settings)))
     if number := settings.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=number, x_proto=number, x_host=number)  # type: ignore[method-assign]
+
+
+def refuse_hosts_that_are_none() -> None:
+    """Refuse a `Host` that is empty or no name, before anything is done: no link could be made of it."""
+    if not request.host:
+        raise Malformed("The header `Host` is not the name or address of a server, such as example.com or [::1]:8000.")
 
 
 def refuse_other_sites() -> None:

@@ -41,7 +41,9 @@ class FailedTry(Model):
 _NAMED = FailedTry.name == sa.bindparam("known")
 _CURRENT = FailedTry.expires_at > sa.bindparam("now")
 _LOOK = sa.select(FailedTry.expires_at).where(_NAMED, _CURRENT, FailedTry.failures >= sa.bindparam("limit"))
-_COUNT = sa.update(FailedTry).where(_NAMED, _CURRENT).values(failures=FailedTry.failures + 1).returning(FailedTry.name)
+_COUNT = (
+    sa.update(FailedTry).where(_NAMED, _CURRENT).values(failures=FailedTry.failures + 1).returning(FailedTry.failures)
+)
 _FORGET = sa.delete(FailedTry).where(_NAMED)
 _REMOVE = _FORGET.where(FailedTry.expires_at <= sa.bindparam("now"))
 _OLDEST = (
@@ -56,7 +58,12 @@ _CUT = sa.delete(FailedTry).where(FailedTry.name.in_(_OLDEST))
 
 
 class Tries:
-    """At most `limit` failures of a name in `seconds`; then it is refused until they have passed."""
+    """At most `limit` failures of a name in `seconds`; then it is refused until they have passed.
+
+    What several addresses share, such as an account, is checked with `times=2`, after the address and by other names:
+    an address that is refused counts no more, so one alone cannot lock the others out, although two windows of an
+    address may lie in one of an account.
+    """
 
     def __init__(self, database: Database, limit: int, seconds: float, most: int = MAX_ROWS) -> None:
         self._database = database
@@ -65,12 +72,15 @@ class Tries:
         self._seconds = seconds
         self._inserted = 0
 
-    def check(self, *names: str) -> None:
-        """Raise TooManyTries if one of the names has failed too often. Call it before telling right from wrong."""
-        now = time.time()
+    def check(self, *names: str, times: int = 1) -> None:
+        """Raise TooManyTries if one of the names has failed so many times the limit.
+
+        Call it before telling right from wrong.
+        """
+        now, limit = time.time(), times * self._limit
         with self._database.look() as connection:
             for name in names:
-                until = connection.scalar(_LOOK, {"known": _hash(name), "now": now, "limit": self._limit})
+                until = connection.scalar(_LOOK, {"known": _hash(name), "now": now, "limit": limit})
                 if until is not None:
                     raise TooManyTries(
                         "Too many wrong credentials were tried. Wait a few minutes, then try again.",
@@ -78,12 +88,14 @@ class Tries:
                     )
 
     def failed(self, *names: str) -> None:
-        """Count a failure of each name."""
+        """Count a failure of each name, up to one that is over the limit: of what was under way then no more counts."""
         for name in names:
             try:
-                self._count(_hash(name), time.time())
+                failures = self._count(_hash(name), time.time())
             except sa.exc.IntegrityError:  # only where writers do not wait for each other: another one was first
-                self._count(_hash(name), time.time())
+                failures = self._count(_hash(name), time.time())
+            if failures > self._limit:
+                return
 
     def forget(self, *names: str) -> None:
         """Forget the failures of the names."""
@@ -101,11 +113,13 @@ class Tries:
             self.failed(*names)
             raise
 
-    def _count(self, name: str, now: float) -> None:
+    def _count(self, name: str, now: float) -> int:
         with self._database.write() as session:
             connection = session.connection()
-            if not connection.execute(_COUNT, {"known": name, "now": now}).first():
+            failures = connection.scalar(_COUNT, {"known": name, "now": now})
+            if failures is None:
                 self._insert(connection, name, now)
+            return failures or 1
 
     def _insert(self, connection: sa.Connection, name: str, now: float) -> None:
         connection.execute(_REMOVE, {"known": name, "now": now})

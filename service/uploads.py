@@ -12,6 +12,7 @@ from flask import Request
 from werkzeug.datastructures import FileStorage, MultiDict
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
+from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData
 
 from service.errors import Invalid, Malformed, NoRoom, TooLarge
 from service.idempotency import is_keyed, reserve
@@ -70,9 +71,49 @@ def spooling(limit: int, kind: str) -> Iterator[Callable[[str], Spool]]:
         yield lambda name: spools.enter_context(Spool(display_name(name, kind), limit, kind))
 
 
+class _Beginning:
+    """A request's stream that remembers what came before the first file."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._came: bytearray | None = bytearray()
+
+    def read(self, size: int = -1) -> bytes:
+        """Read on; beyond what texts may have, nothing is remembered."""
+        data = self._stream.read(size)
+        if self._came is not None:
+            self._came += data
+            if len(self._came) > MAX_TEXT:
+                self._came = None
+        return data
+
+    def texts(self, boundary: str) -> MultiDict[str, str]:
+        """Return the texts that came before the first file, and forget what was read."""
+        texts: MultiDict[str, str] = MultiDict()
+        decoder = MultipartDecoder(boundary.encode("ascii"), MAX_TEXT, max_parts=MAX_PARTS)
+        decoder.receive_data(bytes(self._came or b""))
+        self._came = None
+        name, text = "", b""
+        while not isinstance(event := decoder.next_event(), (File, NeedData, Epilogue)):
+            if isinstance(event, Field):
+                name, text = event.name, b""
+            elif isinstance(event, Data):
+                text += event.data
+                if not event.more_data:
+                    texts.add(name, text.decode("utf-8", "replace"))
+        return texts
+
+
+Early = Callable[[MultiDict[str, str]], None]
+
+
 @contextmanager
-def read_form(request: Request, known: Collection[str], limit: int, kind: str, most: int) -> Iterator[Form]:
+def read_form(
+    request: Request, known: Collection[str], limit: int, kind: str, most: int, early: Early | None = None
+) -> Iterator[Form]:
     """Give the form with the known fields; a file has at most `limit` bytes, the request `most`.
+
+    `early` is called with the texts that came before the first file, and may raise before that is taken.
 
     Raises Malformed, Invalid, TooLarge, NoRoom, and what `idempotency.reserve` raises, since the form is what an
     Idempotency-Key stands for: texts, file names and bytes in their order, not the boundary. The files are gone after
@@ -80,7 +121,7 @@ def read_form(request: Request, known: Collection[str], limit: int, kind: str, m
     """
     request.max_content_length = most
     with spooling(limit, kind) as spool:
-        form = _parsed(request, spool)
+        form = _parsed(request, spool, early)
         unknown = {name or "" for name in (*form.texts, *form.files)} - set(known)
         if unknown:
             names, part = ", ".join(f"`{name}`" for name in known), display_name(min(unknown), "part")
@@ -99,11 +140,13 @@ def fingerprint(spool: Any) -> str:
     return spool.digest.hexdigest() if spool.digest else ""
 
 
-def _parsed(request: Request, spool: Callable[[str], Spool]) -> Form:
+def _parsed(request: Request, spool: Callable[[str], Spool], early: Early | None) -> Form:
     if request.mimetype == "multipart/form-data" and not request.mimetype_params.get("boundary"):
         raise Malformed(
             "The Content-Type must name the boundary of the multipart body. Let your client set that header itself."
         )
+
+    beginning, waiting = _Beginning(request.stream), [early] if early else []
 
     def factory(
         total_content_length: int | None,
@@ -111,13 +154,14 @@ def _parsed(request: Request, spool: Callable[[str], Spool]) -> Form:
         filename: str | None,
         content_length: int | None = None,
     ) -> IO[bytes]:
+        if waiting:
+            waiting.pop()(beginning.texts(request.mimetype_params["boundary"]))
         return cast(IO[bytes], spool(filename or ""))
 
+    stream = cast(IO[bytes], beginning) if early else request.stream
     parser = FormDataParser(factory, max_form_memory_size=MAX_TEXT, max_form_parts=MAX_PARTS, silent=False)
     try:
-        _, texts, files = parser.parse(
-            request.stream, request.mimetype, request.content_length, dict(request.mimetype_params)
-        )
+        _, texts, files = parser.parse(stream, request.mimetype, request.content_length, dict(request.mimetype_params))
     except RequestEntityTooLarge as error:
         raise TooLarge(
             f"The form is too large: at most {request.max_content_length} bytes, {MAX_PARTS} parts, and texts of "

@@ -149,6 +149,13 @@ def test_files_of_one_name_get_a_number_in_the_zip_and_bad_names_are_made_safe(a
         ("cat.png", "image/png", "cat_gray.png"),
         ("cat", "image/png", "cat_gray.png"),
         ("v1.2", "image/png", "v1.2_gray.png"),
+        ("photo.txt", "image/png", "photo_gray.png"),
+        ("x.jpe", "image/jpeg", "x_gray.jpg"),
+        ("x.jfif", "image/jpeg", "x_gray.jpg"),
+        ("x.PNG", "image/jpeg", "x_gray.jpg"),
+        ("my.holiday", "image/jpeg", "my.holiday_gray.jpg"),
+        ("my.holiday.jpg", "image/jpeg", "my.holiday_gray.jpg"),
+        ("Dr. No", "image/jpeg", "Dr. No_gray.jpg"),
         ("..", "image/png", "image_gray.png"),
         (".jpg", "image/jpeg", "image_gray.jpg"),
         ("x" * 255, "image/png", "x" * 200 + "_gray.png"),
@@ -156,6 +163,15 @@ def test_files_of_one_name_get_a_number_in_the_zip_and_bad_names_are_made_safe(a
 )
 def test_a_copy_is_named_after_its_original_and_its_type(name: str, media_type: str, expected: str) -> None:
     assert file_name(name, "gray", media_type) == expected
+
+
+def test_links_and_zips_drop_an_extension_that_is_not_the_types_own(ada: Visitor) -> None:
+    task = ada.upload(("photo.txt", photo(1)), ("my.holiday.PNG", photo(2)))
+    first, second = ada.ended(task)["images"]
+    assert first["img_link"].endswith("/photo_original.jpg") and first["gray"].endswith("/photo_gray.jpg")
+    assert second["img_link"].endswith("/my.holiday_original.jpg")
+    with ZipFile(io.BytesIO(ada.call("GET", f"/task/{task}").content)) as archive:
+        assert {"photo_original.jpg", "my.holiday_gray.jpg"} <= set(archive.namelist())
 
 
 def test_the_tables_have_their_agreed_columns_and_a_row_for_each_file(ada: Visitor, service: Service) -> None:

@@ -1,10 +1,13 @@
 """`Idempotency-Key` over HTTP: the first answer again, nothing twice, through kills and over processes."""
 
+import hashlib
+import json
 import os
 import signal
 import sqlite3
 import time
 import uuid
+import zlib
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -175,6 +178,62 @@ def test_questions_and_recordings_obey_keys_and_those_of_two_users_are_two(
     assert rows(shared_service, "SELECT count(*) FROM recording") == [(2,)]
 
 
+def test_a_registration_sent_again_gives_the_same_token_and_the_database_knows_no_secret(
+    client: Client, shared_service: Service
+) -> None:
+    key, password = fresh(), "correct horse battery"
+    body = {"email": f"{uuid.uuid4()}@example.com", "password": password, "first_name": "Ada"}
+
+    def register(**change: str) -> requests.Response:
+        return requests.post(f"{client.url}/registration", json=body | change, headers=key, timeout=60)
+
+    first = register()
+    assert first.status_code == 201
+    time.sleep(1.1 - time.time() % 1)  # a token made anew would have another second in it
+    again = register()
+    assert same(first, again)
+    assert again.headers["Cache-Control"] == first.headers["Cache-Control"] == "no-store"
+    bearer = {"Authorization": f"Bearer {again.json()['access_token']}"}
+    assert requests.get(f"{client.url}/history/{again.json()['user_id']}", headers=bearer, timeout=60).ok
+    for change in ({"password": password + "!"}, {"email": "other@example.com"}, {"first_name": "Eve"}):
+        assert "another request" in problem(register(**change), 422)
+    assert rows(shared_service, 'SELECT count(*) FROM "User" WHERE email = ?', body["email"]) == [(1,)]
+
+    query = "SELECT id, fingerprint, headers, body FROM idempotency_key ORDER BY expires_at DESC LIMIT 1"
+    row, fingerprint, headers, kept = rows(shared_service, query)[0]
+    kept = zlib.decompress(kept)
+    assert sorted(json.loads(kept)) == ["moment", "user_id"] and headers == "[]"
+    canonical = json.dumps(body, sort_keys=True, separators=(",", ":"))
+    plain = json.dumps(("POST", "/registration", "", ("json", canonical)))
+    assert fingerprint != hashlib.sha256(plain.encode()).hexdigest()
+    database = b"".join(path.read_bytes() for path in shared_service.folder.glob("service.db*"))
+    for secret in (password, first.json()["access_token"], first.json()["access_token"].rpartition(".")[2]):
+        assert secret.encode() not in database
+
+    running = "UPDATE idempotency_key SET status = NULL, lease_expires_at = ? WHERE id = ?"
+    rows(shared_service, running, time.time() + 60, row)
+    assert "still" in problem(register(), 409)
+    # The key of a run that died is free again; had it settled nothing, the e-mail would not be known either.
+    rows(shared_service, running, 0, row)
+    assert "already a user" in problem(register(), 409)
+
+
+def test_other_bodies_with_a_known_key_are_no_way_to_try_passwords(make_service: MakeService) -> None:
+    service = make_service(MAX_FAILED_TRIES=3, WEB_CONCURRENCY=1)
+    service.start()
+    key, body = fresh(), {"email": "ada@example.com", "password": "correct horse battery"}
+
+    def register(password: str) -> requests.Response:
+        sent = body | {"password": password}
+        return requests.post(f"{service.url}/registration", json=sent, headers=key, timeout=60)
+
+    assert register(body["password"]).status_code == 201
+    for number in range(3):
+        problem(register(f"password {number}"), 422)
+    for password in ("password 3", body["password"]):
+        assert int(register(password).headers["Retry-After"]) >= 1
+
+
 def test_fifty_at_once_over_two_processes_make_one_task(client: Client, shared_service: Service) -> None:
     assert len(shared_service.workers()) == 2
     for _ in range(3):
@@ -314,4 +373,5 @@ def test_the_document_tells_of_the_key_where_it_is_obeyed(client: Client) -> Non
         and {"409", "422"} <= set(operation["responses"])
     }
     assert {TASKS, TASKS + "/{task_id}/images", TASKS + "/{task_id}/start", "/records", "/questions"} <= told
-    assert "/users" not in told
+    assert {"/registration", "/upload", "/images", "/api/files/", "/api/image-processing/"} <= told
+    assert told.isdisjoint({"/users", "/images/credentials", "/login"})

@@ -325,6 +325,28 @@ def test_a_source_of_repeats_is_asked_ten_times(make_service: MakeService, quiz:
     assert len(stored(client)) == 5
 
 
+def test_a_shortage_is_told_as_it_is_and_how_soon_to_ask_again(make_service: MakeService, quiz: QuizServer) -> None:
+    client = make_service(QUIZ_SOURCE=quiz.url, WEB_CONCURRENCY=1).start()
+    useless = [clue(1, answer=None), clue(2, question=" "), None]
+    answers: dict[str, tuple[Answer, str, int, range]] = {
+        "one at a time": (
+            lambda _: as_json([clue(next(quiz.numbers))]),
+            "fewer new questions than were asked",
+            10,
+            range(1, 31),
+        ),
+        "nothing": (in_turn(as_json([])), "gave no questions", 0, range(1, 301)),
+        "useless": (in_turn(as_json(useless)), "cannot be used: without", 0, range(1, 301)),
+        "known": (in_turn(as_json([clue(1)])), "only questions that are stored already.", 0, range(3600, 3601)),
+        "both": (in_turn(as_json([clue(1), None])), "stored already or cannot be used", 0, range(3600, 3601)),
+    }
+    for kind, (answer, sentence, saved, seconds) in answers.items():
+        quiz.answers["/api/random"] = answer
+        problem = refused(client, 20)
+        assert sentence in problem["detail"], kind
+        assert (problem["saved"], problem["retry_after"] in seconds) == (saved, True), kind
+
+
 BROKEN: dict[str, Reply] = {
     "too many requests": as_json({}, 429, Retry_After="17"),
     "an error": as_json({"error": "secret words"}, 500),

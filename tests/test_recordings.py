@@ -3,6 +3,7 @@
 import io
 import re
 import shutil
+import socket
 import struct
 import uuid
 from collections.abc import Iterator
@@ -287,12 +288,17 @@ def small(**options: Any) -> bytes:
 
 
 BAD = {
-    "nothing": (b"", 415),
+    "nothing": (b"", 422),
+    "four bytes": (b"RIFF", 422),
+    "four bytes, RF64": (b"RF64", 422),
     "text": (b"hello, this is no sound", 415),
     "an MP3": (b"ID3\x04" + bytes(2000), 415),
     "RIFF, but AVI": (b"RIFF\0\0\0\0AVI " + bytes(100), 415),
     "big-endian": (b"RIFX" + small()[4:], 415),
-    "eight bytes": (small()[:8], 415),
+    "eight bytes": (small()[:8], 422),
+    "eleven bytes": (small()[:11], 422),
+    "ten bytes, but AVI": (b"RIFF\0\0\0\0AV", 415),
+    "RIFF, but WebP": (b"RIFF\0\0\0\0WEBPVP8 " + bytes(100), 415),
     "only the beginning": (small()[:12], 422),
     "half a chunk's name": (small()[:15], 422),
     "half a fmt": (small()[:30], 422),
@@ -334,6 +340,15 @@ def test_what_cannot_be_taken_is_refused_and_leaves_nothing(stage: Stage, audio:
     assert before[1] == []
 
 
+def test_a_refusal_is_a_sentence_for_people(stage: Stage) -> None:
+    detail = problem(stage.send(wav(np.zeros(8_000 * MAX_SECONDS + 4_000), 8_000)), 413)
+    assert f"it has {MAX_SECONDS}.5 seconds; at most {MAX_SECONDS} are accepted" in detail
+    for name in (b"mt \x10", b"\0\xff`'"):
+        detail = problem(stage.send(b"RIFF\0\0\0\0WAVE" + chunk(name, b"", 2**31)), 422)
+        assert "a chunk whose name is no text" in detail
+    assert "its chunk `LIST`" in problem(stage.send(b"RIFF\0\0\0\0WAVE" + chunk(b"LIST", b"", 2**31)), 422)
+
+
 def test_just_within_the_limit_is_taken(stage: Stage) -> None:
     assert stage.send(wav(np.zeros(8_000 * MAX_SECONDS), 8_000)).status_code == 201
 
@@ -354,6 +369,17 @@ def test_an_unknown_user_and_a_wrong_token_are_told_the_same(stage: Stage) -> No
     assert len({problem(answer, 401) for answer in answers}) == 1
     assert all("WWW-Authenticate" in answer.headers for answer in answers)
     assert stage.left() == before
+
+
+def test_a_wrong_token_before_the_audio_is_refused_before_that_has_come(stage: Stage) -> None:
+    fields = {"user": stage.user["id"], "token": str(uuid.uuid4())}
+    parts = "".join(f'--b\r\nContent-Disposition: form-data; name="{n}"\r\n\r\n{v}\r\n' for n, v in fields.items())
+    audio = '--b\r\nContent-Disposition: form-data; name="audio"; filename="a.wav"\r\n\r\n'
+    head = f"POST /records HTTP/1.1\r\nHost: a\r\nContent-Length: {MAX_BYTES}\r\n"
+    head += "Content-Type: multipart/form-data; boundary=b\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", int(str(stage.service.settings["PORT"]))), 10) as connection:
+        connection.sendall((head + parts + audio).encode() + bytes(200_000))
+        assert connection.recv(64).startswith(b"HTTP/1.1 401 ")
 
 
 def test_the_token_is_stored_hashed_only(stage: Stage) -> None:
@@ -395,6 +421,11 @@ def test_other_forms_are_refused(stage: Stage) -> None:
 @pytest.mark.parametrize("body", [b"{}", b'{"name": ""}', b'{"name": "  "}', b'{"name": 1}', b'{"name": "a", "b": 1}'])
 def test_a_user_needs_a_name(stage: Stage, body: bytes) -> None:
     problem(stage.client.post("/users", data=body), 422)
+
+
+def test_no_cache_keeps_the_answer_with_the_token(stage: Stage) -> None:
+    answer = stage.client.post("/users", json={"name": "Ada"})
+    assert (answer.status_code, answer.headers["Cache-Control"]) == (201, "no-store")
 
 
 def test_only_the_one_with_the_password_adds_users(stage: Stage) -> None:
@@ -439,6 +470,17 @@ def test_the_link_has_the_host_of_the_request(stage: Stage) -> None:
         timeout=180,
     )
     assert answer.json()["url"].startswith("http://sounds.example:8080/record?id=")
+    before = stage.left()
+    for host in ("a b", 'evil"x', "x:99999", ""):
+        answer = requests.post(
+            f"{stage.service.url}/records",
+            data=form,
+            files={"audio": ("a.wav", small())},
+            headers={"Host": host},
+            timeout=180,
+        )
+        assert "Host" in problem(answer, 400)
+    assert stage.left() == before
 
 
 def test_the_link_begins_with_the_public_address_and_the_bit_rate_varies_where_set(

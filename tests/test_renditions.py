@@ -9,6 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -330,8 +331,8 @@ def test_a_replaced_image_keeps_its_id_and_shows_the_old_renditions_until_the_ne
     assert keys_of(pending)[:-1] != keys_of(old)
     assert [file["key"] for file in pending["renditions"]] == [file["key"] for file in old["renditions"]]
     new = ended(client, old["id"])
+    assert files_below(service, owner) == keys_of(new)
     assert (new["status"], new["renditions"][0]["width"], len(listed(client, owner))) == ("done", 1300, 1)
-    wait_for(lambda: files_below(service, owner) == keys_of(new), what="the old files to go")
     problem(client.delete("/images", params={"url": old["original"]["url"]}), 404)
 
 
@@ -373,8 +374,74 @@ def test_a_replacement_that_fails_leaves_what_was_there(make_service: MakeServic
     assert [pixels(file).size for file in failed["renditions"]]
     again = accepted(sent(client, photo(3), "PUT", f"/images/{old['id']}"))
     new = ended(client, again["id"])
+    assert files_below(service, owner) == keys_of(new)
     assert (new["status"], new["error"]) == ("done", None)
-    wait_for(lambda: files_below(service, owner) == keys_of(new), what="the old files to go")
+
+
+def test_who_sees_that_a_replacement_is_done_finds_no_old_file(
+    client: Client, service: Service, owner: dict[str, str]
+) -> None:
+    with ThreadPoolExecutor(4) as pool:  # so many that their removal takes longer than to ask again
+        list(pool.map(lambda number: accepted(sent(service.client(), photo(number), data=owner)), range(25)))
+    everything = owner | {"limit": "100"}
+    wait_for(lambda: {image["status"] for image in listed(client, everything)} == {"done"})
+    new = accepted(sent(client, photo(99), "PUT", params=owner))["id"]
+    wait_for(lambda: show(client, new)["status"] == "done")
+    left = files_below(service, owner)
+    assert left == keys_of(show(client, new))
+
+
+def test_old_files_that_cannot_be_removed_do_not_keep_an_image_pending(
+    client: Client, service: Service, owner: dict[str, str]
+) -> None:
+    old = made(client, owner)
+    path = service.files / old["original"]["key"]
+    path.unlink()
+    (path / "more").mkdir(parents=True)  # what is no file cannot be deleted as one
+    new = ended(client, accepted(sent(client, photo(2), "PUT", f"/images/{old['id']}"))["id"])
+    assert (new["status"], new["error"]) == ("done", None)
+    assert path.exists()
+
+
+def test_of_eight_puts_at_once_the_one_with_the_latest_time_stays(
+    client: Client, service: Service, owner: dict[str, str]
+) -> None:
+    made(client, owner)
+    answers = at_once(
+        *[
+            lambda number=number: sent(service.client(), photo(number, (200, 200)), "PUT", params=owner)  # type: ignore[misc]
+            for number in range(8)
+        ]
+    )
+    latest = max(accepted(answer)["created_at"] for answer in answers)
+    wait_for(lambda: [image["status"] for image in listed(client, owner)] == ["done"])
+    (left,) = listed(client, owner)
+    assert left["created_at"] == latest
+    assert files_below(service, owner) == keys_of(left)
+
+
+def test_the_deletion_of_an_owners_images_takes_what_clients_wrote_and_no_upload_under_way(
+    client: Client, service: Service, owner: dict[str, str]
+) -> None:
+    neighbour = owner | {"owner_id": owner["owner_id"] + "0"}
+    folder = service.files / "images" / owner["owner_type"] / owner["owner_id"]
+    theirs = [folder / "a.png", folder / "a" / "b" / "original", folder.with_name(neighbour["owner_id"]) / "x"]
+    # As an upload leaves it between the storing of the file and that of its row.
+    under_way = folder / str(uuid.uuid4()) / "original"
+    image = made(client, owner)
+    for path in (*theirs, under_way):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    assert client.delete(f"/images/{image['id']}").status_code == 204
+    assert [path.exists() for path in theirs] == [True, True, True], "one image's deletion is not its owner's"
+    made(client, owner)
+    for _ in range(2):  # with images, and without
+        assert client.delete("/images", params=owner).status_code == 204
+        assert [path.exists() for path in (*theirs, under_way)] == [False, False, True, True]
+        theirs[0].write_bytes(b"x")
+    assert client.delete("/images", params=owner).status_code == 204
+    problem(client.delete("/images", params=owner), 404)
+    assert theirs[2].exists()
 
 
 def test_puts_and_deletes_at_once_leave_one_whole_image_or_none_and_no_file(
@@ -585,9 +652,16 @@ def test_on_s3_files_are_private_typed_given_by_presigned_urls_and_go_with_their
         assert (told["ContentType"], told["CacheControl"]) == ("image/webp", UNCHANGING)
     told = place.store.client().head_object(Bucket=place.bucket, Key=image["original"]["key"])
     assert (told["ContentType"], told["CacheControl"]) == ("image/jpeg", UNCHANGING)
-    new = ended(place.client, accepted(sent(place.client, photo(2), "PUT", params=owner))["id"])
-    wait_for(lambda: place.keys() == keys_of(new), what="the old files to go")
-    assert place.client.delete("/images", params={"url": new["original"]["url"]}).status_code == 204
+    new = image
+    for number in range(4):
+        path, params = (f"/images/{new['id']}", {}) if number % 2 else ("/images", owner)
+        new = ended(place.client, accepted(sent(place.client, photo(number), "PUT", path, params=params))["id"])
+        assert place.keys() == keys_of(new), "what is done stands alone"
+    encoded, as_it_is = {"url": new["original"]["url"]}, f"/images?url={new['original']['url']}"
+    assert "X-Amz-Signature" in as_it_is
+    problem(place.client.delete(as_it_is + "&colour=1"), 422)
+    assert place.client.delete(as_it_is).status_code == 204
+    problem(place.client.delete("/images", params=encoded), 404)
     assert place.keys() == []
 
 

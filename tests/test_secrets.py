@@ -19,6 +19,7 @@ from tests.conftest import facecloud
 from tests.support import Client, Service, photo, wait_for
 
 EMAIL, PASSWORD = "somebody.secret@example.com", "facecloud-pass-7f3a"
+CHOSEN = "chosen-pass-4c1d"
 WRONG = "a-wrong-password-91c2"
 
 
@@ -73,6 +74,13 @@ def good_days_and_bad(service: Service, emulator: Emulator, client: Listening) -
     assert client.post("/records", data=form, files={"audio": b"RIFF"}, auth=None).status_code in (400, 415, 422)
     assert client.post("/records", data=form | {"token": token[::-1]}, files={"audio": b""}).status_code == 401
     assert client.get(f"/record?id={token}&user={token}").status_code == 404
+    account = {"email": "ada@example.com", "password": CHOSEN}
+    answers = [client.post("/registration", json=account, headers={"Idempotency-Key": "1"}) for _ in range(2)]
+    client.heard = client.heard[:-4]  # these are meant to have it, too
+    assert answers[1].headers["Idempotency-Replayed"] == "true"
+    bearer = answers[0].json()["access_token"]
+    changed = account | {"password": CHOSEN[::-1]}
+    assert client.post("/registration", json=changed, headers={"Idempotency-Key": "1"}).status_code == 422
     for wrong in (("admin", WRONG), (WRONG, service.password)):
         assert client.get("/api/v1/tasks", auth=wrong).status_code == 401
     login = base64.b64encode(f"admin:{service.password}".encode())
@@ -90,7 +98,7 @@ def good_days_and_bad(service: Service, emulator: Emulator, client: Listening) -
     with closing(sqlite3.connect(service.folder / "service.db")) as database:
         database.execute("ALTER TABLE question RENAME TO gone")
     assert client.get("/questions").status_code == 500
-    return [service.password, login.decode(), token, EMAIL, PASSWORD, WRONG, *tokens]
+    return [service.password, login.decode(), token, bearer, CHOSEN, CHOSEN[::-1], EMAIL, PASSWORD, WRONG, *tokens]
 
 
 def as_members(mood: Mood) -> dict[str, object]:

@@ -157,6 +157,25 @@ def test_wrong_tokens_of_recordings_are_counted_too_and_by_themselves(proxied: S
     assert at(proxied, "192.0.2.5", SECRET).status_code == 200
 
 
+def test_one_address_cannot_lock_an_account_but_several_can(proxied: Service) -> None:
+    account = {"email": "ada@example.com", "password": "correct horse battery"}
+
+    def log_in(address: str, password: str) -> requests.Response:
+        headers = {"X-Forwarded-For": address}
+        sent = account | {"password": password}
+        return requests.post(proxied.url + "/login", json=sent, headers=headers, timeout=30)
+
+    assert requests.post(proxied.url + "/registration", json=account, timeout=30).status_code == 201
+    with ThreadPoolExecutor(8) as pool:  # what is under way at the bound does not count for the account
+        codes = [answer.status_code for answer in pool.map(lambda _: log_in("192.0.2.6", "wrong"), range(4 * LIMIT))]
+    assert set(codes) == {401, 429}
+    problem(log_in("192.0.2.6", account["password"]), 429)
+    problem(log_in("192.0.2.7", "wrong"), 401)
+    assert log_in("192.0.2.8", account["password"]).status_code == 200  # and what was counted is forgotten
+    codes = [log_in(f"198.51.100.{number}", "wrong").status_code for number in range(6 * LIMIT)]
+    assert codes.index(429) >= 2 * LIMIT
+
+
 def test_without_a_trusted_proxy_nobody_can_say_where_he_comes_from(client: Client) -> None:
     for number in range(3):
         headers = {

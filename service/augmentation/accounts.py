@@ -7,11 +7,11 @@ users at names that only that network knows.
 
 import hashlib
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -24,13 +24,15 @@ from sqlalchemy.exc import IntegrityError
 
 from service.augmentation.models import User
 from service.db import Database, now
-from service.errors import Conflict, Unauthorized, Unavailable
+from service.errors import Conflict, Invalid, Unauthorized, Unavailable
+from service.idempotency import settle
 from service.tries import Tries
 
 if TYPE_CHECKING:
     from jwt.types import Options
 
-TOKEN_LIFE = timedelta(hours=24)
+TOKEN_LIFE = 24 * 3600
+"""Seconds that a token is good for."""
 ALGORITHM = "HS256"
 # Of `iat` nothing is asked: another machine, whose clock is a little ahead, may have made the token just now.
 _DEMANDS: "Options" = {"require": ["exp", "sub"], "verify_iat": False}
@@ -57,7 +59,7 @@ class Accounts:
 def register(
     here: Accounts, email: str, password: str, first_name: str | None, last_name: str | None
 ) -> dict[str, Any]:
-    """Add a user and log in; raises Conflict for a known e-mail, which must be one by now."""
+    """Add a user and return what `token_of` takes; raises Conflict for a known e-mail, which must be one by now."""
     with _turn(here):
         hashed = _hasher.hash(password)
     user = User(
@@ -68,27 +70,43 @@ def register(
         first_name=first_name,
         last_name=last_name,
     )
+    login = {"user_id": user.id, "moment": int(time.time())}
     try:
         with here.database.write() as session:
             session.add(user)
+            session.flush()
+            settle(session, lambda: login)
     except IntegrityError as error:
         raise Conflict(
             "There is already a user with this e-mail address. Log in, or register with another address."
         ) from error
-    return _token(here, user.id)
+    return login
+
+
+@contextmanager
+def counting_other_bodies(here: Accounts, client: str) -> Iterator[None]:
+    """Let the block tell whether a body is that of an earlier registration, as often as passwords may be tried."""
+    name = _tries_from(client)
+    here.tries.check(name)
+    try:
+        yield
+    except Invalid:
+        here.tries.failed(name)
+        raise
 
 
 def log_in(here: Accounts, email: str, password: str, client: str) -> dict[str, Any]:
     """Return a token; raises Unauthorized in one text and time for an unknown e-mail and a wrong password.
 
-    `client` is whose tries these are; they are counted for it and for the e-mail.
+    `client` is whose tries these are; they are counted for it, and for the e-mail, which takes twice as many.
     """
     try:
         address = normalized(email)
     except EmailNotValidError:
         address = email.lower()
-    names = (f"augmentation {address}", f"augmentation from {client}")
-    here.tries.check(*names)
+    names = (_tries_from(client), f"augmentation {address}")
+    here.tries.check(names[0])
+    here.tries.check(names[1], times=2)
     with here.database.read() as session:
         user = session.scalar(sa.select(User).where(User.email == address)) if "\0" not in address else None
     with _turn(here):
@@ -96,8 +114,12 @@ def log_in(here: Accounts, email: str, password: str, client: str) -> dict[str, 
     if not (user and right):
         here.tries.failed(*names)
         raise Unauthorized("The e-mail or the password is wrong.", headers={"WWW-Authenticate": "Bearer"})
-    here.tries.forget(names[0])
-    return _token(here, user.id)
+    here.tries.forget(names[1])
+    return token_of(here, user.id, int(time.time()))
+
+
+def _tries_from(client: str) -> str:
+    return f"augmentation from {client}"
 
 
 def user_of(here: Accounts, token: str) -> str:
@@ -142,8 +164,8 @@ def _turn(here: Accounts) -> Iterator[None]:
         here.turns.release()
 
 
-def _token(here: Accounts, user_id: str) -> dict[str, Any]:
-    moment = datetime.now(UTC)
+def token_of(here: Accounts, user_id: str, moment: int) -> dict[str, Any]:
+    """Return the token of a login at this moment, in seconds since 1970: always the same one."""
     claims = {"sub": user_id, "iat": moment, "exp": moment + TOKEN_LIFE}
     token = jwt.encode(claims, _key(here), algorithm=ALGORITHM)
     return {"access_token": token, "token_type": "bearer", "user_id": user_id}

@@ -25,7 +25,7 @@ LINK_SECONDS = 3600
 TYPES = ("image/jpeg", "image/png")
 PIECE = 256 * 1024
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_EXTENSION = re.compile(r"\.(jpe?g|jfif|png|webp|gif|bmp|tiff?)$", re.IGNORECASE)
+_EXTENSION = re.compile(r"\.([A-Za-z][A-Za-z0-9]{0,4})$")
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def archive(here: Services, user_id: str, task_id: str) -> Iterator[bytes]:
 
 
 def file_name(name: str, suffix: str, media_type: str) -> str:
-    """Return `<name>_<suffix>.<ext>` for a client's file name; the extension follows the type."""
+    """Return `<name>_<suffix>.<ext>` for a client's file name; an extension that is not its type's gives way."""
     found = _EXTENSION.search(name)
     stem, extension = (name[: found.start()], found[1]) if found else (name, "")
     fitting = {"image/jpeg": ("jpg", "jpeg"), "image/png": ("png",)}[media_type]

@@ -6,7 +6,7 @@ from flask import Blueprint, Response, current_app, g, request, url_for
 
 from service.api import FILE, absolute, answer, body, describe, page_answer, place_of, query, stream_answer
 from service.augmentation import operations
-from service.augmentation.accounts import Accounts, log_in, register, user_of
+from service.augmentation.accounts import Accounts, counting_other_bodies, log_in, register, token_of, user_of
 from service.augmentation.models import COPIES, ORIGINAL
 from service.augmentation.schemas import (
     HistoryOut,
@@ -18,7 +18,7 @@ from service.augmentation.schemas import (
     UploadedOut,
 )
 from service.errors import NotFound, Unauthorized
-from service.idempotency import idempotent
+from service.idempotency import idempotent, is_keyed, reserve_json
 from service.originals import Upload
 from service.tries import address
 from service.uploads import display_name, read_form
@@ -56,6 +56,18 @@ def _uploaded(task_id: str) -> Response:
     return answer({"task_id": task_id}, 202, Location=url_for("augmentation.show_status", task_id=task_id))
 
 
+def _registered(login: dict[str, Any]) -> Response:
+    return answer(token_of(_accounts(), **login), 201, Cache_Control="no-store")
+
+
+def _take_key() -> None:
+    """Take the request's key, if it has one. Another body counts as a wrong login: else a key could try passwords."""
+    g.asker = "registration"
+    if is_keyed():
+        with counting_other_bodies(_accounts(), address()):
+            reserve_json()
+
+
 @augmentation.before_request
 def require_token() -> None:
     """Refuse a request without the token of a user."""
@@ -69,15 +81,13 @@ def require_token() -> None:
 
 
 @accounts.post("/registration")
-@describe({201: TokenOut}, 400, 409, 413, 422, 503, body=RegistrationIn, open=True)
+@describe({201: TokenOut}, 400, 409, 413, 422, 429, 503, body=RegistrationIn, open=True)
+@idempotent(_registered, form=True, secret=True)
 def register_user() -> Response:
-    """Register with an e-mail and a password of 8 to 1024 characters; the answer has a token as a login's has.
-
-    No `Idempotency-Key`, which would mean keeping what stands for the password; a login gives a token again.
-    """
+    """Register with an e-mail and a password of 8 to 1024 characters; the answer has a token as a login's has."""
+    _take_key()
     given = body(RegistrationIn)
-    token = register(_accounts(), given.email, given.password, given.first_name, given.last_name)
-    return answer(token, 201, Cache_Control="no-store")
+    return _registered(register(_accounts(), given.email, given.password, given.first_name, given.last_name))
 
 
 @accounts.post("/login")

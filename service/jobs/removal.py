@@ -24,21 +24,25 @@ log = logging.getLogger(__name__)
 
 
 class Leftover(Model):
-    """A key, or with a slash at its end a folder, whose rows are gone and whose files are to go."""
+    """A key, or with a slash at its end a folder, whose rows are gone and whose files are to go.
+
+    `awaited_by` is the id of what its slice does not show as done before.
+    """
 
     __tablename__ = "image_leftover"
-    __table_args__ = ({"sqlite_autoincrement": True},)
+    __table_args__ = (sa.Index(None, "awaited_by"), {"sqlite_autoincrement": True})
 
     id: Mapped[int] = mapped_column(primary_key=True)
     folder: Mapped[str] = mapped_column(sa.String(220))
+    awaited_by: Mapped[str | None] = mapped_column(sa.String(36))
 
 
-def leave(session: Session, names: Collection[str]) -> None:
-    """Let the files of these keys and folders be removed after this transaction."""
+def leave(session: Session, names: Collection[str], awaited_by: str | None = None) -> None:
+    """Let the files of these keys and folders be removed after this transaction; something may wait for it."""
     if not names:
         return
     inserted = sa.insert(Leftover).returning(Leftover.id)
-    ids = list(session.scalars(inserted, [{"folder": name} for name in names]))
+    ids = list(session.scalars(inserted, [{"folder": name, "awaited_by": awaited_by} for name in names]))
     number = sa.cast(Leftover.id, sa.String)
     chosen = sa.select(number, sa.literal(f"{KIND}/") + number, sa.literal(0)).where(Leftover.id.in_(ids))
     queue.enqueue(session, KIND, chosen)
@@ -120,7 +124,10 @@ class Removal:
         self._forget(session, [run for run, _ in results])
 
     def postpone(self, session: Session, failures: Sequence[tuple[Run, Failure]]) -> None:
-        """Leave all as it is."""
+        """Let nobody wait any longer: the store is away, and new files are not held back by old ones."""
+        numbers = _ids([run for run, _ in failures])
+        waived = sa.update(Leftover).where(Leftover.id.in_(numbers)).values(awaited_by=None)
+        session.execute(waived, execution_options={"synchronize_session": False})
 
     def fail(self, session: Session, failures: Sequence[tuple[Run, Failure]]) -> None:
         """Give the files up to the sweep."""

@@ -19,7 +19,8 @@ class JService:
         clues = self._remote.ask("/api/random", {"count": str(count)}, deadline)
         if not isinstance(clues, list):
             raise SourceFailed("The source of questions answered something else than a list of questions.")
-        return Batch([question for clue in clues if (question := _question(clue))])
+        questions = [question for clue in clues if (question := _question(clue))]
+        return Batch(questions, unusable=len(clues) - len(questions))
 
 
 def _question(clue: Any) -> Found | None:

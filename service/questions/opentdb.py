@@ -49,7 +49,7 @@ class OpenTrivia:
             answer = self._call("/api.php", parameters, deadline)
             code = answer.get("response_code")
             if code == 0:
-                return Batch(_questions(answer.get("results")))
+                return _batch(answer.get("results"))
             if code in (3, 4):
                 self._forget(token)
             elif code == 1 and amount > 1:
@@ -149,11 +149,12 @@ class OpenTrivia:
             )
 
 
-def _questions(results: Any) -> list[Found]:
+def _batch(results: Any) -> Batch:
     if not isinstance(results, list):
         raise SourceFailed("The Open Trivia Database answered something else than it promises.")
     made = (_question(result) for result in results if isinstance(result, dict))
-    return [question for question in made if question]
+    questions = [question for question in made if question]
+    return Batch(questions, unusable=len(results) - len(questions))
 
 
 def _question(result: dict[str, Any]) -> Found | None:

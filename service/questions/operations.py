@@ -30,6 +30,10 @@ SECONDS = 9.5
 """How long a request may fetch; what is left of ten seconds is for saving."""
 EXHAUSTED_FOR = 3600
 """Seconds after which to ask again a source that has nothing new."""
+SILENT_FOR = 60
+"""Seconds after which to ask again one that gives nothing that can be used."""
+SHORT_FOR = 5
+"""Seconds after which to ask again one that gives new questions, but too few."""
 CHUNK = 200
 """How many questions are looked up in one query."""
 ORDER = "order"
@@ -56,19 +60,21 @@ def fetch_questions(here: Services, number: int) -> dict[str, Any]:
     Raises Unavailable with the member `saved` where the source gives fewer; those stay.
     """
     candidates: list[Found] = []
-    trouble, retry_after = "The source gave only questions that are stored already.", EXHAUSTED_FOR
+    unusable = 0
+    trouble: tuple[str, int] | None = None
     deadline = time.monotonic() + SECONDS
     short = number
     for _ in range(ROUNDS):
         if time.monotonic() >= deadline:
-            trouble, retry_after = "The source took too long to give enough new questions.", 1
+            trouble = "The source took too long to give enough new questions.", 1
             break
         try:
             batch = here.source.fetch(short, deadline)
         except SourceFailed as error:
-            trouble, retry_after = error.detail, error.retry_after
+            trouble = error.detail, error.retry_after
             break
         candidates.extend(batch.questions)
+        unusable += batch.unusable
         short = number - _count_fresh(here, candidates, number)
         if not short:
             saved = _save(here, candidates, number, whole=True)
@@ -76,13 +82,14 @@ def fetch_questions(here: Services, number: int) -> dict[str, Any]:
                 return saved.previous
             short = number - _count_fresh(here, candidates, number) or 1
         if batch.last:
-            trouble = "The source has no new questions left."
+            trouble = "The source has no new questions left.", EXHAUSTED_FOR
             break
     saved = _save(here, candidates, number, whole=False)
     if saved and saved.number == number:
         return saved.previous
     count = saved.number if saved else 0
-    raise Unavailable(f"{trouble} {count} of {number} were stored.", retry_after, saved=count)
+    detail, retry_after = trouble or _shortage(short < number, bool(candidates), bool(unusable))
+    raise Unavailable(f"{detail} {count} of {number} were stored.", retry_after, saved=count)
 
 
 def list_questions(here: Services, limit: int, before: int | None) -> tuple[list[dict[str, Any]], tuple[str] | None]:
@@ -94,6 +101,19 @@ def list_questions(here: Services, limit: int, before: int | None) -> tuple[list
         rows = session.execute(query).mappings().all()
     place = (str(rows[limit - 1]["id"]),) if len(rows) > limit else None
     return [dict(row) for row in rows[:limit]], place
+
+
+def _shortage(some_new: bool, some_known: bool, some_unusable: bool) -> tuple[str, int]:
+    """Say why a source that answered every time gave too few, and after how many seconds to ask again."""
+    if some_new:
+        return "The source gave fewer new questions than were asked for.", SHORT_FOR
+    if some_known and some_unusable:
+        return "The source gave only questions that are stored already or cannot be used.", EXHAUSTED_FOR
+    if some_known:
+        return "The source gave only questions that are stored already.", EXHAUSTED_FOR
+    if some_unusable:
+        return "The source gave only questions that cannot be used: without a text, without an answer.", SILENT_FOR
+    return "The source gave no questions.", SILENT_FOR
 
 
 def _count_fresh(here: Services, candidates: Sequence[Found], number: int) -> int:

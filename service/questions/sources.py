@@ -30,10 +30,14 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one call of a source gave; `last` where further calls would give nothing else."""
+    """What one call of a source gave; `last` where further calls would give nothing else.
+
+    `unusable` is how many came with it that are no questions to store, such as those without an answer.
+    """
 
     questions: Sequence[Found]
     last: bool = False
+    unusable: int = 0
 
 
 class SourceFailed(Exception):

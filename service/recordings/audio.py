@@ -1,5 +1,6 @@
 """From WAV to MP3: mixed down, resampled where MP3 needs it, a block at a time."""
 
+import math
 from typing import BinaryIO
 
 import numpy as np
@@ -24,8 +25,9 @@ def read_header(stream: BinaryIO, most_seconds: float) -> wav.Wave:
     """Return what the WAV's header says; raises UnsupportedType, Invalid and TooLarge."""
     wave = wav.read_header(stream)
     if wave.seconds > most_seconds:
+        has = math.ceil(wave.seconds * 10) / 10  # rounded up, so that it never seems to be within the limit
         raise TooLarge(
-            f"The recording is too long: it has {wave.seconds:.0f} seconds; at most {most_seconds:g} are accepted."
+            f"The recording is too long: it has {has:.10g} seconds; at most {most_seconds:.10g} are accepted."
             " Make it shorter.",
             limit=most_seconds,
         )

@@ -3,7 +3,8 @@
 from typing import Any, cast
 from urllib.parse import urlencode
 
-from flask import Blueprint, Response, current_app, request
+from flask import Blueprint, Response, current_app, g, request
+from werkzeug.datastructures import MultiDict
 
 from service.api import FILE, LINK_SECONDS, absolute, answer, body, describe, file_answer, redirect_answer, redirects
 from service.auth import require_basic
@@ -61,7 +62,7 @@ def _added(recording: tuple[str, str]) -> Response:
 @describe({201: RecordingUserOut}, 400, 413, 422, body=RecordingUserIn)
 def add_recording_user() -> Response:
     """Add a user who may send recordings. The token is shown this once and not kept."""
-    return answer(operations.add_user(_here(), body(RecordingUserIn).name), 201)
+    return answer(operations.add_user(_here(), body(RecordingUserIn).name), 201, Cache_Control="no-store")
 
 
 @recordings.post("/records")
@@ -86,11 +87,10 @@ def add_recording() -> Response:
         )
     if (request.content_length or 0) > limit + FORM_BYTES:
         raise TooLarge(f"The recording is too large: at most {limit} bytes are accepted. Make it shorter.", limit=limit)
-    with read_form(request, FIELDS, limit, "recording", limit + FORM_BYTES) as form:
+    with read_form(request, FIELDS, limit, "recording", limit + FORM_BYTES, _check_token) as form:
         _check(form)
+        _check_token(form.texts)
         user = form.texts["user"]
-        with _tries().counting(f"recordings {address()}"):
-            operations.check_token(_here(), user, form.texts["token"])
         identify(f"recordings:{user}")
         return _added(operations.add_recording(_here(), user, cast(Any, form.files["audio"].stream)))
 
@@ -113,6 +113,15 @@ def get_recording() -> Response:
     response = file_answer(content.stream, content.size, content.id, "audio/mpeg")
     response.headers["Content-Disposition"] = f'attachment; filename="{content.id}.mp3"'
     return response
+
+
+def _check_token(texts: MultiDict[str, str]) -> None:
+    """Check the token if it is there, once: before the audio is taken, where it stands after user and token."""
+    user, token = texts.get("user"), texts.get("token")
+    if user and token and g.get("checked") != (user, token):
+        with _tries().counting(f"recordings {address()}"):
+            operations.check_token(_here(), user, token)
+        g.checked = (user, token)
 
 
 def _check(form: Form) -> None:

@@ -6,6 +6,7 @@ sound than was sent is refused.
 """
 
 import os
+import re
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from service.errors import Invalid, UnsupportedType
 
 Samples = NDArray[np.float32]
 
+MAGIC = (b"RIFF", b"RF64")
 CHANNELS = (1, 64)
 RATES = (8_000, 192_000)
 MOST_CHUNKS = 1_000
@@ -59,9 +61,7 @@ def read_header(stream: BinaryIO) -> Wave:
     """Return what the header says; raises UnsupportedType where it is no WAV, Invalid where it is a broken one."""
     size = stream.seek(0, os.SEEK_END)
     stream.seek(0)
-    begin = stream.read(12)
-    if begin[:4] not in (b"RIFF", b"RF64") or begin[8:12] != b"WAVE":
-        raise UnsupportedType("This is not a WAV file: send audio as RIFF or RF64 WAVE.", accepted_types=["audio/wav"])
+    _check_begin(stream.read(12))
     wave: Wave | None = None
     long_data: int | None = None
     for _ in range(MOST_CHUNKS):
@@ -70,13 +70,23 @@ def read_header(stream: BinaryIO) -> Wave:
         if name == b"data":
             return _with_data(wave, place, _data_length(length, long_data, size - place), size - place)
         if place + length > size:
-            raise Invalid(f"The WAV file is cut off in its chunk {_shown(name)}.")
+            raise Invalid(f"The WAV file is cut off in {_shown(name)}.")
         if name == b"fmt ":
             wave = _format(stream.read(min(length, 40)))
         elif name == b"ds64":
             long_data = _long_data_length(stream.read(min(length, 28)))
         stream.seek(place + length + length % 2)
     raise Invalid(f"The WAV file has more than {MOST_CHUNKS} chunks before its sound.")
+
+
+def _check_begin(begin: bytes) -> None:
+    """Raise Invalid for what ends before it shows whether it is a WAV, UnsupportedType for what is none."""
+    if not begin:
+        raise Invalid("The file is empty: send audio as RIFF or RF64 WAVE.")
+    if not any(begin[:4] == name[: len(begin)] for name in MAGIC) or begin[8:] != b"WAVE"[: len(begin[8:])]:
+        raise UnsupportedType("This is not a WAV file: send audio as RIFF or RF64 WAVE.", accepted_types=["audio/wav"])
+    if len(begin) < 12:
+        raise Invalid(f"The WAV file is cut off in its header: it has {len(begin)} bytes.")
 
 
 def _chunk(stream: BinaryIO) -> tuple[bytes, int]:
@@ -88,7 +98,8 @@ def _chunk(stream: BinaryIO) -> tuple[bytes, int]:
 
 
 def _shown(name: bytes) -> str:
-    return repr(name.decode("ascii", "replace"))
+    text = name.decode("latin-1")
+    return f"its chunk `{text.strip()}`" if re.fullmatch(r"[A-Za-z0-9_]+ *", text) else "a chunk whose name is no text"
 
 
 def _long_data_length(chunk: bytes) -> int:

@@ -113,11 +113,11 @@ def _take_out_older(session: Session, version_id: str) -> None:
         .join(OwnedImage, OwnedImage.id == ImageVersion.image_id)
         .where(ImageVersion.id == version_id)
     ).one()
-    take_out(session, ImageVersion.image_id == image.id, ImageVersion.number < version)
+    take_out(session, ImageVersion.image_id == image.id, ImageVersion.number < version, awaited_by=version_id)
     if image.replaces:
         older = (
             OwnedImage.owner_type == image.owner_type,
             OwnedImage.owner_id == image.owner_id,
             OwnedImage.number < image.number,
         )
-        take_out_images(session, *older)
+        take_out_images(session, *older, awaited_by=version_id)

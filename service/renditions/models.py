@@ -125,6 +125,11 @@ def original_in(text: str) -> tuple[str, str] | None:
     return (found[1] + found[3], found[2]) if found and found[3] == "original" else None
 
 
+def is_own(key: str) -> bool:
+    """Tell whether a storage key has the form of this slice's own, and not of what clients write themselves."""
+    return _OWN_KEY.match(key) is not None
+
+
 def known_keys(session: Session, keys: Collection[str]) -> set[str]:
     """Return those of the storage keys that some row knows, or that have not the form of this slice's own.
 

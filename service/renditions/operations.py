@@ -1,5 +1,6 @@
 """What a client can do with images and their renditions: plain values and streams in, plain values out."""
 
+import math
 import uuid
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
@@ -18,6 +19,7 @@ from service.grants import Action, Grants
 from service.idempotency import settle
 from service.jobs import queue
 from service.jobs.executors import Executor
+from service.jobs.removal import Leftover
 from service.links import Download, Links
 from service.media import Picture, shown
 from service.originals import Intake, Upload, pointing_at
@@ -30,6 +32,7 @@ from service.renditions.models import (
     Owner,
     Rendition,
     folder_of,
+    is_own,
     keys_in,
     original_in,
     original_key,
@@ -60,6 +63,8 @@ def add_image(here: Services, owner: Owner, upload: Upload, *, replacing: bool =
     """
 
     def place(session: Session) -> OwnedImage:
+        # One after the other, so that the last of the owner's images also has the latest time.
+        here.database.hold(session, [owner.folder()])
         image = OwnedImage(
             id=str(uuid.uuid4()), owner_type=owner.type, owner_id=owner.id, replaces=replacing, created_at=now()
         )
@@ -88,7 +93,7 @@ def get_image(here: Services, image_id: str) -> dict[str, Any]:
 def list_images(
     here: Services, owner: Owner | None, limit: int, before: int | None
 ) -> tuple[list[dict[str, Any]], int | None]:
-    """Return a page of images, newest first, and where the next one begins: three queries, whatever its size."""
+    """Return a page of images, newest first, and where the next one begins: four queries, whatever its size."""
     query = sa.select(OwnedImage).order_by(OwnedImage.number.desc()).limit(limit + 1)
     if owner:
         query = query.where(*_of(owner))
@@ -102,12 +107,20 @@ def list_images(
 
 def delete_image(here: Services, image_id: str) -> None:
     """Delete an image whatever is being done with it."""
-    _delete(here, OwnedImage.id == image_id)
+    if not _delete(here, OwnedImage.id == image_id):
+        raise _unknown()
 
 
 def delete_of_owner(here: Services, owner: Owner) -> None:
-    """Delete all images of an owner."""
-    _delete(here, *_of(owner))
+    """Delete all images of an owner, and what clients wrote below its prefix with temporary credentials."""
+    deleted = _delete(here, *_of(owner))
+    try:
+        deleted |= _delete_foreign(here, owner)
+    except Unavailable:
+        if not deleted:
+            raise
+    if not deleted:
+        raise _unknown()
 
 
 def delete_by_url(here: Services, url: str) -> None:
@@ -124,7 +137,7 @@ def delete_by_url(here: Services, url: str) -> None:
         )
     if not image or key != original_key(folder_of(Owner(image.owner_type, image.owner_id), version_id)):
         raise _unknown()
-    _delete(here, OwnedImage.id == image.id)
+    delete_image(here, image.id)
 
 
 def grant(here: Services, owner: Owner, actions: Collection[Action], lifetime: int | None) -> dict[str, Any]:
@@ -144,6 +157,7 @@ def _accept(here: Services, owner: Owner, upload: Upload, place: Callable[[Sessi
         with pointing_at(upload):
             _check_webp(here, upload.name, picture)
         with queue.dispatching(here.database, here.executor) as session:
+            session.connection()  # the transaction begins with it, and in SQLite the turn to write
             image = place(session)
             session.add(
                 ImageVersion(
@@ -172,8 +186,11 @@ def _check_webp(here: Services, name: str, picture: Picture) -> None:
         raise TooLarge(f"{shown(name)} is too large for its renditions. {error.detail}", limit=error.limit) from error
 
 
-def _delete(here: Services, *which: sa.ColumnElement[bool]) -> None:
-    """Delete images: the rows, then what runs, then the files. Where the store is away, the job takes them later."""
+def _delete(here: Services, *which: sa.ColumnElement[bool]) -> bool:
+    """Delete images, if there are any: the rows, then what runs, then the files.
+
+    Where the store is away, the job takes them later.
+    """
     with queue.dispatching(here.database, here.executor) as session:
         versions = session.scalars(
             sa.select(ImageVersion.id).join(OwnedImage, OwnedImage.id == ImageVersion.image_id).where(*which)
@@ -181,12 +198,20 @@ def _delete(here: Services, *which: sa.ColumnElement[bool]) -> None:
         # Whoever is saving one of them is let finish: both take other rows after these, in orders of their own.
         here.database.hold(session, [TASK + version for version in versions])
         gone = take_out_images(session, *which)
-        if not gone:
-            raise _unknown()
     for _, version in gone:
         here.executor.cancel(TASK + version)
     with suppress(Unavailable):
         here.intake.storage.delete(*(key for folder, _ in gone for key in keys_in(folder)))
+    return bool(gone)
+
+
+def _delete_foreign(here: Services, owner: Owner) -> bool:
+    """Delete what clients wrote below the owner's prefix, if anything; not what an upload is just writing there."""
+    storage = here.intake.storage
+    found = storage.keys(-math.inf, owner.folder())  # of any age, whatever the store's clock says
+    keys = [key for key in found if not is_own(key)]
+    storage.delete(*keys)
+    return bool(keys)
 
 
 def _find(session: Session, image_id: str, *, lock: bool = False) -> OwnedImage:
@@ -206,18 +231,27 @@ def _of(owner: Owner) -> tuple[sa.ColumnElement[bool], ...]:
 
 
 def _shown(here: Services, session: Session, images: Sequence[OwnedImage]) -> list[dict[str, Any]]:
-    """Return images as clients see them: the newest version, with the renditions of the newest that has some."""
+    """Return images as clients see them: the newest version, with the renditions of the newest that has some.
+
+    One that is done is shown as pending until the files that it replaced are gone.
+    """
     ids = [image.id for image in images]
     versions = session.scalars(
         sa.select(ImageVersion).where(ImageVersion.image_id.in_(ids)).order_by(ImageVersion.number)
     ).all()
     newest = {version.image_id: version for version in versions}
     done = {version.image_id: version for version in versions if version.status == "done"}
-    rows = session.scalars(sa.select(Rendition).where(Rendition.version_id.in_([v.id for v in done.values()])))
+    made_of = [version.id for version in done.values()]
+    rows = session.scalars(sa.select(Rendition).where(Rendition.version_id.in_(made_of)))
     made: dict[str, dict[str, Rendition]] = {}
     for row in rows:
         made.setdefault(row.version_id, {})[row.kind] = row
-    return [_image(here, image, newest[image.id], done.get(image.id), made) for image in images]
+    waiting = set(session.scalars(sa.select(Leftover.awaited_by).where(Leftover.awaited_by.in_(made_of))))
+    return [
+        _image(here, image, newest[image.id], done.get(image.id), made)
+        | ({"status": "pending"} if newest[image.id].id in waiting else {})
+        for image in images
+    ]
 
 
 def _image(

@@ -119,7 +119,8 @@ def list_owned_images() -> Response:
 def replace_owners_images() -> Response:
     """Let this image take the place of all that the owner had, or be the first.
 
-    What was there before is shown until the new renditions are made; then it goes, rows and files.
+    What was there before is shown until the new renditions are made; then it goes, rows and files, and when it has
+    gone, the image is done.
     """
     with _sent(*OWNER) as sent:
         return _accepted(operations.add_image(_here(), sent.owner(), sent.upload, replacing=True))
@@ -128,7 +129,10 @@ def replace_owners_images() -> Response:
 @renditions.delete("/images")
 @describe({204: ""}, 404, 422, query=DeleteQuery)
 def delete_owned_images() -> Response:
-    """Delete all images of an owner, or the one whose original has this url, whether or not it has ended, or key."""
+    """Delete all images of an owner, or the one whose original has this url, whether or not it has ended, or key.
+
+    With an owner's images goes also what was written below its prefix with temporary credentials.
+    """
     which = query(DeleteQuery)
     if which.url is None:
         operations.delete_of_owner(_here(), which.owner())

@@ -1,5 +1,6 @@
 """The shapes of renditions, as clients see them."""
 
+import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
@@ -28,6 +29,7 @@ _IMAGE: dict[str, Any] = {
     "original": _FILE,
     "renditions": [_FILE | {"kind": "full"}],
 }
+_OF_A_PRESIGNED_URL = re.compile(r"(x-amz-|response-|x-id$)", re.IGNORECASE)
 OwnerId = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00]*$")]
 
 
@@ -86,6 +88,14 @@ class DeleteQuery(OwnerIn):
     url: Annotated[
         str | None, Field(min_length=1, description="The `url` of an original, expired or not, or its `key`.")
     ] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_what_is_the_urls_own(cls, members: dict[str, Any]) -> dict[str, Any]:
+        """Drop what a presigned url that was not encoded brought along: its path alone tells which image it is."""
+        if "url" not in members:
+            return members
+        return {name: text for name, text in members.items() if not _OF_A_PRESIGNED_URL.match(name)}
 
     @model_validator(mode="after")
     def _is_one(self) -> Self:
