@@ -15,7 +15,7 @@ export class Grid {
     this.#task = task;
     this.element.addEventListener("click", (event) => {
       const card = event.target.closest("button")?.parentElement;
-      if (card) open(card.dataset.image);
+      if (card) open(card.id);
     });
     this.element.addEventListener("keydown", (event) => this.#move(event));
   }
@@ -70,7 +70,7 @@ export class Grid {
     const frame = h("span", { class: "fit", "--own": image.width / image.height }, picture);
     return h(
       "li",
-      { class: "card", "data-image": image.id, "--ratio": ratio },
+      { class: "card", id: image.id, "--ratio": ratio },
       h("button", { type: "button", class: "photo", tabindex: -1 }, frame),
       h("p", { class: "caption", "aria-hidden": "true" }, h("span", { class: "name", title: image.name }, image.name), h("span", { class: "found" })),
     );
