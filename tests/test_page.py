@@ -429,7 +429,8 @@ def test_in_russian_the_page_says_in_its_own_words_what_kind_of_fault_the_servic
     expect(failed).to_contain_text("FaceCloud не принял это фото. FaceCloud answered 422: Too dark.")
     expect(failed.locator("[lang=en]")).to_have_text("FaceCloud answered 422: Too dark.")
     refused = page.get_by_role("region", name="2 файла не приняты").get_by_role("listitem")
-    expect(refused.filter(has_text="3.jpg")).to_contain_text("3.jpg: Принимаются только фото JPEG, PNG и WebP. 3.jpg is not")
+    words = "3.jpg: Принимаются только фото JPEG, PNG и WebP. 3.jpg is not"
+    expect(refused.filter(has_text="3.jpg")).to_contain_text(words)
     # What the page says itself is Russian, and is not marked as English.
     expect(refused.filter(has_text="4.jpg").locator("[lang=en]")).to_have_count(0)
     page.locator(".card.failed .photo").click()

@@ -91,7 +91,8 @@ def test_the_page_wants_credentials_and_its_files_do_not(client: Client) -> None
 
 def test_an_address_with_a_slash_too_many_leads_a_person_on_and_no_program(client: Client) -> None:
     client.auth = None
-    in_browser = client.get("/tasks/", headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}, allow_redirects=False)
+    browsers = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    in_browser = client.get("/tasks/", headers=browsers, allow_redirects=False)
     assert (in_browser.status_code, in_browser.headers["Location"]) == (308, "/tasks")
     for accepted in ("*/*", "application/json"):
         refused = client.get("/tasks/", headers={"Accept": accepted})

@@ -49,6 +49,13 @@ def top(page: Page, mark: str) -> float:
     return float(page.locator(mark).evaluate("element => element.getBoundingClientRect().top"))
 
 
+def scroll_to(page: Page, mark: str) -> float:
+    """Scroll there, wait until the page has noted it, and return where the element is then."""
+    page.locator(mark).scroll_into_view_if_needed()
+    wait_for(lambda: page.evaluate("history.state?.at?.mark"), what="a note of the place")
+    return top(page, mark)
+
+
 def stays(page: Page, mark: str, where: float) -> None:
     """Wait until the element is where it was."""
     wait_for(lambda: page.locator(mark).count() and abs(top(page, mark) - where) < 3, 10, f"{mark} at {where}")
@@ -129,11 +136,9 @@ def test_the_list_comes_back_as_long_and_where_it_was(visit: Visit, client: Clie
         client.post("/api/v1/tasks", json={"name": f"Number {number}"}).raise_for_status()
     page = visit.open()
     page.get_by_role("button", name="Show more").click()
-    link = page.get_by_role("link", name="Number 3", exact=True)
-    link.scroll_into_view_if_needed()
     mark = "li:has(> .which > a:text-is('Number 3'))"
-    before = top(page, mark)
-    link.click()
+    before = scroll_to(page, mark)
+    page.get_by_role("link", name="Number 3", exact=True).click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Number 3")
     assert page.evaluate("scrollY") == 0
     page.go_back()
@@ -145,10 +150,8 @@ def test_the_list_comes_back_as_long_and_where_it_was(visit: Visit, client: Clie
 
 def test_a_task_comes_back_at_the_photo_that_was_in_view(visit: Visit, album: str) -> None:
     page = visit.open(album)
-    card = page.locator(".card").nth(40)
-    card.scroll_into_view_if_needed()
-    mark = f"[id='{card.get_attribute('id')}']"
-    before = top(page, mark)
+    mark = f"[id='{page.locator('.card').nth(40).get_attribute('id')}']"
+    before = scroll_to(page, mark)
     page.reload()
     stays(page, mark, before)
     page.get_by_role("link", name="All tasks").evaluate("link => link.click()")
