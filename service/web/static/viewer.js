@@ -9,6 +9,9 @@ import { remember } from "./place.js";
 
 const SWIPE = 40; // pixels
 
+// Where a person has zoomed in, a finger moves the picture about, as everywhere.
+window.visualViewport?.addEventListener("resize", () => document.documentElement.classList.toggle("zoomed", isZoomed()));
+
 export class Viewer {
   canRemove = false;
   #hasEntry = false; // in the history, to be taken back when a person closes it
@@ -171,10 +174,10 @@ export class Viewer {
     this.#step(to - this.#images.indexOf(this.#image()));
   }
 
-  // A finger that goes sideways leads on. Where a person has zoomed in, it moves the picture about, as everywhere.
+  // A finger that goes sideways leads on.
   #touch({ pointerType, isPrimary, pointerId, clientX, clientY }) {
     this.#settle();
-    if (pointerType === "touch" && isPrimary && (window.visualViewport?.scale ?? 1) < 1.05) this.#finger = { pointerId, clientX, clientY };
+    if (pointerType === "touch" && isPrimary && !isZoomed()) this.#finger = { pointerId, clientX, clientY };
   }
 
   #drag(event) {
@@ -209,6 +212,10 @@ export class Viewer {
     if (this.#hasEntry) history.back();
     this.#hasEntry = false;
   }
+}
+
+function isZoomed() {
+  return window.visualViewport?.scale > 1.05;
 }
 
 function button(name, text, act) {
