@@ -8,7 +8,9 @@ from dotenv import dotenv_values
 
 from service.app import create_app
 from service.config import BadSettings, Settings
+from service.memory import give_back_what_is_freed
 
+give_back_what_is_freed()
 try:
     # Under a `flask …` command, which flask tells in this variable, nobody is served.
     settings = Settings.from_env(

@@ -35,6 +35,7 @@ from service.grants import Grants, NoGrants
 from service.jobs.executors import Executor, Lanes, owner_name
 from service.jobs.journal import Journal
 from service.jobs.operation import Operation
+from service.jobs.removal import Removal
 from service.jobs.threads import POLL, Threads
 from service.keys import Keys
 from service.links import Links
@@ -54,8 +55,9 @@ from service.recordings.routes import recording_users, recordings
 from service.renditions import inspection as rendition_inspection
 from service.renditions import operations as rendition_operations
 from service.renditions.making import Making
+from service.renditions.models import PREFIX as RENDITIONS
+from service.renditions.models import keys_in
 from service.renditions.models import known_keys as known_renditions
-from service.renditions.removal import Removal
 from service.renditions.routes import renditions
 from service.storage import DiskStorage, Storage
 from service.sweep import Sweep
@@ -159,7 +161,7 @@ def make_parts(settings: Settings) -> Parts:
         Processing(storage),
         Copying(storage, settings.augmentation_scale),
         Making(storage, (1.0, *settings.scales)),
-        Removal(storage),
+        Removal(storage, {RENDITIONS: keys_in}),
     )
     lanes: dict[str, Sequence[Operation]] = {
         "faces": (FaceDetection(storage, engine),),
@@ -309,7 +311,7 @@ def make_engine(settings: Settings, database: Database, metrics: Metrics) -> Eng
             timeout=settings.facecloud_timeout,
             concurrency=workers_of(settings),
             max_pixels=settings.facecloud_max_pixels,
-            breaker=Breaker(lambda: has_ever_worked(database)),
+            breaker=Breaker(lambda: has_ever_worked(database), processes=settings.web_concurrency),
             observe=lambda outcome, _: metrics.notes.count(answers(outcome)),
         )
     from service.faces.local import LocalEngine
@@ -396,6 +398,7 @@ def _readiness(
     def check_database() -> None:
         with database.read() as session:
             session.execute(sa.text("SELECT 1 FROM task LIMIT 1"))
+        database.check()
 
     checks = {"database": check_database, "storage": storage.check}
     if settings.executor == "celery":

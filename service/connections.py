@@ -10,18 +10,18 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
 from http import HTTPStatus
 from selectors import EVENT_READ
 from typing import Any
 
-import orjson
 from gunicorn.http import errors as unreadable
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
-from service import logs
-from service.errors import Malformed, Problem, TooSlow
+from service import logs, security
+from service.errors import Malformed, Problem, TooSlow, render
 
 PATIENCE = 20.0
 """Seconds that a peer may keep the server waiting in one request, beyond what its bytes take at LEAST_RATE."""
@@ -47,9 +47,27 @@ UNREADABLE = {
 }
 """What is answered to a request that cannot be read, where it is not 400."""
 
+REASONS = {
+    (unreadable.InvalidRequestLine, unreadable.InvalidRequestMethod, unreadable.InvalidHTTPVersion): (
+        "The request line cannot be read: it must be a method, an address and HTTP/1.1, with one space between them."
+    ),
+    (unreadable.InvalidHeader, unreadable.InvalidHeaderName, unreadable.ObsoleteFolding): (
+        "A header cannot be read: each is one line, a name, a colon and a value, and of `Content-Length` and "
+        "`Transfer-Encoding` only one may come, once. Let your client set these itself."
+    ),
+    (unreadable.ExpectationFailed,): "The only expectation that can be met is `100-continue`. Send no other `Expect`.",
+    (unreadable.UnsupportedTransferCoding,): (
+        "The only transfer coding that can be read is `chunked`. Send the body so, or with `Content-Length`."
+    ),
+}
+"""What is wrong with a request that cannot be read, without repeating any of it."""
+UNKNOWN = "This is no HTTP request that can be read. Send HTTP/1.1."
+
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,18})[ \t]*\r\n", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:", re.IGNORECASE)
 _EXPECTS = re.compile(rb"\r\nexpect:", re.IGNORECASE)
+_FILES = re.compile(rb"\r\ncontent-type:[ \t]*(?:multipart/|image/|application/octet-stream)", re.IGNORECASE)
+_ALIVE = (b"GET /healthz ", b"HEAD /healthz ")
 
 log = logging.getLogger(__name__)
 
@@ -202,6 +220,11 @@ class Connection(TConn):  # type: ignore[misc]
         length = _LENGTH.search(head)
         return not length or len(self.arrived) - end >= int(length[1])
 
+    def brings_files(self) -> bool:
+        """Tell whether the request is an upload, as far as has come."""
+        end = self.arrived.find(b"\r\n\r\n")
+        return bool(_FILES.search(self.arrived, 0, end + 2 if end >= 0 else len(self.arrived)))
+
     def hand_over(self) -> None:
         """Leave what has come to the thread that reads the request now."""
         self.parser.unreader.unread(bytes(self.arrived))
@@ -231,6 +254,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.patience = Patience(self.cfg.threads)
+        # Uploads may take long: they have threads of their own, so that they hold up only each other. And whoever asks
+        # whether the process lives waits for nobody.
+        self.uploads = ThreadPoolExecutor(self.cfg.threads * 3 // 4, "upload")
+        self.vital = ThreadPoolExecutor(1, "vital")
         self.lingering: dict[PatientSocket, float] = {}
         self.swept = 0.0
 
@@ -250,11 +277,24 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if not conn.arrived:
             conn.begin_request()
         if conn.take():
+            pool = self._pool_for(conn)
             conn.hand_over()
-            super().enqueue_req(conn)
+            answered = pool.submit(self.handle, conn)
+            answered.add_done_callback(lambda done: self.method_queue.defer(self.finish_request, conn, done))
             return
         self.pending_conns.append(conn)
         self.poller.register(conn.sock, EVENT_READ, partial(self.on_pending_socket_readable, conn))
+
+    def _pool_for(self, conn: Connection) -> Executor:
+        if conn.arrived.startswith(_ALIVE):
+            return self.vital
+        pool: Executor = self.uploads if conn.brings_files() else self.tpool
+        return pool
+
+    def run(self) -> None:
+        """Serve until told to stop; uploads that still wait for a thread then get none."""
+        super().run()
+        self.uploads.shutdown(wait=False, cancel_futures=True)
 
     def murder_pending(self) -> None:
         """Let go of those who take too long: once a second, which is often enough."""
@@ -322,11 +362,28 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             super().handle_error(req, client, addr, exc)
             return
         status = next((status for kind, status in UNREADABLE.items() if isinstance(exc, kind)), 400)
-        address = addr[0] if addr else None
-        logs.event(log, "request could not be read", fault=type(exc).__name__, status=status, address=address)
-        detail = exc.detail if isinstance(exc, TooSlow) else "This is no request that can be read."
-        phrase = HTTPStatus(status).phrase
-        body = orjson.dumps({"type": "about:blank", "title": phrase, "status": status, "detail": detail})
-        head = f"HTTP/1.1 {status} {phrase}\r\nContent-Type: application/problem+json\r\nConnection: close\r\n"
+        made_up = logs.request_id(None)  # its own, if it has one, was not read
+        fields: dict[str, Any] = {"request_id": made_up, "address": addr[0] if addr else None}
+        logs.event(log, "request could not be read", fault=type(exc).__name__, status=status, **fields)
+        detail, limit = (exc.detail, None) if isinstance(exc, TooSlow) else _told(exc, self.cfg)
+        members: dict[str, Any] = {} if limit is None else {"limit": limit}
+        answer = render(status, detail, headers={"Connection": "close", "X-Request-Id": made_up}, **members)
+        lines = [f"{name}: {value}\r\n" for name, value in security.harden(security.CONTENT, answer).headers]
+        head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n{''.join(lines)}\r\n"
         with suppress(OSError):
-            client.send(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body, socket.MSG_DONTWAIT)
+            client.send(head.encode() + answer.get_data(), socket.MSG_DONTWAIT)
+
+
+def _told(fault: Exception, limits: Any) -> tuple[str, int | None]:
+    """Return what a client is told that its request is unreadable for, and the limit that it passed, if it is one."""
+    if isinstance(fault, unreadable.LimitRequestLine):
+        most = limits.limit_request_line
+        return f"The request line is too long: it may have {most} bytes. Send what is long in the body.", most
+    if isinstance(fault, unreadable.LimitRequestHeaders):
+        number, size = limits.limit_request_fields, limits.limit_request_field_size
+        if fault.msg.endswith("fields"):
+            return f"There are too many headers: a request may have {number}. Send fewer.", number
+        if fault.msg.endswith("size"):
+            return f"A header is too long: each may have {size} bytes. Send a shorter one.", size
+        return f"The headers are too long: a request may have {number}, each of {size} bytes. Send fewer.", None
+    return next((text for kinds, text in REASONS.items() if isinstance(fault, kinds)), UNKNOWN), None

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Session
 
-from service.sqlite import SQLite
+from service.sqlite import FileMoved, SQLite
 
 if TYPE_CHECKING:
     from service.postgresql import PostgreSQL
@@ -100,6 +100,14 @@ class Database:
         """Whether other machines may use it too."""
         return not isinstance(self._backend, SQLite)
 
+    def check(self) -> None:
+        """Raise OperationalError where what is written now would be lost, the file being another one than was opened.
+
+        Every writing transaction asks this by itself.
+        """
+        if isinstance(self._backend, SQLite):
+            self._backend.check()
+
     def wait(self, seconds: float) -> None:
         """Wait for a database that is just starting; raise its OperationalError after so many seconds."""
         deadline = time.monotonic() + seconds
@@ -136,6 +144,8 @@ def is_away(error: SQLAlchemyError) -> bool:
     """Tell whether the database is merely away or busy: then it is nobody's fault, and trying again helps."""
     if not isinstance(error, DBAPIError):
         return isinstance(error, sa.exc.TimeoutError)  # all connections of this process are in use
+    if has_moved(error):
+        return True
     text = str(error.orig)
     if state := getattr(error.orig, "sqlstate", None):
         return str(state).startswith(_AWAY)
@@ -143,6 +153,11 @@ def is_away(error: SQLAlchemyError) -> bool:
     if not isinstance(error, OperationalError) or any(part in text for part in _NOT_LET_IN):
         return False
     return "locked" in text or "busy" in text or type(error.orig).__module__.startswith("psycopg")
+
+
+def has_moved(error: SQLAlchemyError) -> bool:
+    """Tell whether the database's file is gone, or is another one than was opened."""
+    return isinstance(getattr(error, "orig", None), FileMoved)
 
 
 def is_full(error: SQLAlchemyError) -> bool:

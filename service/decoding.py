@@ -2,13 +2,14 @@
 
 import bisect
 import io
-import threading
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import TYPE_CHECKING, BinaryIO
 
 from PIL import Image, ImageCms
 
+from service.jpeg import MOST_SCANS, decodes_without_fault
+from service.memory import Room
 from service.survey import FORMATS, MOST_PROFILE, PIECE, Header
 
 if TYPE_CHECKING:
@@ -18,12 +19,12 @@ if TYPE_CHECKING:
 # at hand.
 Image.MAX_IMAGE_PIXELS = None
 
-MOST_SCANS = 100  # of a progressive JPEG; encoders make 10, and each costs a pass over all coefficients
-
-BIG = 16_000_000
-# Decoding takes 4 to 16 bytes a pixel: 16 threads with 50 megapixels each would take 8 GB. So one big picture at a
-# time in a process.
-_one_big_picture = threading.Lock()
+# Decoding takes 4 to 16 bytes a pixel: 16 threads with 50 megapixels each would take 8 GB.
+AT_ONCE = 16_000_000
+"""Pixels decoded at a time in a process; a larger picture waits until it is alone."""
+SMALL = 500_000
+"""Pictures of so many pixels need not wait."""
+_at_once = Room(AT_ONCE)
 
 
 class _Excerpt(io.RawIOBase):
@@ -85,33 +86,45 @@ def _open(stream: BinaryIO, header: Header) -> Image.Image:
     return image
 
 
-def _turn_for(pixels: int) -> AbstractContextManager[object]:
-    """Wait for the other big picture of this process, if this is a big one."""
-    return _one_big_picture if pixels > BIG else nullcontext()
+def turn_for(header: Header, max_side: int | None) -> AbstractContextManager[object]:
+    """Wait until there is room to decode this one; hold it for as long as the pixels are in use."""
+    pixels = _pixels_held(header, _shrunk(header, max_side))
+    return _at_once.room_for(pixels) if pixels > SMALL else nullcontext()
 
 
 def _pixels_held(header: Header, shrunk: int) -> int:
-    """Return how many pixels the decoder holds at once; a JPEG of one scan is shrunk on the way, others after it."""
-    return header.width * header.height // (shrunk * shrunk if header.in_one_scan else 1)
+    """Return how many pixels of 4 bytes the decoder holds at once.
+
+    A JPEG of one scan is shrunk on the way, others after it. Pillow takes 16 bytes for a WebP's pixel, since it decodes
+    each as an animation.
+    """
+    pixels = header.width * header.height // (shrunk * shrunk if header.in_one_scan else 1)
+    return pixels * (4 if header.media_type == "image/webp" else 1)
+
+
+def _shrunk(header: Header, max_side: int | None) -> int:
+    """Return by how much a side may be shrunk, so that it stays at least so long."""
+    longest = max(header.width, header.height)
+    return next(by for by in (8, 4, 2, 1) if by == 1 or longest >= by * (max_side or longest))
 
 
 def decode_cheaply(stream: BinaryIO, header: Header) -> None:
     """Decode and forget. A JPEG at an eighth of its side and in grey: every coefficient is still read."""
-    with _turn_for(_pixels_held(header, 8)):
+    with turn_for(header, 1):
+        if header.media_type == "image/jpeg" and decodes_without_fault(stream, header):
+            return
         image = _open(stream, header)
         image.draft("L", (1, 1))
         image.load()
 
 
 def decode(stream: BinaryIO, header: Header, max_side: int | None) -> Image.Image:
-    """Decode for use, a JPEG shrunk by a power of two as far as `max_side` allows."""
-    longest = max(header.width, header.height)
-    shrunk = next(by for by in (8, 4, 2, 1) if by == 1 or longest >= by * (max_side or longest))
-    with _turn_for(_pixels_held(header, shrunk)):
-        image = _open(stream, header)
-        if shrunk > 1:
-            image.draft(None, (max(1, header.width // shrunk), max(1, header.height // shrunk)))
-        image.load()
+    """Decode for use, a JPEG shrunk by a power of two as far as `max_side` allows; within `turn_for`."""
+    shrunk = _shrunk(header, max_side)
+    image = _open(stream, header)
+    if shrunk > 1:
+        image.draft(None, (max(1, header.width // shrunk), max(1, header.height // shrunk)))
+    image.load()
     return image
 
 

@@ -51,7 +51,9 @@ def examine(app: Flask, newest: str | None, *, orphan_age: float | None = None) 
     try:
         storage.check()
     except (OSError, Unavailable) as error:
-        yield f"The store cannot be written to: {getattr(error, 'strerror', None) or error}."
+        # A client is not told what the file system said; who runs this is.
+        said = getattr(error.__cause__, "strerror", None) or str(error).rstrip(".")
+        yield f"The store cannot be written to: {said}."
         return
     for stored in (stored for inspection in _inspections(app) for stored in inspection.files):
         yield from missing_files(database, storage, stored)

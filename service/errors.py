@@ -172,6 +172,8 @@ def install(app: Flask) -> None:
     def database(error: SQLAlchemyError) -> Response:
         if db.is_away(error):
             logs.event(log, "the database is away or busy", logging.WARNING, said=db.first_line(error))
+            if db.has_moved(error):
+                return problem(Unavailable("The database was moved away: nothing was stored. Try again later.", 30))
             return problem(Unavailable("The database is busy. Try again in a second."))
         if db.is_full(error):
             return problem(NoRoom("The disk is full: nothing was stored. Make room, then try again."))

@@ -1,7 +1,9 @@
 """The server's settings, and what its processes do when they begin and end."""
 
+import ctypes
 import itertools
 import logging
+import os
 import signal
 import sys
 import time
@@ -27,6 +29,9 @@ from service.sweep import Sweep, sweep
 
 WAIT_SECONDS = 60
 """How long to wait at the start for a database server that is just starting too."""
+
+PR_SET_PDEATHSIG = 1
+"""prctl(2): the signal that a process gets when its parent ends."""
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +65,7 @@ def server_settings(app: Flask, settings: Settings) -> dict[str, Any]:
         "on_starting": hooks.on_starting,
         "on_exit": hooks.on_exit,
         "pre_fork": hooks.pre_fork,
+        "post_fork": hooks.post_fork,
         "post_worker_init": hooks.post_worker_init,
         "worker_exit": hooks.worker_exit,
         "child_exit": hooks.child_exit,
@@ -119,6 +125,13 @@ class Hooks:
         """Give a new process the place of one that is gone, or the next one."""
         taken = {other.place for other in server.WORKERS.values()}
         worker.place = next(place for place in itertools.count() if place not in taken)
+
+    def post_fork(self, server: Any, worker: Any) -> None:
+        """Let a server process die with its parent: else it would keep the port from a server that is started anew."""
+        if sys.platform == "linux":
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != worker.ppid:  # it died before
+                os.kill(os.getpid(), signal.SIGKILL)
 
     def post_worker_init(self, worker: Any) -> None:
         """Begin to work: this is after the fork."""

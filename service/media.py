@@ -7,15 +7,19 @@ would unpack, interpret or warn about them. Orientation and colour profile are r
 
 import io
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from PIL import Image
 
-from service.decoding import TURNS, decode, decode_cheaply, flat_rgb, is_worth_applying
+from service.decoding import TURNS, decode, decode_cheaply, flat_rgb, is_worth_applying, turn_for
 from service.errors import Invalid, TooLarge
 from service.survey import (
     ACCEPTED,
+    Header,
+    bare_jpeg,
     bare_webp,
     media_type_of,
     refuse_too_many_pixels,
@@ -74,10 +78,14 @@ def upright(data: bytes, *, max_side: int | None = None) -> tuple[Image.Image, f
     sRGB; nothing of the file's metadata is left. With `max_side` a JPEG is shrunk by 2, 4 or 8 while it is decoded, as
     far as its longer side stays that long. Raises `Invalid` when it does not decode.
     """
-    stream = io.BytesIO(data)
-    header = survey(stream, "The image")
+    header = survey(io.BytesIO(data), "The image")
+    with turn_for(header, max_side):
+        return _upright(data, header, max_side)
+
+
+def _upright(data: bytes, header: Header, max_side: int | None) -> tuple[Image.Image, float]:
     with refusing_what_does_not_decode("The image", header.media_type):
-        image = decode(stream, header, max_side)
+        image = decode(io.BytesIO(data), header, max_side)
         scale = max(image.size) / max(header.width, header.height)
         image = flat_rgb(image, header.profile)
         turn = TURNS.get(header.orientation)
@@ -90,31 +98,37 @@ def upright(data: bytes, *, max_side: int | None = None) -> tuple[Image.Image, f
 def to_jpeg(data: bytes, max_pixels: int) -> tuple[bytes, float]:
     """Return an upright JPEG of at most so many pixels, and its side over the original's, at most 1.0.
 
-    A JPEG that is one already is returned as it came, which takes 20 µs. Raises `Invalid` as `upright` does.
+    Its metadata is gone: EXIF with the place, XMP, IPTC, comments, further pictures. A JPEG that is one already keeps
+    its pixels and profile as they came, and without metadata is the same bytes, which takes 40 µs for 50 KB. Raises
+    `Invalid` as `upright` does.
     """
     header = survey(io.BytesIO(data), "The image")
     if header.is_plain_jpeg and header.width * header.height <= max_pixels:
-        return data, 1.0
-    image, scale = upright_within(data, max_pixels)
+        with refusing_what_does_not_decode("The image", header.media_type):
+            return bare_jpeg(data, header), 1.0
     target = io.BytesIO()
-    image.save(target, "JPEG", quality=92)
+    with upright_within(data, max_pixels) as (image, scale):
+        image.save(target, "JPEG", quality=92)
     return target.getvalue(), scale
 
 
-def upright_within(data: bytes, max_pixels: int, *, exact: bool = True) -> tuple[Image.Image, float]:
-    """Return the upright picture as `upright` does, of at most so many pixels and with sides that a JPEG can have.
+@contextmanager
+def upright_within(data: bytes, max_pixels: int, *, exact: bool = True) -> Iterator[tuple[Image.Image, float]]:
+    """Give the upright picture as `upright` does, of at most so many pixels and with sides that a JPEG can have.
 
-    Unless it must be exact, a JPEG that is too large may lose up to half its side more than it has to: it is then not
-    decoded in full, which would take 4 bytes for every pixel that it has.
+    While it is in use, other large ones wait. Unless it must be exact, a JPEG that is too large may lose up to half its
+    side more than it has to: it is then not decoded in full, which would take 4 bytes for every pixel that it has.
     """
     header = survey(io.BytesIO(data), "The image")
     longest = max(header.width, header.height)
     wanted = min(1.0, math.sqrt(max_pixels / (header.width * header.height)), LONGEST_JPEG_SIDE / longest)
-    image, _ = upright(data, max_side=math.ceil(longest * wanted / (1 if exact or wanted == 1.0 else 2)))
-    size = tuple(max(1, math.floor(side * wanted)) for side in header.upright_size)
-    if image.width > size[0] or image.height > size[1]:
-        image = image.resize((size[0], size[1]), Image.Resampling.BICUBIC, reducing_gap=2.0)
-    return image, max(image.size) / longest
+    max_side = math.ceil(longest * wanted / (1 if exact or wanted == 1.0 else 2))
+    with turn_for(header, max_side):
+        image, _ = _upright(data, header, max_side)
+        size = tuple(max(1, math.floor(side * wanted)) for side in header.upright_size)
+        if image.width > size[0] or image.height > size[1]:
+            image = image.resize((size[0], size[1]), Image.Resampling.BICUBIC, reducing_gap=2.0)
+        yield image, max(image.size) / longest
 
 
 def thumbnail(data: bytes, side: int) -> bytes:

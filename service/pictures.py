@@ -7,7 +7,6 @@ memory, except that a WebP's encoder holds some 3 bytes for each of its pixels.
 """
 
 import tempfile
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from service import media
 from service.errors import Invalid, NoRoom, TooLarge
+from service.memory import Room
 from service.storage import is_full
 
 if TYPE_CHECKING:
@@ -144,30 +144,7 @@ def _refusing_what_fails() -> Iterator[None]:
         raise Invalid("The image does not decode: it is damaged or cut off. Save it anew, or leave it out.") from error
 
 
-class _Room:
-    """So many pixels may be worked on at a time; who comes first goes first, so a large picture is not overtaken."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._taken = 0
-        self._door = threading.Lock()
-        self._left = threading.Condition()
-
-    @contextmanager
-    def room_for(self, pixels: int) -> Iterator[None]:
-        """Wait until there is room, or nobody else."""
-        with self._door, self._left:
-            self._left.wait_for(lambda: not self._taken or self._taken + pixels <= self._most)
-            self._taken += pixels
-        try:
-            yield
-        finally:
-            with self._left:
-                self._taken -= pixels
-                self._left.notify_all()
-
-
-_at_once = _Room(AT_ONCE)
+_at_once = Room(AT_ONCE)
 
 
 # --- libvips -----------------------------------------------------------------------------------------------------

@@ -15,15 +15,50 @@ BUSY_SECONDS = 10
 """How long a transaction waits for another one that writes."""
 
 
+class FileMoved(sqlite3.OperationalError):
+    """The path leads to no file any more, or to another one than was opened; what is written now would be lost."""
+
+
 class SQLite:
-    """An SQLite file."""
+    """An SQLite file, always the same one: of a file that was moved, deleted or replaced nobody would see a commit."""
 
     def __init__(self, url: str) -> None:
         self.reading = sa.create_engine(url, pool_size=20, max_overflow=20, connect_args={"timeout": BUSY_SECONDS})
-        sa.event.listen(self.reading, "connect", _set_up)
-        sa.event.listen(self.reading, "begin", _begin)
+        self._path = Path(self.reading.url.database or ":memory:")
+        self._was_there = self._path.exists()
+        self._opened: tuple[int, int] | None = None
+        sa.event.listen(self.reading, "do_connect", self._before_opening)
+        sa.event.listen(self.reading, "connect", self._set_up)
+        sa.event.listen(self.reading, "begin", self._begin)
         self.writing = self.reading.execution_options(write=True)
         self._watching: list[sa.PoolProxiedConnection] = []
+
+    def check(self) -> None:
+        """Raise OperationalError unless the path leads to the file that was opened. It costs some microseconds."""
+        if self._opened and self._opened != _identity(self._path):
+            raise sa.exc.OperationalError(None, None, FileMoved("the file was moved, deleted or replaced"))
+
+    def _before_opening(self, *_: Any) -> None:
+        # SQLite would make a new file, without a table.
+        if self._was_there and not self._path.exists():
+            raise FileMoved("the file was moved or deleted")
+        self.check()
+
+    def _set_up(self, connection: sqlite3.Connection, _record: Any) -> None:
+        connection.isolation_level = None  # transactions begin where `_begin` says, not where the driver guesses
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        # FULL syncs the log at every commit: what was answered survives a power cut. Saves are batched, so it costs
+        # little.
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.close()
+        self._opened = self._opened or _identity(self._path)
+
+    def _begin(self, connection: sa.Connection) -> None:
+        if connection.get_execution_options().get("write"):
+            self.check()
+        _begin(connection)
 
     def watch(self) -> Callable[[], bool]:
         """Ask SQLite whether another connection has committed; that costs microseconds."""
@@ -81,14 +116,13 @@ def copy(source: Path, target: Path) -> int:
         unfinished.unlink(missing_ok=True)
 
 
-def _set_up(connection: sqlite3.Connection, _record: Any) -> None:
-    connection.isolation_level = None  # transactions begin where `_begin` says, not where the driver guesses
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA foreign_keys=ON")
-    # FULL syncs the log at every commit: what was answered survives a power cut. Saves are batched, so it costs little.
-    cursor.execute("PRAGMA synchronous=FULL")
-    cursor.close()
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from every other one, under whatever name; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _begin(connection: sa.Connection) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import logging
 import os
 import shutil
 import tempfile
@@ -11,12 +12,15 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from service.errors import NoRoom
+from service import logs
+from service.errors import NoRoom, Unavailable
 from service.links import Download, Links
 
 CHUNK = 256 * 1024
 UNFINISHED = ".new-"
 """What the name of a file begins with while it is written."""
+
+log = logging.getLogger(__name__)
 
 
 class Unusable(OSError):
@@ -66,7 +70,7 @@ class Storage(Protocol):
         """Remove what was begun so many seconds ago and never became a key; return how many."""
 
     def check(self) -> None:
-        """Raise Unusable, another OSError or Unavailable when nothing can be stored."""
+        """Raise Unusable or Unavailable when nothing can be stored."""
 
     def hold(self) -> BinaryIO:
         """Tell others that a process works on this storage, until it ends or closes what this returns."""
@@ -77,7 +81,7 @@ class Storage(Protocol):
 
 def is_full(error: OSError) -> bool:
     """Tell whether this is what a disk without room says."""
-    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def parts_of(key: str) -> list[str]:
@@ -104,24 +108,46 @@ class DiskStorage:
     def save(self, key: str, stream: BinaryIO, media_type: str = "") -> int:
         """Write to a temporary name in the same folder, sync, rename. A folder keeps no types: links tell them."""
         path = self._path(key)
-        temporary: str | None = None
-        try:
+        with self._told():
+            self._look()
             descriptor, temporary = self._temporary(path.parent)
-            with os.fdopen(descriptor, "wb") as file:
-                shutil.copyfileobj(stream, file, CHUNK)
-                size = file.tell()
-                file.flush()
-                os.fsync(file.fileno())
-            # The folder itself is not synced: the commit that follows, of the row, syncs the file system's journal.
-            Path(temporary).replace(path)
-        except BaseException as error:
-            if temporary:
-                Path(temporary).unlink(missing_ok=True)
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    shutil.copyfileobj(stream, file, CHUNK)
+                    size = file.tell()
+                    file.flush()
+                    os.fsync(file.fileno())
+                # The folder itself is not synced: the commit that follows, of the row, syncs the file system's journal.
+                Path(temporary).replace(path)
+            except BaseException:
+                with suppress(OSError):
+                    Path(temporary).unlink()
                 self._remove_empty(path.parent)
-            if isinstance(error, OSError) and is_full(error):
-                raise NoRoom("The store has no room: nothing was stored. Make room, then try again.") from error
-            raise
+                raise
         return size
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Turn what the file system says into what every storage says; what the stream's own peer did stays."""
+        try:
+            yield
+        except ConnectionError:
+            raise
+        except OSError as error:
+            if isinstance(error, FileNotFoundError) and self.root.is_dir():
+                raise
+            if is_full(error):
+                raise NoRoom("The store has no room: nothing was stored. Make room, then try again.") from error
+            fault = errno.errorcode.get(error.errno or 0, type(error).__name__)
+            logs.event(log, "the folder of files cannot be used", logging.WARNING, fault=fault)
+            use = "written to" if error.errno == errno.EROFS else "used"
+            detail = f"The folder of files cannot be {use} now. Try again in a few seconds."
+            raise Unavailable(detail, retry_after=5) from error
+
+    def _look(self) -> None:
+        """Raise OSError when the root itself is gone: it is not made anew, since its files are somewhere else then."""
+        if not self.root.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(self.root))
 
     def _temporary(self, folder: Path) -> tuple[int, str]:
         for _ in range(100):
@@ -134,28 +160,37 @@ class DiskStorage:
 
     def open(self, key: str) -> BinaryIO:
         """Open the file for reading."""
-        return self._path(key).open("rb")
+        path = self._path(key)
+        with self._told():
+            return path.open("rb")
 
     def read(self, key: str) -> bytes:
         """Read the whole file."""
-        return self._path(key).read_bytes()
+        path = self._path(key)
+        with self._told():
+            return path.read_bytes()
 
     def delete(self, *keys: str) -> None:
         """Remove the files, and the folders that they leave empty."""
-        for path in map(self._path, keys):
-            path.unlink(missing_ok=True)
-            self._remove_empty(path.parent)
+        paths = [self._path(key) for key in keys]
+        with self._told():
+            self._look()
+            for path in paths:
+                path.unlink(missing_ok=True)
+                self._remove_empty(path.parent)
 
     def delete_prefix(self, prefix: str) -> None:
         """Remove the folder, also when somebody is just writing into it."""
         folder = self._path(prefix.rstrip("/"))
-        for _ in range(20):
-            shutil.rmtree(folder, ignore_errors=True)
-            if not folder.exists():
-                break
-        else:
-            shutil.rmtree(folder)  # says why it cannot
-        self._remove_empty(folder.parent)
+        with self._told():
+            self._look()
+            for _ in range(20):
+                shutil.rmtree(folder, ignore_errors=True)
+                if not folder.exists():
+                    break
+            else:
+                shutil.rmtree(folder)  # says why it cannot
+            self._remove_empty(folder.parent)
 
     def _remove_empty(self, folder: Path) -> None:
         with suppress(OSError):
@@ -183,22 +218,30 @@ class DiskStorage:
         count = 0
         for path in self._files(self.root, older_than):
             if path.name.startswith(UNFINISHED):
-                path.unlink(missing_ok=True)
+                with self._told():
+                    path.unlink(missing_ok=True)
                 self._remove_empty(path.parent)
                 count += 1
         return count
 
     def _files(self, folder: Path, older_than: float) -> Iterator[Path]:
         limit = time.time() - older_than
-        for place, _, names in os.walk(folder):
+        with self._told():
+            self._look()
+        for place, _, names in os.walk(folder, onerror=self._refuse):
             for path in (Path(place, name) for name in names):
                 with suppress(FileNotFoundError):
                     if path.stat().st_mtime <= limit:
                         yield path
 
+    def _refuse(self, error: OSError) -> None:
+        """Let nobody take a folder that cannot be read for an empty one."""
+        with suppress(FileNotFoundError), self._told():
+            raise error
+
     def check(self) -> None:
-        """Raise OSError when the folder is gone or cannot be written to."""
-        with tempfile.NamedTemporaryFile(prefix=UNFINISHED, dir=self.root):
+        """Raise Unavailable when the folder is gone or cannot be written to."""
+        with self._told(), tempfile.NamedTemporaryFile(prefix=UNFINISHED, dir=self.root):
             pass
 
     @property
@@ -207,14 +250,20 @@ class DiskStorage:
 
     def hold(self) -> BinaryIO:
         """Tell others that a process works on this folder, until it ends or closes what this returns."""
-        file = self._lock.open("wb")
+        file = self._open_lock()
         fcntl.flock(file, fcntl.LOCK_SH)
         return file
+
+    def _open_lock(self) -> BinaryIO:
+        try:
+            return self._lock.open("wb")
+        except OSError as error:
+            raise Unusable(f"The folder of files {self.root} cannot be used: {error.strerror}.") from error
 
     @contextmanager
     def alone(self) -> Iterator[bool]:
         """Tell whether no process holds this folder; while true is told, none can begin to."""
-        with self._lock.open("wb") as file:
+        with self._open_lock() as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

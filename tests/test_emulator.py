@@ -173,7 +173,7 @@ def test_made_up_faces_depend_on_the_image_alone():
 
 def test_an_engine_sees_the_pixels_as_stored():
     class Engine:
-        def detect(self, image, cancelled=None):
+        def detect(self, image, *_):
             with Image.open(io.BytesIO(image)) as seen:
                 assert not seen.getexif()
                 return [Detection(0, 0, *seen.size, "unknown", None, None)]

@@ -18,7 +18,7 @@ from PIL import Image
 from service.faces.breaker import Breaker
 from service.faces.emulator import Emulator
 from service.faces.emulator_server import EmulatorServer
-from service.faces.engines import Detection
+from service.faces.engines import Detection, History
 from service.faces.facecloud import TRANSPORT, FaceCloud, unanswered
 from service.faces.moods import Mood
 from service.jobs.operation import Cancelled, Failure, Postponed
@@ -175,7 +175,7 @@ def test_a_png_or_webp_is_sent_as_a_jpeg(client, form):
 
 def test_a_sideways_photo_is_sent_upright_without_its_tag(server, connect, emulator):
     class Looks:
-        def detect(self, image, cancelled=None):
+        def detect(self, image, *_):
             with Image.open(io.BytesIO(image)) as seen:
                 self.size, self.exif = seen.size, dict(seen.getexif())
             return [FACE]
@@ -253,6 +253,18 @@ def test_a_refused_account_fails_the_batch_with_one_login(client, emulator, stat
     assert {(failure.code, failure.attempts) for failure in failures} == {("upstream_unauthorized", 1)}
     assert all("FACECLOUD_EMAIL" in failure.detail for failure in failures)
     assert emulator.counters()["calls"] == {"login": 1}
+
+
+@pytest.mark.parametrize("mood", [{"path": "login", "status": 401}, {"status": 402}, {"status": 403}])
+def test_a_refusal_holds_for_what_waited_beside_it_and_not_for_what_is_started_later(client, emulator, mood):
+    emulator.script.set([Mood(name="status", **mood)])
+    refused = failure_of(client)
+    emulator.script.set([])
+    calls = emulator.counters()["calls"]
+    assert failure_of(client).code == refused.code
+    assert emulator.counters()["calls"] == calls
+    assert client.detect(picture(), history=History(time.time())) == [FACE, SMALL]
+    assert client.detect(picture()) == [FACE, SMALL], "a success forgets the refusal"
 
 
 def test_a_wrong_password_is_told_as_a_refused_account(connect):

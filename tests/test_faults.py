@@ -21,12 +21,14 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
+import requests
 import sqlalchemy as sa
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy.engine.interfaces import DBAPICursor
 from werkzeug.test import TestResponse
 
+from service.errors import NoRoom, Problem, Unavailable
 from service.faces.detection import FaceDetection
 from service.faces.emulator_server import EmulatorServer
 from service.faces.engines import Detection
@@ -85,13 +87,16 @@ class FaultyStorage:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.storage, name)
 
-    def fault(self) -> OSError:
-        return OSError(self.code, "told to fail")
+    def fault(self) -> Exception:
+        """Return what the disk, too, makes of such an error."""
+        full = self.code == errno.ENOSPC
+        return NoRoom("The store has no room.") if full else Unavailable("The store is away.")
 
     def save(self, key: str, stream: BinaryIO) -> int:
         try:
             self.faults.count(self.fault)
-        except OSError as error:
+        except Problem:
+            error = OSError(self.code, "told to fail")
             return self.storage.save(key, Breaking(stream.read(100), error))  # type: ignore[arg-type]
         return self.storage.save(key, stream)
 
@@ -154,6 +159,7 @@ class Patient:
     app: Flask
     http: FlaskClient
     faults: Faults
+    has_faulty_store: bool = False
 
     def task(self, *images: bytes) -> str:
         task: str = self.http.post("/api/v1/tasks", auth=PASSWORD).json["id"]
@@ -188,6 +194,7 @@ def patient(request: pytest.FixtureRequest, tmp_path: Path, migrated: Path) -> I
         )
         for name in ("faces", "recordings"):
             app.extensions[name] = replace(app.extensions[name], storage=storage)
+        patient.has_faulty_store = True
         yield patient
 
 
@@ -262,7 +269,8 @@ def test_whichever_call_below_fails_the_answer_is_clean_and_nothing_is_left_half
                 return
             if answer.status_code >= 300:
                 assert answer.content_type == "application/problem+json"
-                assert answer.status_code in (500, 503, 507)
+                assert answer.status_code in ((503, 507) if patient.has_faulty_store else (500, 503, 507))
+                assert not (patient.has_faulty_store and prepare in (remove, delete)), "the row is gone by then"
                 assert "told to" not in answer.text
                 assert "disk I/O" not in answer.text
         patient.check_whole()
@@ -275,7 +283,7 @@ def test_whichever_call_below_fails_the_answer_is_clean_and_nothing_is_left_half
 class Seeing:
     """An engine that sees at once what the emulator would make up."""
 
-    def detect(self, image: bytes, _cancelled: object = None) -> list[Detection]:
+    def detect(self, image: bytes, *_: object) -> list[Detection]:
         return faces_of(image)
 
     def limit(self) -> None: ...
@@ -433,6 +441,39 @@ if can_mount():  # Where it is not allowed, what stands above tests the same, wi
         assert sum(emulator.emulator.counters()["images"].values()) == len(images)
         assert client.post("/api/v1/tasks").status_code == 201
         assert service.inconsistencies() == []
+
+
+# A database that is moved away
+
+
+@pytest.mark.parametrize("left", ["nothing", "a copy"])
+def test_a_database_that_is_moved_away_under_the_service_is_told_and_takes_no_writes_that_would_be_lost(
+    make_service: MakeService, tmp_path: Path, migrated: Path, left: str
+) -> None:
+    path = Path(shutil.copy(migrated, tmp_path / "service.db"))
+    service = make_service(DATABASE_URL=f"sqlite:///{path}", FACE_ENGINE="local")
+    client = service.start()
+    task = client.task(photo(1))
+    files = service.left_files()
+    away = path.rename(tmp_path / "away.db")
+    if left == "a copy":
+        shutil.copy(away, path)
+    for _ in range(4):  # by either process
+        ready = requests.get(f"{client.url}/readyz", timeout=10)
+        assert (ready.status_code, ready.json()["missing"]) == (503, ["database"])
+        for answer in (
+            client.post("/api/v1/tasks"),
+            client.post(f"/api/v1/tasks/{task}/images", files={"image": photo(2)}),
+            client.delete(f"/api/v1/tasks/{task}"),
+        ):
+            assert (answer.status_code, answer.headers["Content-Type"]) == (503, "application/problem+json")
+            assert "moved away" in answer.json()["detail"]
+    assert service.left_files() == files
+    assert path.exists() == (left == "a copy"), "no empty database was made in its place"
+    away.rename(path)
+    assert client.get("/readyz").status_code == 200
+    assert client.delete(f"/api/v1/tasks/{task}").status_code == 204
+    assert "request failed" not in service.log.read_text()
 
 
 # A locked database

@@ -27,6 +27,7 @@ import pytest
 import requests
 from PIL import Image, ImageCms
 
+from service import security
 from service.faces.emulator_server import EmulatorServer
 from tests.conftest import facecloud
 from tests.support import Client, Service, photo, wait_for
@@ -246,6 +247,15 @@ def test_damaged_images_are_refused_or_taken_and_what_is_taken_can_be_worked_on(
             packed = zipfile.ZipFile(io.BytesIO(client.get(f"{TASKS}/{task}/boxed.zip").content))
             assert len(packed.namelist()) == len(numbers)
         assert client.delete(f"{TASKS}/{task}").status_code == 204
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_jpeg_that_lacks_pixels_is_refused_by_every_way(client: Client, way: str) -> None:
+    whole = [encoded(corners(200, 150), progressive=progressive) for progressive in (False, True)]
+    cut = [data[: len(data) * kept // 100] + b"\xff\xd9" for data in whole for kept in (10, 50, 90, 99)]
+    size = struct.pack(">HH", 150, 200)
+    for data in [*cut, *(data.replace(size, struct.pack(">HH", 1500, 2000)) for data in whole)]:
+        assert "is damaged or cut off" in problem(WAYS[way](client, data), 422)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -598,7 +608,48 @@ def test_a_request_that_is_framed_in_an_odd_way_is_answered_in_order(
     status, answer = spoken(service, "\r\n".join([*lines, "", ""]).encode() + body, shut=True)
     assert status in expected, answer[:300]
     if status >= 400:
-        assert b"application/problem+json" in answer
+        check_problem(answer)
+
+
+def check_problem(answer: bytes) -> dict[str, Any]:
+    """Return the problem in an answer as it came over the wire, which has what every answer has."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n")[1:])
+    assert headers["Content-Type"] == "application/problem+json"
+    assert int(headers["Content-Length"]) == len(body)
+    assert re.fullmatch(r"[0-9a-f]{16}", headers["X-Request-Id"])
+    assert headers["Content-Security-Policy"] == security.CONTENT
+    assert security.HEADERS.items() <= headers.items()
+    found: dict[str, Any] = json.loads(body)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("line", "headers", "status", "limit", "told"),
+    [
+        (f"GET /{'a' * 5000} HTTP/1.1", [], 414, 4094, "request line is too long"),
+        ("GET / HTTP/1.1", [f"X-Long: {'a' * 9000}"], 431, 8190, "A header is too long"),
+        ("GET / HTTP/1.1", [f"X-{number}: a" for number in range(101)], 431, 100, "too many headers"),
+        ("GET / HTTP/9.9", [], 400, None, "request line cannot be read"),
+        ("GET", [], 400, None, "request line cannot be read"),
+        ("GET / HTTP/1.1", ["secret word: a"], 400, None, "A header cannot be read"),
+        ("GET / HTTP/1.1", ["Content-Length: 1", "Content-Length: 2"], 400, None, "only one may come"),
+        ("GET / HTTP/1.1", ["Transfer-Encoding: secret"], 501, None, "only transfer coding"),
+        ("GET / HTTP/1.1", ["Expect: secret"], 417, None, "only expectation"),
+    ],
+)
+def test_a_request_that_cannot_be_read_is_told_why_with_the_limit_that_it_passed(
+    service: Service, line: str, headers: list[str], status: int, limit: int | None, told: str
+) -> None:
+    found, answer = spoken(service, "\r\n".join([line, *headers, "Host: a", "", ""]).encode(), shut=True)
+    given = check_problem(answer)
+    assert (found, given["status"], given.get("limit")) == (status, status, limit)
+    assert told in given["detail"]
+    assert limit is None or str(limit) in given["detail"]
+    assert b"secret" not in answer
+    request_id = re.search(rb"X-Request-Id: (\w+)", answer)
+    assert request_id
+    wait_for(lambda: f"request_id={request_id[1].decode()}" in service.log.read_text(), 5, "its line in the log")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 import contextlib
 import io
 import random
+import re
 import struct
 import subprocess
 import sys
@@ -208,6 +209,86 @@ def test_a_jpeg_of_two_frames_or_without_a_scan_is_refused() -> None:
             look(broken)
 
 
+def segment(marker: int, payload: bytes) -> bytes:
+    return bytes([0xFF, marker]) + struct.pack(">H", 2 + len(payload)) + payload
+
+
+def group(**options: object) -> bytes:
+    with Image.open(SAMPLES / "group.jpg") as picture:
+        return encoded(picture.resize((310, 113)).convert(options.pop("mode", "RGB")), **options)
+
+
+SORTS_OF_JPEG: dict[str, dict[str, object]] = {
+    "baseline": {},
+    "progressive": {"progressive": True},
+    "with restarts": {"restart_marker_blocks": 3},
+    "progressive with restarts": {"progressive": True, "restart_marker_blocks": 2},
+    "optimized": {"optimize": True, "quality": 95, "subsampling": 0},
+    "4:2:2": {"subsampling": "4:2:2"},
+    "gray": {"mode": "L"},
+    "gray and progressive": {"mode": "L", "progressive": True},
+    "CMYK": {"mode": "CMYK"},
+    "RGB": {"keep_rgb": True},
+}
+
+
+@pytest.mark.parametrize("sort", SORTS_OF_JPEG)
+def test_a_jpeg_that_was_cut_off_and_closed_again_is_refused_wherever_the_cut_is(sort: str) -> None:
+    data = group(**SORTS_OF_JPEG[sort])
+    assert look(data).width == 310
+    for cut in (*range(len(data) // 50, len(data) - 2, len(data) // 50), len(data) - 4):
+        with pytest.raises(Invalid, match=r"^photo begins as JPEG but does not decode: it is damaged or cut off\."):
+            look(data[:cut] + b"\xff\xd9")
+
+
+def test_a_progressive_jpeg_with_a_scan_missing_is_refused() -> None:
+    data = group(progressive=True)
+    scans = [found.start() for found in re.finditer(b"\xff\xda", data)]
+    assert len(scans) == 10
+    for scan in scans[1:]:
+        with pytest.raises(Invalid):
+            look(data[:scan] + b"\xff\xd9")
+
+
+def test_a_jpeg_with_fewer_pixels_than_it_says_is_refused() -> None:
+    size = struct.pack(">HH", 48, 64)
+    for options in ({}, {"progressive": True}):
+        with pytest.raises(Invalid):
+            look(encoded(corners(), **options).replace(size, struct.pack(">HH", 7000, 7000), 1))
+
+
+def oddities() -> dict[str, bytes]:
+    """Return what cameras and programs write beside the book; no pixel is missing in any."""
+    data, progressive = group(), group(progressive=True)
+    scan, second = data.index(b"\xff\xda"), progressive.rindex(b"\xff\xda")
+    half_gray = corners(200, 100)
+    half_gray.paste((128, 128, 128), (0, 50, 200, 100))
+    (length,) = struct.unpack_from(">H", data, scan + 2)
+    spectral = data[: scan + length - 1] + bytes(3) + data[scan + length + 2 :]
+    return {
+        "another picture behind": data + progressive,
+        "a film behind": data + b"\0\0\0\x18ftypmp42" + b"\xff\xda\xff\xd8" * 500,
+        "zeros behind": progressive + bytes(5000),
+        "zeros before the end": data[:-2] + bytes(4) + data[-2:],
+        "zeros before a scan": progressive[:second] + bytes(4) + progressive[second:],
+        "fill bytes": data[:scan] + b"\xff\xff" + data[scan:-2] + b"\xff\xff" + data[-2:],
+        "stray bytes": data[:scan] + b"\0\0" + data[scan:],
+        "a restart at the end": data[:-2] + b"\xff\xd0" + data[-2:],
+        "a comment between scans": progressive[:second] + segment(0xFE, b"\xff\xd9") + progressive[second:],
+        "no spectral selection": spectral,
+        "gray below": encoded(half_gray),
+        "gray below, progressive": encoded(half_gray, progressive=True),
+        "all gray": encoded(Image.new("RGB", (200, 100), (128, 128, 128))),
+        "one gray pixel": encoded(Image.new("L", (1, 1), 128)),
+    }
+
+
+@pytest.mark.parametrize(("name", "data"), oddities().items(), ids=oddities())
+def test_a_jpeg_that_has_all_its_pixels_is_accepted_whatever_else_is_odd_about_it(name: str, data: bytes) -> None:
+    assert look(data).media_type == "image/jpeg"
+    assert look(to_jpeg(data, 10**6)[0]).media_type == "image/jpeg"
+
+
 def test_a_file_name_is_shown_on_one_line_and_capped() -> None:
     assert media.shown("a\r\nb\0\x1b[31m\u202egpj.exe") == "ab[31mgpj.exe"
     assert media.shown("\ud800\n") == "The file"
@@ -251,6 +332,7 @@ BOMBS: dict[str, Callable[[], bytes]] = {
         struct.pack(">HH", 48, 64), struct.pack(">HH", 65_500, 65_500), 1
     ),
     "jpeg of ten thousand scans": lambda: many_scans(10_000),
+    "jpeg of a million empty segments behind a scan": lambda: many_segments(1_000_000),
     "webp that says it is 268 megapixels": lambda: animated_webp(1).replace(b"\x0f\0\0\x0f\0\0", b"\xff\x3f\0" * 2, 1),
 }
 
@@ -260,6 +342,13 @@ def many_scans(count: int) -> bytes:
     data = encoded(corners(2000, 2000), progressive=True)
     scan = data.rindex(b"\xff\xda")
     return data[:scan] + data[scan:-2] * count + b"\xff\xd9"
+
+
+def many_segments(count: int) -> bytes:
+    """Put empty comments before the last scan of a progressive JPEG."""
+    data = encoded(corners(), progressive=True)
+    scan = data.rindex(b"\xff\xda")
+    return data[:scan] + b"\xff\xfe\0\2" * count + data[scan:]
 
 
 MEASURE = """
@@ -474,11 +563,36 @@ def test_upright_refuses_what_does_not_decode() -> None:
 # --- a JPEG to send ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"exif": b"Exif\0\0junk"}])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"icc_profile": b"profile" * 20_000}])
 @pytest.mark.parametrize("mode", ["RGB", "L"])
-def test_a_plain_jpeg_is_sent_as_it_came(options: dict[str, object], mode: str) -> None:
+def test_a_plain_jpeg_without_metadata_is_sent_as_it_came(options: dict[str, object], mode: str) -> None:
     data = encoded(corners().convert(mode), **options)
-    assert to_jpeg(data, 64 * 48) == (data, 1.0)
+    made, scale = to_jpeg(data, 64 * 48)
+    assert made is data
+    assert scale == 1.0
+
+
+METADATA = {
+    "EXIF": segment(0xE1, b"Exif\0\0II*\0" + bytes(2000)),
+    "XMP": segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0<x/>"),
+    "a small picture of JFIF": segment(0xE0, b"JFXX\0\x10" + encoded(corners(8, 8))),
+    "IPTC": segment(0xED, b"Photoshop 3.0\0" + bytes(100)),
+    "a list of further pictures": segment(0xE2, b"MPF\0" + bytes(80)),
+    "credentials": segment(0xEB, b"JP" + bytes(100)),
+    "a comment": segment(0xFE, b"a secret \xff\xd9\xff\xda"),
+    "what only looks like Adobe's": segment(0xEE, b"a secret"),
+}
+
+
+@pytest.mark.parametrize("sort", ["baseline", "progressive", "with restarts", "gray", "RGB"])
+def test_a_plain_jpeg_is_sent_without_metadata_and_with_every_other_byte_as_it_came(sort: str) -> None:
+    data = group(**SORTS_OF_JPEG[sort], icc_profile=swapped_profile())
+    scan = data.rindex(b"\xff\xda")
+    for extra in (*METADATA.values(), b"".join(METADATA.values())):
+        assert to_jpeg(data[:2] + extra + data[2:], 10**6) == (data, 1.0)
+        if sort == "progressive":
+            assert to_jpeg(data[:scan] + extra + data[scan:], 10**6) == (data, 1.0)
+        assert to_jpeg(data[:2] + extra + data[2:] + group() + b"a film", 10**6) == (data, 1.0)
 
 
 def test_everything_else_is_made_an_upright_jpeg_without_metadata() -> None:

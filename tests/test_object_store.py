@@ -175,6 +175,28 @@ def test_while_the_store_is_away_requests_are_503_in_time_and_jobs_wait_without_
     assert key not in log
 
 
+def test_a_deletion_while_the_store_is_away_is_done_and_its_keys_go_when_it_is_back(
+    object_store: ObjectStore, make_service: MakeService, emulator: EmulatorServer
+) -> None:
+    bucket = object_store.bucket()
+    with FaultProxy(object_store.port) as proxy:
+        where = object_store.settings(bucket, S3_ENDPOINT_URL=proxy.url, S3_TIMEOUT=0.5)
+        service = make_service(**facecloud(emulator, WEB_CONCURRENCY=1, **where))
+        client = service.start()
+        task, forming = client.task(photo(0), photo(1)), client.task(photo(2))
+        image = f"/api/v1/tasks/{forming}/images/{client.show(forming)['images'][0]['id']}"
+        (file,) = client.post("/api/files/", files={"file": ("a.jpg", photo(3))}).json()["file_ids"]
+        assert len(object_store.keys_of(bucket)) == 4
+        proxy.mode = "reset"
+        for path in (f"/api/v1/tasks/{task}", image, f"/api/files/{file}"):
+            assert client.delete(path).status_code == 204
+            assert client.delete(path).status_code == 404
+        assert len(object_store.keys_of(bucket)) == 4
+        proxy.mode = "ok"
+        wait_for(lambda: object_store.keys_of(bucket) == [], 30, "the end of the keys")
+    assert "files of deleted rows could not be removed; a job will" in service.log.read_text()
+
+
 def test_a_server_that_is_killed_in_the_middle_loses_nothing_on_s3(
     object_store: ObjectStore, make_service: MakeService, emulator: EmulatorServer
 ) -> None:

@@ -227,6 +227,36 @@ def test_each_row_of_the_table_of_failures_costs_its_own_image_at_most(
     assert service.inconsistencies() == []
 
 
+def test_images_that_are_never_served_fail_though_in_the_end_they_are_alone(
+    make_service: MakeService, emulator: EmulatorServer
+) -> None:
+    """Sixty failures in a row at the end of a task look like an outage; but others were served meanwhile."""
+    images = [photo(number) for number in range(240)]
+    bad = {sha256(image) for image in images[:120:2]}
+    moods = (Mood(name="status", status=502), Mood(name="half"), Mood(name="reset"))
+    emulator.emulator.script.set([replace(moods[place % 3], sha256=name) for place, name in enumerate(sorted(bad))])
+    emulator.emulator.latency = 0.05
+    ended = make_service(**facecloud(emulator)).start().run(*images, seconds=60)
+    failed = [image for image in ended["images"] if image["status"] == "failed"]
+    assert ended["progress"] == {"total": 240, "pending": 0, "done": 180, "failed": 60}
+    assert {(image["error"]["code"], image["attempts"]) for image in failed} == {("upstream_unavailable", 5)}
+
+
+def test_a_few_images_outlive_an_outage_whatever_the_number_of_processes(
+    make_service: MakeService, emulator: EmulatorServer
+) -> None:
+    service = make_service(**facecloud(emulator, WEB_CONCURRENCY=4))
+    client = service.start()
+    assert client.run(photo(99))["status"] == "completed"
+    emulator.emulator.script.set([Mood(name="status", status=503)])
+    images = [photo(number) for number in range(8)]
+    task = client.task(*images)
+    client.start(task)
+    time.sleep(15)  # twice as long as five attempts take
+    emulator.emulator.script.set([])
+    check_complete(client.ended(task, 30), images)
+
+
 def test_a_spent_quota_stops_the_calls_and_says_so(make_service: MakeService, emulator: EmulatorServer) -> None:
     emulator.emulator.script.set([Mood(name="status", status=402)])
     service = make_service(**facecloud(emulator))

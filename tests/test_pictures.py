@@ -9,6 +9,7 @@ from PIL import Image
 
 from service import decoding, pictures
 from service.errors import Invalid, Problem, TooLarge
+from service.memory import Room
 from service.pictures import copies, flip, gray, renditions, resize, rotate, scale
 from tests.test_media import ORIENTATION, animated_webp, corners, encoded, mutated, swapped_profile
 from tests.test_media import look as checked
@@ -249,7 +250,7 @@ def test_of_mutated_files_each_gives_a_copy_or_a_refusal() -> None:
 
 
 def test_a_large_picture_waits_until_there_is_room_and_is_not_overtaken() -> None:
-    room, order = pictures._Room(100), []
+    room, order = Room(100), []
     first, second = threading.Event(), threading.Event()
 
     def work(name: str, pixels: int, inside: threading.Event | None = None) -> None:

@@ -1,11 +1,15 @@
 """Nothing is lost when processes die, stop or end: real servers, real signals, the emulator of FaceCloud."""
 
 import hashlib
+import io
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from service.faces.emulator_server import EmulatorServer
 from service.faces.engines import Detection
@@ -50,6 +54,25 @@ def test_a_killed_process_loses_no_work(make_service: MakeService, emulator: Emu
     # What was in flight, or finished and not yet written, in the two that were killed: a call more each.
     assert sum(sent.values()) <= 150 + 2 * 8
     assert "Traceback" not in service.log.read_text()
+
+
+def test_when_only_the_parent_is_killed_a_new_server_can_start_at_once(
+    make_service: MakeService, emulator: EmulatorServer
+) -> None:
+    emulator.emulator.latency = 0.05
+    service = make_service(**facecloud(emulator, WORKERS=4))
+    client = service.start()
+    images = [photo(number) for number in range(100)]
+    task = client.task(*images)
+    client.start(task)
+    wait_for(lambda: done(client, task) >= 10, what="10 images done")
+    orphans = service.workers()
+    assert service.process
+    service.process.kill()
+    service.process.wait(10)
+    client = service.start()
+    assert not any(Path(f"/proc/{pid}").exists() for pid in orphans)
+    check_complete(client.ended(task, 60), images)
 
 
 @on_both_databases
@@ -172,7 +195,7 @@ class Poison:
         self.image = image
         self.deaths = 0
 
-    def detect(self, image: bytes, _cancelled: object = None) -> list[Detection]:
+    def detect(self, image: bytes, *_: object) -> list[Detection]:
         if image == self.image:
             self.deaths += 1
             for worker in self.service.workers():
@@ -256,3 +279,34 @@ def test_a_large_task_does_not_hold_up_a_single_image(pair: tuple[Service, Servi
     assert client.run(photo(1000))["status"] == "completed"
     assert time.monotonic() - begin < 5  # the large one takes 7.5
     assert client.show(large)["status"] == "processing"
+
+
+def large(number: int, kind: str, **options: object) -> bytes:
+    """Make a photo of 12 megapixels."""
+    picture = Image.effect_noise((400, 300), 90).resize((4000, 3000)).convert("RGB")
+    picture.putpixel((0, 0), (number, number, number))
+    target = io.BytesIO()
+    picture.save(target, kind, **options)
+    return target.getvalue()
+
+
+def test_large_photos_leave_no_memory_behind(make_service: MakeService, emulator: EmulatorServer) -> None:
+    service = make_service(**facecloud(emulator, WORKERS=8))
+    task = service.start().task()
+    kinds = [("PNG", {"compress_level": 1}), ("WEBP", {"method": 0}), ("JPEG", {"progressive": True})]
+    images = [large(number, kind, **options) for number, (kind, options) in enumerate(kinds * 3)]
+
+    def upload(image: bytes) -> int:
+        files = {"image": ("large", image)}
+        return service.client().post(f"/api/v1/tasks/{task}/images", files=files, timeout=120).status_code
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(upload, images)) == {201}
+    client = service.client()
+    client.start(task)
+    assert client.ended(task, 120)["status"] == "completed"
+    for pid in service.workers():
+        status = Path(f"/proc/{pid}/status").read_text()
+        held, most = (int(status.split(f"{name}:")[1].split()[0]) // 1024 for name in ("VmRSS", "VmHWM"))
+        assert held < 150, "MB; left to itself the C library kept 400"
+        assert most < 500, "MB; a WebP takes 16 bytes a pixel while it is decoded"

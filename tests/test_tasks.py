@@ -163,6 +163,20 @@ def test_a_start_after_an_error_touches_only_the_failed_images(client: Client, s
     assert set(shared_emulator.emulator.counters()["images"]) == {hashes[2]}
 
 
+def test_a_start_after_a_refusal_of_facecloud_asks_it_again(client: Client, shared_emulator: EmulatorServer) -> None:
+    for status, code in ((402, "upstream_quota"), (403, "upstream_unauthorized")):
+        shared_emulator.emulator.script.set([Mood(name="status", status=status)])
+        task = client.run(*photos(3))
+        assert (task["status"], task["images"][0]["error"]["code"]) == ("error", code)
+        shared_emulator.emulator.script.set([])
+        assert client.start(task["id"]).status_code == 202
+        assert client.ended(task["id"])["status"] == "completed"
+        shared_emulator.emulator.script.set([Mood(name="status", status=status)])
+        assert client.run(*photos(3))["status"] == "error"
+        shared_emulator.emulator.script.set([])
+        assert client.run(*photos(3))["status"] == "completed", "another task is not refused from memory"
+
+
 def test_of_four_starts_at_once_one_wins_and_no_image_is_sent_twice(
     client: Client, shared_service: Service, shared_emulator: EmulatorServer
 ) -> None:
@@ -477,3 +491,19 @@ def test_width_and_height_are_the_upright_pictures(client: Client, orientation: 
     task = client.task(image)
     stored = client.show(task)["images"][0]
     assert (stored["width"], stored["height"]) == ((60, 40) if orientation < 5 else (40, 60))
+
+
+def test_a_photo_goes_to_facecloud_with_its_pixels_and_nothing_else(
+    client: Client, shared_emulator: EmulatorServer
+) -> None:
+    exif = Image.Exif()
+    exif.get_ifd(0x8825)[1] = "N"  # GPS
+    number = next(numbers)
+    bare = photo(number)
+    with_place = photo(number, exif=exif, comment=b"at home", xmp=b"<x:xmpmeta/>")
+    assert len(with_place) > len(bare) + 50
+    shown = client.run(with_place, bare)
+    assert [image["status"] for image in shown["images"]] == ["done", "done"]
+    assert shared_emulator.emulator.counters()["images"] == {hashlib.sha256(bare).hexdigest(): 2}
+    content = client.get(f"/api/v1/tasks/{shown['id']}/images/{shown['images'][0]['id']}/content").content
+    assert content == with_place

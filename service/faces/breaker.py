@@ -1,5 +1,6 @@
 """Keeps calls away from a service that is down or has asked for a pause."""
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -7,7 +8,8 @@ from random import SystemRandom
 
 from service.jobs.operation import Postponed
 
-AFTER = 10  # failures in a row
+AFTER = 10  # failures in a row, of all processes that share the work
+LEAST = 3  # of one process
 FIRST = 1.0  # seconds until the first probe; doubled with every one that fails
 LONGEST = 10.0  # seconds between probes, so that work goes on soon after the service is back
 PROBED = 0.5  # seconds that the others wait while a probe is under way
@@ -16,6 +18,9 @@ _FRACTION = SystemRandom().random
 
 class Breaker:
     """Counts failures in a row; after ten it lets one call at a time try whether the service is back.
+
+    Of several processes each counts its share of the ten, at least three: else a few images would have failed for good
+    before any process had seen ten.
 
         closed ──10 failures in a row, or pause()──▶ open ──time is up──▶ half-open
            ▲                                          ▲                      │
@@ -34,12 +39,14 @@ class Breaker:
         self,
         worked_before: Callable[[], bool] = lambda: False,
         *,
+        processes: int = 1,
         clock: Callable[[], float] = time.monotonic,
         fraction: Callable[[], float] = _FRACTION,
     ) -> None:
         self._clock = clock
         self._fraction = fraction
         self._worked_before = worked_before
+        self._after = max(LEAST, math.ceil(AFTER / processes))
         self._worked = False
         self._lock = threading.Lock()
         self._failures = 0  # in a row, while closed
@@ -107,7 +114,7 @@ class Breaker:
                 return False
             self._failures += 1
             is_first = self._failures == 1
-            if self._failures >= AFTER:
+            if self._failures >= self._after:
                 self._since = now
                 self._open(now, wait)
             return is_first

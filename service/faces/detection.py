@@ -1,5 +1,6 @@
 """The operation of face tasks: one image through the engine."""
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -10,15 +11,13 @@ from sqlalchemy.orm import Session
 
 from service.db import Database, now
 from service.errors import Unavailable
-from service.faces.engines import Detection, Engine
+from service.faces.engines import Detection, Engine, History
 from service.faces.models import MICRO, Face, Image, Task, image_key
 from service.faces.webhooks import announce
-from service.jobs.operation import Failure, Run
+from service.jobs.operation import STORE_ATTEMPTS, Failure, Run
 from service.storage import Storage
 
 KIND = "face"
-STORE_ATTEMPTS = 20
-"""So many runs outlast about ten minutes without the store: the waits between them grow to a minute."""
 _AGES = ("with_age", "age_sum")
 
 _IMAGE_DONE = (
@@ -34,8 +33,10 @@ _IMAGE_ERROR = (
         attempts=sa.bindparam("attempt"),
         error_code=sa.bindparam("code"),
         error_detail=sa.bindparam("text"),
+        failed_at=sa.func.coalesce(Image.failed_at, sa.bindparam("moment")),
     )
 )
+_FAILED = sa.select(Image.id, Image.failed_at)
 
 
 def has_ever_worked(database: Database) -> bool:
@@ -60,19 +61,22 @@ class FaceDetection:
         """Return what the engine takes now."""
         return self.engine.limit()
 
-    def load(self, session: Session, runs: Sequence[Run]) -> list[str]:
-        """Return the images' keys, which follow from the ids: no query."""
-        return [image_key(run.task, run.subject) for run in runs]
+    def load(self, session: Session, runs: Sequence[Run]) -> list[tuple[str, History]]:
+        """Return the images' keys, which follow from the ids, and histories: no query but for those that failed."""
+        again = [run.subject for run in runs if run.attempt > 1]
+        failed = dict(session.execute(_FAILED.where(Image.id.in_(again))).tuples()) if again else {}
+        return [(image_key(run.task, run.subject), History(run.due_at, failed.get(run.subject))) for run in runs]
 
-    def work(self, key: str, cancelled: Callable[[], bool]) -> list[Detection]:
+    def work(self, loaded: tuple[str, History], cancelled: Callable[[], bool]) -> list[Detection]:
         """Read the original and ask the engine."""
+        key, history = loaded
         try:
             image = self.storage.read(key)
         except FileNotFoundError as error:
             raise Failure("engine_failed", "The image's file is not in the store any more.") from error
         except Unavailable as error:
             raise Failure("upstream_unavailable", error.detail, attempts=STORE_ATTEMPTS) from error
-        return self.engine.detect(image, cancelled)
+        return self.engine.detect(image, cancelled, history)
 
     def save(self, session: Session, results: Sequence[tuple[Run, list[Detection]]]) -> None:
         """Write the faces, the images, and the counters of their tasks."""
@@ -133,6 +137,7 @@ def _write_errors(session: Session, failures: Sequence[tuple[Run, Failure]], sta
             "attempt": run.attempt,
             "code": failure.code,
             "text": failure.detail[:500],
+            "moment": time.time(),
         }
         for run, failure in failures
     ]

@@ -30,10 +30,24 @@ def never() -> bool:
     return False
 
 
+@dataclass(frozen=True, slots=True)
+class History:
+    """What an image has been through, in seconds since 1970: since when it waits, and since when it fails, if it does.
+
+    What refused others after `due_at` may be taken to refuse it too.
+    """
+
+    due_at: float = 0.0
+    failed_at: float | None = None
+
+
+NONE = History()
+
+
 class Engine(Protocol):
     """Finds faces. One object serves all threads of a process."""
 
-    def detect(self, image: bytes, cancelled: Callable[[], bool] = never) -> list[Detection]:
+    def detect(self, image: bytes, cancelled: Callable[[], bool] = never, history: History = NONE) -> list[Detection]:
         """Return the faces of a JPEG, PNG or WebP, largest box first; none is an empty list.
 
         `cancelled` is asked before every call to another machine. Raises `jobs.operation.Failure`

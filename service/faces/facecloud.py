@@ -17,7 +17,7 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from service.errors import Problem
 from service.faces.breaker import Breaker
-from service.faces.engines import Detection, Gender, never
+from service.faces.engines import NONE, Detection, Gender, History, never
 from service.jobs.operation import Cancelled, Failure, Postponed
 from service.media import to_jpeg
 
@@ -25,7 +25,8 @@ CONNECT_TIMEOUT = 5.0
 UNAVAILABLE = frozenset((408, 425, 502, 503, 504))
 REMEMBERED = 30.0  # seconds that a refused account or quota is answered from memory
 REFUSALS = 10  # calls in a row whose fresh token was refused, before that is remembered too
-PATIENCE = 86_400.0  # seconds of an outage in which a failed probe costs its image no attempt
+PATIENCE = 7200.0  # seconds of an outage in which a failed probe costs its image no attempt
+PATIENCE_UNREACHED = 86_400.0  # the same where nobody takes the call, so that no image can be the cause
 AGAIN = 1.0  # seconds until a FaceCloud that could not be reached at all is tried again
 LONGEST_WAIT = 3600.0  # seconds of Retry-After that are believed
 LARGEST_ANSWER = 16 * 2**20
@@ -94,15 +95,17 @@ class FaceCloud:
     What becomes of an answer, as `code` and the number of attempts it is worth:
 
     * no answer, a time-out, 408, 425, 502, 503, 504, no JSON under 200: `upstream_unavailable`, 5.
-      Ten in a row and the breaker opens. Where FaceCloud has answered before, a probe that fails is
-      `Postponed`, so that an outage of up to a day costs the waiting images nothing.
+      Ten in a row and the breaker opens; an image that failed before others were served says nothing
+      of FaceCloud, so it does not count there. Where FaceCloud has answered before, a probe that fails is
+      `Postponed`, so that an outage of up to two hours costs the waiting images nothing.
       Where it never has, the address is likely wrong, and the images fail with that reason.
     * nobody there to take the call, where FaceCloud has answered before: the same for the first in a
       row, so that the reason can be seen; the others are `Postponed`, since no image can be its cause.
     * 500: `upstream_unavailable`, 2. It says neither that FaceCloud is up nor that it is down.
     * 429: `upstream_quota`, 10. All calls pause as Retry-After says, else by a back-off.
-    * 402, and 403 that speaks of a quota: `upstream_quota`, permanent, and for 30 s the images after
-      it fail without being sent. A refused account, and any other 403: so too, `upstream_unauthorized`.
+    * 402, and 403 that speaks of a quota: `upstream_quota`, permanent, and for 30 s the images that
+      waited beside it fail without being sent; what is started later is tried again. A refused account,
+      and any other 403: so too, `upstream_unauthorized`.
     * anything else: `upstream_rejected`, permanent. `image_rejected` where the image could not even
       be made a JPEG here.
     """
@@ -129,6 +132,7 @@ class FaceCloud:
         self._timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT, read=timeout)
         self._max_pixels = max_pixels
         self._breaker = breaker or Breaker()
+        self._served_at = float("-inf")
         self._observe = observe
         self._session = requests.Session()
         self._session.trust_env = False
@@ -140,22 +144,24 @@ class FaceCloud:
         self._refusal: tuple[float, _Refused] | None = None
         self._refusals = 0
 
-    def detect(self, image: bytes, cancelled: Callable[[], bool] = never) -> list[Detection]:
+    def detect(self, image: bytes, cancelled: Callable[[], bool] = never, history: History = NONE) -> list[Detection]:
         """Return the faces of a JPEG, PNG or WebP, largest box first, boxes on the upright original."""
-        self._raise_refusal()
+        self._raise_refusal(history.due_at)
         probe = self._breaker.enter()
         try:
             jpeg, scale = to_jpeg(image, self._max_pixels)
-            return self._call(jpeg, scale, cancelled)
+            return self._call(jpeg, scale, cancelled, history.due_at)
         except Problem as problem:
             raise Failure("image_rejected", problem.detail) from problem
         except _Unserved as failure:
             is_first = False
             if failure.code == "upstream_quota":
                 failure.wait = self._breaker.pause(failure.wait)
+            elif history.failed_at is not None and self._served_at > history.failed_at:
+                raise  # FaceCloud took others since this one first failed, so it is this one's fault
             else:
                 is_first = self._breaker.failed(probe, failure.wait)
-            if (probe or (isinstance(failure, _Unreached) and not is_first)) and self._passes():
+            if (probe or (isinstance(failure, _Unreached) and not is_first)) and self._passes(failure):
                 raise Postponed(max(self._breaker.wait(), AGAIN)) from failure
             raise
         except _Refused as failure:
@@ -172,30 +178,35 @@ class FaceCloud:
         """Close the connections that are kept alive."""
         self._session.close()
 
-    def _passes(self) -> bool:
+    def _passes(self, failure: Failure) -> bool:
         """Tell whether FaceCloud is merely away, as far as one can tell by now."""
-        return self._breaker.outage() < PATIENCE and self._breaker.has_worked()
+        patience = PATIENCE_UNREACHED if isinstance(failure, _Unreached) else PATIENCE
+        return self._breaker.outage() < patience and self._breaker.has_worked()
 
-    def _raise_refusal(self) -> None:
+    def _raise_refusal(self, due_at: float) -> None:
+        """Refuse what already waited when FaceCloud refused another; what was started since is a try of its own."""
         refusal = self._refusal
-        if refusal is not None and time.monotonic() < refusal[0]:
+        if refusal is not None and due_at <= refusal[0] and time.time() < refusal[0] + REMEMBERED:
             raise Failure(refusal[1].code, refusal[1].detail)
 
     def _remember(self, refused: _Refused) -> None:
-        self._refusal = (time.monotonic() + REMEMBERED, refused)
+        self._refusal = (time.time(), refused)
 
     # One call, with the token it needs
 
-    def _call(self, jpeg: bytes, scale: float, cancelled: Callable[[], bool]) -> list[Detection]:
-        token = self._token or self._login(None, cancelled)
+    def _call(self, jpeg: bytes, scale: float, cancelled: Callable[[], bool], due_at: float) -> list[Detection]:
+        begun = time.time()
+        token = self._token or self._login(None, cancelled, due_at)
         answer = self._send_image(jpeg, token, cancelled)
         if _unauthorized(answer):
-            token = self._login(token, cancelled)
+            token = self._login(token, cancelled, due_at)
             answer = self._send_image(jpeg, token, cancelled)
             if _unauthorized(answer):
                 raise self._refused_twice()
         faces = self._faces_or_raise(answer, scale)
         self._refusals = 0
+        self._refusal = None
+        self._served_at = max(self._served_at, begun)
         return faces
 
     def _send_image(self, jpeg: bytes, token: _Token, cancelled: Callable[[], bool]) -> _Answer:
@@ -210,7 +221,7 @@ class FaceCloud:
             return _Refused("upstream_unauthorized", detail)
         return Failure("upstream_unauthorized", detail)
 
-    def _login(self, stale: _Token | None, cancelled: Callable[[], bool]) -> _Token:
+    def _login(self, stale: _Token | None, cancelled: Callable[[], bool], due_at: float) -> _Token:
         """Return a token other than `stale`. One thread logs in; those who waited share what it got."""
         seen = self._logins
         while not self._login_lock.acquire(timeout=0.25):
@@ -219,10 +230,10 @@ class FaceCloud:
         try:
             if self._token is not None and self._token is not stale:
                 return self._token
-            self._raise_refusal()
+            self._raise_refusal(due_at)
             if self._logins != seen and self._login_failure is not None:
                 shared = self._login_failure
-                if isinstance(shared, _Unreached) and self._passes():
+                if isinstance(shared, _Unreached) and self._passes(shared):
                     raise Postponed(AGAIN)
                 raise Failure(shared.code, shared.detail, attempts=shared.attempts, wait=shared.wait)
             self._token = None

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.errors import Problem
-from service.faces.engines import Detection, never
+from service.faces.engines import NONE, Detection, History, never
 from service.jobs.operation import Cancelled, Failure
 from service.media import upright
 
@@ -58,7 +58,7 @@ class LocalEngine:
         self._loading = threading.Lock()
         self._loaded: tuple[int, _Networks] | None = None
 
-    def detect(self, image: bytes, cancelled: Callable[[], bool] = never) -> list[Detection]:
+    def detect(self, image: bytes, cancelled: Callable[[], bool] = never, history: History = NONE) -> list[Detection]:
         """Return the faces of a JPEG, PNG or WebP, largest box first, in pixels of the upright original.
 
         Raises `Failure`: `image_rejected`, which lasts, or `engine_failed`, which one more run may heal.

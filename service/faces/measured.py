@@ -9,7 +9,7 @@ from functools import cache, cached_property
 from prometheus_client import Counter, Gauge, Histogram
 
 from service import logs
-from service.faces.engines import Detection, Engine, never
+from service.faces.engines import NONE, Detection, Engine, History, never
 from service.jobs.operation import Cancelled, Failure, Postponed
 from service.metrics import Metrics
 
@@ -40,14 +40,14 @@ class Measured:
     def _calls(self, outcome: str) -> Counter:
         return self._metrics.calls.labels(self._name, outcome)
 
-    def detect(self, image: bytes, cancelled: Callable[[], bool] = never) -> list[Detection]:
+    def detect(self, image: bytes, cancelled: Callable[[], bool] = never, history: History = NONE) -> list[Detection]:
         """Return the faces, as the engine finds them."""
         notes = self._metrics.notes
         notes.begin(self._in_flight)
         begin = time.perf_counter()
         outcome = "engine_failed"
         try:
-            faces = self._engine.detect(image, cancelled)
+            faces = self._engine.detect(image, cancelled, history)
             outcome = "ok"
         except Failure as failure:
             outcome = failure.code

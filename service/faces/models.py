@@ -37,7 +37,10 @@ class Task(Model):
 
 
 class Image(Model):
-    """A file of a task. Width and height are the upright picture's, in pixels; size is in bytes."""
+    """A file of a task. Width and height are the upright picture's, in pixels; size is in bytes.
+
+    `failed_at` is when it failed for the first time since the last start, in seconds since 1970.
+    """
 
     __tablename__ = "image"
     __table_args__ = (sa.Index(None, "task_id", "position"),)
@@ -54,6 +57,7 @@ class Image(Model):
     attempts: Mapped[int] = mapped_column(default=0)
     error_code: Mapped[str | None] = mapped_column(sa.String(32))
     error_detail: Mapped[str | None] = mapped_column(sa.String(500))
+    failed_at: Mapped[float | None]
 
 
 class Face(Model):

@@ -18,6 +18,7 @@ from service.faces.summary import summary
 from service.idempotency import settle
 from service.jobs import queue
 from service.jobs.executors import Executor
+from service.jobs.removal import remove
 from service.links import Download
 from service.media import Picture
 from service.originals import Intake, Upload
@@ -114,7 +115,7 @@ def delete_task(here: Services, task_id: str) -> None:
             raise _unknown_task()
         queue.remove(session, task_id)
     here.executor.cancel(task_id)
-    here.storage.delete_prefix(f"tasks/{task_id}/")
+    remove(here.database, here.executor, here.storage, f"tasks/{task_id}/")
 
 
 def start(here: Services, task_id: str) -> None:
@@ -163,8 +164,8 @@ def delete_image(here: Services, task_id: str, image_id: str) -> None:
         session.delete(image)
         task.total -= 1
         task.version += 1
-    here.storage.delete(image_key(task_id, image_id))
-    here.storage.delete(thumbnail_key(task_id, image_id))
+    keys = (image_key(task_id, image_id), thumbnail_key(task_id, image_id))
+    remove(here.database, here.executor, here.storage, *keys)
 
 
 def open_content(here: Services, task_id: str, image_id: str) -> Content:
@@ -238,7 +239,9 @@ def _start(session: Session, task: Task) -> None:
     queue.remove(session, task.id, failed_only=True)
     queue.enqueue(session, KIND, sa.select(Image.id, Image.task_id, Image.position).where(*chosen))
     session.execute(
-        sa.update(Image).where(*chosen).values(status="pending", attempts=0, error_code=None, error_detail=None),
+        sa.update(Image)
+        .where(*chosen)
+        .values(status="pending", attempts=0, error_code=None, error_detail=None, failed_at=None),
         execution_options={"synchronize_session": False},
     )
     task.status, task.started_at, task.finished_at = "processing", now(), None
@@ -293,6 +296,7 @@ def _not_forming(task: Task) -> Conflict:
 
 
 _IMAGE_MEMBERS = ("id", "name", "status", "media_type", "size", "width", "height", "attempts")
+_NO_ERROR: dict[str, None] = dict.fromkeys(("error_code", "error_detail", "failed_at"))
 _IMAGES = sa.select(*(getattr(Image, name) for name in _IMAGE_MEMBERS), Image.error_code, Image.error_detail)
 _FACES = sa.select(Face.image_id, Face.x, Face.y, Face.width, Face.height, Face.gender, Face.age, Face.score)
 

@@ -14,6 +14,7 @@ from service.faces.models import Task
 from service.faces.operations import Services
 from service.jobs import models, queue
 from service.jobs.executors import owner_name
+from service.jobs.removal import remove
 from service.rounds import Rounds
 
 KIND = "retention"
@@ -85,8 +86,7 @@ class Retention:
             old = sa.delete(Task).where(Task.id.in_(chosen), *_old(before)).returning(Task.id)
             gone = session.scalars(old, execution_options={"synchronize_session": False}).all()
             queue.remove(session, *gone)
-        for task in gone:
-            self._here.storage.delete_prefix(f"tasks/{task}/")
+        remove(database, self._here.executor, self._here.storage, *(f"tasks/{task}/" for task in gone))
         logs.event(log, "deleted tasks that were old enough", tasks=len(gone), finished_before=before)
         return gone
 

@@ -143,9 +143,12 @@ def get_task(task_id: str) -> Response:
 
 
 @faces.delete("/tasks/<id:task_id>")
-@describe({204: ""}, 404, 503)
+@describe({204: ""}, 404)
 def delete_task(task_id: str) -> Response:
-    """Delete a task in any status: its processing stops, its rows and files go."""
+    """Delete a task in any status: its processing stops, its rows and files go.
+
+    While the store is away the answer is the same: nothing can be fetched any more, and the files go when it is back.
+    """
     operations.delete_task(_here(), task_id)
     return Response(status=204)
 
@@ -180,7 +183,7 @@ def get_image(task_id: str, image_id: str) -> Response:
 
 
 @faces.delete("/tasks/<id:task_id>/images/<id:image_id>")
-@describe({204: ""}, 404, 409, 503)
+@describe({204: ""}, 404, 409)
 def delete_image(task_id: str, image_id: str) -> Response:
     """Take an image out of a task that has not been started."""
     operations.delete_image(_here(), task_id, image_id)

@@ -31,7 +31,7 @@ def read_thumbnail(here: Services, task_id: str, image_id: str) -> bytes:
 def _make(here: Services, task_id: str, image_id: str) -> bytes:
     try:
         thumbnail = media.thumbnail(here.storage.read(image_key(task_id, image_id)), SIDE)
-        with suppress(NoRoom):  # a full store is no reason to show nothing
+        with suppress(NoRoom, Unavailable):  # a store that takes nothing now is no reason to show nothing
             here.storage.save(thumbnail_key(task_id, image_id), io.BytesIO(thumbnail))
     except FileNotFoundError as error:  # deleted meanwhile, the folder too
         raise unknown_image() from error
@@ -44,7 +44,8 @@ def _forget_if_deleted(here: Services, task_id: str, image_id: str) -> None:
     try:
         _check_image(here, task_id, image_id)
     except Exception:
-        here.storage.delete(thumbnail_key(task_id, image_id))
+        with suppress(Unavailable):  # then the sweep takes it
+            here.storage.delete(thumbnail_key(task_id, image_id))
         raise
 
 

@@ -56,7 +56,7 @@ class Share(Model):
     expires_at: Mapped[float]
 
 
-_RUN = (Job.id, Job.kind, Job.subject, Job.task, Job.position, Job.attempt, Job.losses)
+_RUN = (Job.id, Job.kind, Job.subject, Job.task, Job.position, Job.attempt, Job.losses, Job.not_before)
 
 # Statements are made once: building one costs SQLAlchemy more than SQLite needs to run it. The plain list of ids in
 # `_STILL` is there for the index; the pairs are the fence.
@@ -226,14 +226,14 @@ def recover(session: Session, kinds: Collection[str], *, now: float, losses: int
     Return the dead runs of the jobs that run again, and those of the jobs that failed.
     """
     options: Any = {"synchronize_session": False}
-    lost = session.execute(
+    lost: Sequence[Any] = session.execute(
         sa.update(Job)
         .where(*_silent(kinds, now), Job.losses >= losses - 1)
         .values(status="failed", losses=Job.losses + 1, owner=None, error="worker_lost")
         .returning(*_RUN),
         execution_options=options,
     ).all()
-    again = session.execute(
+    again: Sequence[Any] = session.execute(
         sa.update(Job)
         .where(*_silent(kinds, now))
         .values(status="queued", losses=Job.losses + 1, owner=None, not_before=now)

@@ -59,7 +59,11 @@ def judging() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One attempt at one job, as claimed. `losses` is how many runs before it died."""
+    """One attempt at one job, as claimed.
+
+    `losses` is how many runs before it died; `due_at` since when it waited, in seconds since 1970: a first run since
+    its job was made.
+    """
 
     id: int
     kind: str
@@ -68,6 +72,7 @@ class Run:
     position: int
     attempt: int
     losses: int
+    due_at: float
 
 
 class Operation(Protocol):

@@ -133,6 +133,8 @@ class Threads:
             # A process that was stopped for longer than its lease must not begin what others have taken over.
             if held.cancelled or time.time() >= held.lease_expires_at:
                 raise Cancelled
+            if self._stopping:
+                raise Postponed(0.0)
             held.outcome = operation.work(held.loaded, lambda: held.cancelled or time.time() >= held.lease_expires_at)
         except (Failure, Postponed, Cancelled) as outcome:
             held.outcome = outcome

@@ -14,6 +14,7 @@ from service.errors import Conflict, Invalid, NotAllowed, NotFound, TooLarge
 from service.idempotency import settle
 from service.jobs import queue
 from service.jobs.executors import Executor
+from service.jobs.removal import remove
 from service.links import Download
 from service.originals import Intake, Upload
 from service.processing.editing import KIND
@@ -94,7 +95,7 @@ def delete_file(here: Services, file_id: int) -> None:
         if (task := session.scalar(needing.limit(1))) is not None:
             raise Conflict(f"Task {task} needs this file. Delete it when the task has ended.")
         session.delete(file)
-    here.intake.storage.delete(file.key)
+    remove(here.database, here.executor, here.intake.storage, file.key)
 
 
 def create_tasks(here: Services, file_ids: Sequence[int], algorithm: str, params: Mapping[str, Any]) -> list[int]:

@@ -7,7 +7,7 @@ import tempfile
 import threading
 import uuid
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
@@ -168,7 +168,8 @@ def _store(here: Services, recording: Recording, mp3: BinaryIO) -> None:
             session.flush()
             settle(session, lambda: (recording.id, recording.user_id))
     except BaseException:
-        here.storage.delete(key)
+        with suppress(Unavailable):  # then the sweep takes it
+            here.storage.delete(key)
         raise
 
 

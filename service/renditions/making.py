@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from service import pictures
 from service.jobs.operation import Cancelled, Failure, Run, judging
+from service.jobs.removal import leave
 from service.renditions.models import (
     KINDS,
     ImageVersion,
@@ -19,7 +20,7 @@ from service.renditions.models import (
     original_key,
     rendition_key,
 )
-from service.renditions.removal import leave, take_out, take_out_images
+from service.renditions.removal import take_out, take_out_images
 from service.storage import Storage
 
 KIND = "renditions"

@@ -72,16 +72,6 @@ class Rendition(Model):
     size: Mapped[int]
 
 
-class Leftover(Model):
-    """A folder whose rows are gone and whose files are to go."""
-
-    __tablename__ = "image_leftover"
-    __table_args__ = ({"sqlite_autoincrement": True},)
-
-    id: Mapped[int] = mapped_column(primary_key=True)
-    folder: Mapped[str] = mapped_column(sa.String(220))
-
-
 @dataclass(frozen=True, slots=True)
 class Owner:
     """Whose an image is."""
