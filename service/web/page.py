@@ -4,7 +4,7 @@ from functools import cache
 from pathlib import Path
 
 import orjson
-from flask import Blueprint, Response, abort, make_response, redirect, render_template, request, send_from_directory
+from flask import Blueprint, Response, make_response, redirect, render_template, request, send_from_directory
 
 from service.api import describe
 from service.auth import require_basic
@@ -26,12 +26,12 @@ def tasks(task_id: str = "") -> Response:
     return _refused_in_html(refusal) if _is_for_a_person() else refusal
 
 
-@page.get("/tasks/")
-def tasks_with_a_slash() -> Response:
-    """Lead a person on who typed one character too many. Programs are told that there is nothing here."""
-    if not _is_for_a_person():
-        abort(404)
-    return make_response(redirect("/tasks", 308))
+@page.before_app_request
+def without_the_slash() -> Response | None:
+    """Lead a person on who typed one character too many. Programs are told that there is nothing."""
+    if request.path == "/tasks/" and request.method in ("GET", "HEAD") and _is_for_a_person():
+        return make_response(redirect("/tasks", 308))
+    return None
 
 
 @page.get("/static/<path:name>")
