@@ -1,5 +1,7 @@
 """What the routes of every slice share: bodies and queries by pydantic, JSON answers, lists."""
 
+import errno
+import logging
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,14 +13,17 @@ from urllib.parse import quote
 import orjson
 from flask import Response, current_app, request
 from itsdangerous import BadSignature, URLSafeSerializer
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
 from werkzeug.datastructures import MultiDict
 from werkzeug.routing import BaseConverter
 from werkzeug.wsgi import FileWrapper
 
-from service.errors import Invalid, Malformed
+from service import logs
+from service.errors import Invalid, Malformed, Problem
 from service.idempotency import read_body
+
+log = logging.getLogger(__name__)
 
 LINK_SECONDS = 300
 """How long the address lives that a request for a file is redirected to."""
@@ -65,11 +70,46 @@ def template(rule: str) -> str:
     return re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule)
 
 
+def _digits(text: Any) -> Any:
+    """Refuse what is a number for Python alone: with a sign, a point, spaces, underscores, or other scripts' digits."""
+    if isinstance(text, str) and not re.fullmatch("[0-9]+", text):
+        raise PydanticCustomError("digits", "must be a whole number")
+    return text
+
+
+Count = Annotated[int, BeforeValidator(_digits)]
+"""A number in a query."""
+
+
+def _given_out(cursor: str) -> str:
+    """Return a cursor that this list has signed; this refuses another together with what else is wrong in the query."""
+    try:
+        place_of(cursor, None)
+    except Invalid as refusal:
+        raise PydanticCustomError("cursor", "is unknown: take the `next` of the page before") from refusal
+    return cursor
+
+
+Cursor = Annotated[str, AfterValidator(_given_out)]
+
+
 class Page(Shape):
     """The query of a list."""
 
-    limit: Annotated[int, Field(ge=1, le=100, description="How many items a page has.")] = 20
-    cursor: Annotated[str | None, Field(description="The `next` of the page before.")] = None
+    limit: Annotated[Count, Field(ge=1, le=100, description="How many items a page has.")] = 20
+    cursor: Annotated[Cursor | None, Field(description="The `next` of the page before.")] = None
+
+
+FILE: dict[str, Any] = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
+"""What the OpenAPI document says of a form's part that is a file; by the `format` a page knows to ask for one."""
+
+
+def without_null(shape: dict[str, Any]) -> dict[str, Any]:
+    """Return a member's JSON schema as that of a part of a form or query, where leaving it out is the only null."""
+    bare = {name: value for name, value in shape.items() if name != "anyOf" and (name, value) != ("default", None)}
+    for one in shape.get("anyOf", ()):
+        bare |= one if one != {"type": "null"} else {}
+    return bare
 
 
 @dataclass(frozen=True)
@@ -97,14 +137,31 @@ def describe(answers: Mapping[int, Answer], *problems: int, **more: Any) -> Call
     return mark
 
 
-def body(model: type[M]) -> M:
-    """Return the request's JSON as the model; an empty body counts as `{}`. Raises Malformed, Invalid, TooLarge."""
+def body(model: type[M], types: str = "application/json") -> M:
+    """Return the request's JSON as the model; an empty body counts as `{}`. Raises Malformed, Invalid, TooLarge.
+
+    `types` is what a client is told to send that sent something else than JSON.
+    """
     text = read_body() or b"{}"
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
+        if request.mimetype and not request.is_json:
+            raise Malformed(f"The body is not JSON, and its Content-Type says something else: send {types}.") from error
         raise Malformed(f"The body is not JSON: {error}.") from error
     return _validated(lambda: model.model_validate_json(text, strict=True), "body", value)
+
+
+class Nothing(Shape):
+    """A body that has nothing to say."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{}]})
+
+
+def refuse_body() -> None:
+    """Refuse JSON that says anything: it would have no effect. A body of another type is not looked at."""
+    if request.is_json:
+        body(Nothing)
 
 
 def validated(model: type[M], value: Any, part: str = "body") -> M:
@@ -194,16 +251,41 @@ def file_answer(stream: BinaryIO, size: int, tag: str, media_type: str) -> Respo
     response.content_length = size
     response.set_etag(tag)
     response.headers["Cache-Control"] = "private, max-age=31536000, immutable"
-    response.make_conditional(request.environ, accept_ranges=True, complete_length=size)
+    response.make_conditional(_with_one_range(size), accept_ranges=True, complete_length=size)
     return response
+
+
+def _with_one_range(size: int) -> dict[str, Any]:
+    """Return the request's environment; a `Range` that is not one part in bytes is ignored (RFC 9110, section 14.2)."""
+    environ = dict(request.environ)
+    wanted = request.range
+    if not wanted or wanted.units != "bytes" or len(wanted.ranges) > 1:
+        environ.pop("HTTP_RANGE", None)
+    elif wanted.ranges[0][0] < -size:
+        environ["HTTP_RANGE"] = "bytes=0-"  # the last bytes, more than there are: all of them
+    return environ
 
 
 def stream_answer(pieces: Iterator[bytes], media_type: str, file_name: str) -> Response:
-    """Return what is made while it is sent, as an attachment of this name; it is closed when the client goes away."""
-    response = Response(pieces, content_type=media_type)
+    """Return what is made while it is sent, as an attachment of this name; it is closed when the client goes away.
+
+    The first piece is made here: a problem met by then is the answer. One that is met later breaks the answer off.
+    """
+    first = next(pieces, b"")
+    response = Response(_sent(first, pieces, request.environ[logs.REQUEST_ID]), content_type=media_type)
     response.headers["Content-Disposition"] = attachment(file_name)
     response.headers["Cache-Control"] = "private, no-cache"
     return response
+
+
+def _sent(first: bytes, rest: Iterator[bytes], request_id: str) -> Iterator[bytes]:
+    yield first
+    try:
+        yield from rest
+    except Problem as problem:
+        logs.event(log, "answer broke off", why=problem.detail, request_id=request_id)
+        # The server takes it for a client that has gone: it says no more, not even that this was the end.
+        raise BrokenPipeError(errno.EPIPE, "the answer breaks off") from problem
 
 
 def attachment(file_name: str) -> str:
@@ -237,7 +319,7 @@ def page_answer(items: list[dict[str, Any]], place: tuple[str, ...] | None) -> R
     return answer({"items": items, "next": str(_signer().dumps(place)) if place else None})
 
 
-def place_of(cursor: str | None, parts: int) -> tuple[str, ...] | None:
+def place_of(cursor: str | None, parts: int | None) -> tuple[str, ...] | None:
     """Return the place that a cursor stands for. Signed, so that what was not given out here is refused: Invalid."""
     if cursor is None:
         return None
@@ -245,7 +327,7 @@ def place_of(cursor: str | None, parts: int) -> tuple[str, ...] | None:
         place = _signer().loads(cursor)
     except BadSignature as error:
         raise Invalid("This cursor is unknown: take the `next` of the page before.", pointer="#/cursor") from error
-    if len(place) != parts:
+    if parts is not None and len(place) != parts:
         detail = "This cursor belongs to another list: take the `next` of a page of this one."
         raise Invalid(detail, pointer="#/cursor")
     return tuple(place)

@@ -16,6 +16,7 @@ _UNSAFE = re.compile(r'\.*[/\\]|[<>:"|?*\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u
 # With or without an extension these are devices in Windows.
 _DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\.|$)", re.IGNORECASE)
 _EXTENSION = re.compile(r"(?<=.)\.[A-Za-z0-9]{1,10}$")
+_ALL_DOTS = re.compile(r"[ .]+(\.[A-Za-z0-9]{1,10})")
 
 
 def stream(entries: Iterable[tuple[str, Iterable[bytes]]]) -> Iterator[bytes]:
@@ -50,8 +51,13 @@ def unique_name(name: str, taken: dict[str, int]) -> str:
     return unique
 
 
-def safe_name(name: str, otherwise: str = "file") -> str:
-    """Return a client's file name as one that every system takes: no folders, devices, hidden or endless names."""
+def safe_name(name: str, otherwise: str = "image") -> str:
+    """Return a client's file name as one that every system takes: no folders, devices, hidden or endless names.
+
+    Where nothing is left before the extension, or nothing at all, `otherwise` stands for it.
+    """
+    if found := _ALL_DOTS.fullmatch(name):
+        return f"{otherwise}{found[1]}"
     name = _UNSAFE.sub("_", name).strip(" .")
     if _DEVICES.match(name):
         name = f"_{name}"

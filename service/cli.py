@@ -94,6 +94,8 @@ def backup(file: Path) -> None:
     source = Path(url.removeprefix("sqlite:///"))
     if file.exists():
         raise click.ClickException(f"{file} is there already: name a new file.")
+    if not file.parent.is_dir():
+        raise click.ClickException(f"There is no folder {file.parent}: make it, or name a file in another.")
     if not source.exists():
         raise click.ClickException(f"There is no database at {source}.")
     try:

@@ -158,7 +158,7 @@ def read_body() -> bytes:
         text = request.get_data(cache=is_keyed())
     except RequestEntityTooLarge as error:
         most = request.max_content_length
-        raise TooLarge(f"The body is too large: JSON may have at most {most} bytes.", limit=most) from error
+        raise TooLarge(f"The body is too large: JSON may have at most {most} bytes. Send less.", limit=most) from error
     if len(text) < (request.content_length or 0):
         raise Malformed("The body was cut off: fewer bytes came than Content-Length says.")
     return text

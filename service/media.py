@@ -60,7 +60,9 @@ def check(stream: BinaryIO, name: str, limits: Limits, types: tuple[str, ...] = 
     if not size:
         raise Invalid(f"{label} is empty: it has no bytes. Choose the file again.")
     if size > limits.bytes:
-        raise TooLarge(f"{label} has {size:,} bytes; at most {limits.bytes:,} are accepted.", limit=limits.bytes)
+        raise TooLarge(
+            f"{label} has {size} bytes; at most {limits.bytes} are accepted. Make it smaller.", limit=limits.bytes
+        )
     try:
         header = survey(stream, label, types)
         refuse_too_many_pixels(header, limits.pixels, label)

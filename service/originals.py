@@ -7,17 +7,28 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from service import media
-from service.errors import Unavailable, UnsupportedType
+from service.errors import Invalid, TooLarge, Unavailable, UnsupportedType
 from service.storage import Storage
 from service.survey import ACCEPTED
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file as it came: the client's name for it, and its bytes."""
+    """A file as it came: the client's name for it, its bytes, and where it stands in the request, as a JSON pointer."""
 
     name: str
     stream: BinaryIO
+    pointer: str = "#"
+
+
+@contextmanager
+def pointing_at(upload: Upload) -> Iterator[None]:
+    """Let what is refused in the block say in `errors` which file of the request it is."""
+    try:
+        yield
+    except (Invalid, TooLarge, UnsupportedType) as problem:
+        problem.members["errors"] = [{"detail": problem.detail, "pointer": upload.pointer}]
+        raise
 
 
 def checked(stream: BinaryIO, name: str, limits: media.Limits, types: tuple[str, ...] = ACCEPTED) -> media.Picture:
@@ -62,6 +73,7 @@ class Intake:
         return [future.result() for future in begun]
 
     def _store(self, upload: Upload, key: str) -> media.Picture:
-        picture = checked(upload.stream, upload.name, self.limits, self.types)
+        with pointing_at(upload):
+            picture = checked(upload.stream, upload.name, self.limits, self.types)
         self.storage.save(key, upload.stream, picture.media_type if self.tells_types else "")
         return picture

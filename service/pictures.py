@@ -100,7 +100,7 @@ def check_size(width: int, height: int, media_type: str) -> None:
     if max(width, height) > longest:
         kind = media_type.removeprefix("image/").upper()
         raise TooLarge(
-            f"A picture of {width:,} × {height:,} pixels does not fit into {kind}: a side may have {longest:,}.",
+            f"A picture of {width} × {height} pixels does not fit into {kind}: a side may have {longest}.",
             limit=longest,
         )
 

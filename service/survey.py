@@ -99,10 +99,13 @@ def survey(stream: BinaryIO, label: str, types: tuple[str, ...] = ACCEPTED) -> H
         if not header.width or not header.height:
             raise ValueError("no pixels")
     if header.frames > MOST_FRAMES:
-        raise TooLarge(f"{label} has more than {MOST_FRAMES:,} frames, the most that are accepted.", limit=MOST_FRAMES)
+        raise TooLarge(
+            f"{label} has more than {MOST_FRAMES} frames, the most that are accepted. Take some out.", limit=MOST_FRAMES
+        )
     if header.unpacked > MOST_UNPACKED:
         raise TooLarge(
-            f"{label} has texts and profiles of more than {MOST_UNPACKED:,} bytes, the most that are accepted.",
+            f"{label} has texts and profiles of more than {MOST_UNPACKED} bytes, the most that are accepted. "
+            "Remove its metadata.",
             limit=MOST_UNPACKED,
         )
     refuse_too_many_pixels(header, MOST_PIXELS, label)
@@ -155,9 +158,10 @@ def _foreign_kind(head: bytes) -> str | None:
 def refuse_too_many_pixels(header: Header, most: int, label: str) -> None:
     """Raise `TooLarge` for more pixels than this, over all frames."""
     if header.frames * header.width * header.height > most:
-        frames = f"{header.frames:,} frames of " if header.frames > 1 else ""
+        frames = f"{header.frames} frames of " if header.frames > 1 else ""
         raise TooLarge(
-            f"{label} has {frames}{header.width:,} × {header.height:,} pixels; at most {most:,} pixels are accepted.",
+            f"{label} has {frames}{header.width} × {header.height} pixels; at most {most} pixels are accepted. "
+            "Make it smaller.",
             limit=most,
         )
 

@@ -22,6 +22,7 @@ MAX_PARTS = 2_000
 MAX_TEXT = 1_000_000
 IN_MEMORY = 512 * 1024
 NAME_LENGTH = 255
+_EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,10}$")
 
 
 class Spool(tempfile.SpooledTemporaryFile[bytes]):
@@ -118,13 +119,23 @@ def _parsed(request: Request, spool: Callable[[str], Spool]) -> Form:
             request.stream, request.mimetype, request.content_length, dict(request.mimetype_params)
         )
     except RequestEntityTooLarge as error:
-        raise TooLarge(f"The form is too large: at most {MAX_PARTS} parts, and texts of 1 MB in all.") from error
+        raise TooLarge(
+            f"The form is too large: at most {request.max_content_length} bytes, {MAX_PARTS} parts, and texts of "
+            f"{MAX_TEXT} bytes in all. Send it in portions."
+        ) from error
     except ValueError as error:
         raise Malformed("The form is broken or cut off. Send it again.") from error
     return Form(texts, files)
 
 
 def display_name(name: str, otherwise: str) -> str:
-    """Return a client's file name as a label: no control or direction characters, no surrogates, capped in length."""
+    """Return a client's file name as a label: no control or direction characters, no surrogates.
+
+    It has at most NAME_LENGTH characters; of a longer one the extension stays.
+    """
     clean = re.sub(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]", "", name).strip()
-    return clean[:NAME_LENGTH] or otherwise
+    if len(clean) > NAME_LENGTH:
+        found = _EXTENSION.search(clean)
+        extension = found[0] if found else ""
+        clean = clean[: NAME_LENGTH - len(extension)] + extension
+    return clean or otherwise

@@ -149,6 +149,8 @@ def test_files_of_one_name_get_a_number_in_the_zip_and_bad_names_are_made_safe(a
         ("cat.png", "image/png", "cat_gray.png"),
         ("cat", "image/png", "cat_gray.png"),
         ("v1.2", "image/png", "v1.2_gray.png"),
+        ("..", "image/png", "image_gray.png"),
+        (".jpg", "image/jpeg", "image_gray.jpg"),
         ("x" * 255, "image/png", "x" * 200 + "_gray.png"),
     ],
 )
@@ -210,7 +212,10 @@ def test_uploads_are_all_or_nothing_and_bad_ones_named(ada: Visitor, service: Se
     assert "new.jpg" in told and "image/png" in told and "image/webp" not in told
     assert "cut.png" in problem(ada.send(good, ("cut.png", photo(6, form="PNG")[:-40])), 422)
     assert "200000" in problem(ada.send(good, ("big.jpg", photo(6) + bytes(200_000))), 413)
-    assert "long.jpg" in problem(ada.send(("long.jpg", encoded(Image.new("L", (33_000, 1))))), 413)
+    long = ada.send(good, ("long.jpg", encoded(Image.new("L", (33_000, 1)))))
+    assert "long.jpg" in problem(long, 413)
+    cut = ada.send(good, good, ("cut.jpg", photo(6)[:-40]))
+    assert [answer.json()["errors"][0]["pointer"] for answer in (long, cut)] == ["#/files/1", "#/files/2"]
     problem(ada.send(), 422)
     problem(ada.call("POST", "/upload", files=[("image", good)]), 422)
     problem(ada.call("POST", "/upload", data=b"x", headers={"Content-Type": "multipart/form-data"}), 400)
@@ -331,6 +336,15 @@ def test_a_registration_that_cannot_be_is_refused(service: Service, change: dict
     )
     problem(told, 422)
     assert told.json()["errors"]
+
+
+def test_all_that_is_wrong_in_a_registration_is_said_at_once(service: Service) -> None:
+    told = Visitor(service).call("POST", "/registration", json={"email": "ada", "password": "short"})
+    assert problem(told, 422) == (
+        "`email` in the body must be an e-mail address: an email address must have an @-sign. "
+        "`password` in the body must have at least 8 characters."
+    )
+    assert [error["pointer"] for error in told.json()["errors"]] == ["#/email", "#/password"]
 
 
 def test_malformed_bodies_are_400(service: Service) -> None:

@@ -139,7 +139,9 @@ def test_ctrl_c_ends_with_130(settings: dict[str, object], folder: Path, shared_
     [
         (("faces", "analyze", "nowhere.jpg"), 2, "does not exist"),
         (("faces", "analyze", "tests"), 1, "There are no photos here"),
+        (("faces", "analyze", "samples", "--csv", "--json"), 2, "either --csv or --json"),
         (("tasks", "list"), 1, "Run `make migrate`"),
+        (("database", "backup", "nowhere/copy.db"), 1, "There is no folder nowhere"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_a_sentence(
@@ -177,6 +179,7 @@ def test_tasks_are_listed_shown_retried_and_deleted_while_a_server_runs(
     table = run(here, "tasks", "list").stdout
     assert task in table
     assert "holiday" in table
+    assert client.show(task)["created_at"][:16].replace("T", " ") in table
     assert json.loads(run(here, "tasks", "show", task, "--json").stdout) == client.show(task)
     shown = run(here, "tasks", "show", task).stdout
     assert "1 of 2 images done, 1 failed" in shown
@@ -186,13 +189,23 @@ def test_tasks_are_listed_shown_retried_and_deleted_while_a_server_runs(
     assert client.ended(task)["status"] == "completed"
     again = run(here, "tasks", "retry", task)
     assert again.returncode == 1
-    assert "is completed" in again.stderr
+    assert f"{task}: It is completed" in again.stderr
 
-    assert run(here, "tasks", "delete", task, given="n\n").returncode == 1
+    refused = run(here, "tasks", "delete", task, given="n\n")
+    assert refused.returncode == 1
+    assert refused.stderr.strip().endswith("Nothing was deleted.")
     assert client.show(task)["status"] == "completed"
     assert run(here, "tasks", "delete", task, "--yes").returncode == 0
     assert client.get(f"/api/v1/tasks/{task}").status_code == 404
     assert not (shared_service.files / "tasks" / task).exists()
+    others = [client.task(), client.task()]
+    some = run(here, "tasks", "delete", others[0], task, others[1], "--yes")
+    assert some.returncode == 1
+    assert some.stderr.splitlines() == [
+        f"{others[0]} is deleted.",
+        f"Error: {task}: There is no such task. It may have been deleted.",
+        f"{others[1]} is deleted.",
+    ]
     gone = run(here, "tasks", "show", task)
     assert gone.returncode == 1
     assert "There is no such task" in gone.stderr

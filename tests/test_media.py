@@ -142,7 +142,7 @@ def test_another_type_is_refused_by_name_with_the_accepted_ones(data: bytes, kin
 
 def test_too_many_bytes_are_refused_with_the_limit() -> None:
     data = encoded(corners())
-    with pytest.raises(TooLarge, match=r"at most 1,000 are accepted"):
+    with pytest.raises(TooLarge, match=r"at most 1000 are accepted"):
         look(data + bytes(1000), limits=Limits(bytes=1000, pixels=10**6))
 
 
@@ -153,7 +153,7 @@ def test_the_limit_of_bytes_itself_is_accepted() -> None:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_too_many_pixels_are_refused_with_the_limit(kind: str) -> None:
-    with pytest.raises(TooLarge, match=r"64 × 48 pixels; at most 3,071 pixels are accepted"):
+    with pytest.raises(TooLarge, match=r"64 × 48 pixels; at most 3071 pixels are accepted"):
         look(encoded(corners(), kind), limits=Limits(bytes=10**6, pixels=64 * 48 - 1))
 
 

@@ -115,6 +115,41 @@ def test_every_example_of_a_schema_fits_it(described: dict[str, Any]) -> None:
             Draft202012Validator(schema | {"components": described["components"]}).validate(example)
 
 
+def test_every_refusal_shows_one_of_its_own_status(described: dict[str, Any]) -> None:
+    components = described["components"]
+    problem = components["schemas"]["Problem"]
+    for name, operation in operations(described):
+        for status, given in operation["responses"].items():
+            if status >= "400":
+                answer = components["responses"][given["$ref"].rpartition("/")[2]]
+                example = answer["content"]["application/problem+json"]["example"]
+                Draft202012Validator(problem).validate(example)
+                assert example["status"] == int(status), name
+                assert ("errors" in example) == (status == "422"), name
+
+
+def test_summaries_are_plain_and_every_group_and_parameter_is_explained(described: dict[str, Any]) -> None:
+    tags = {tag["name"]: tag["description"] for tag in described["tags"]}
+    for name, operation in operations(described):
+        assert "`" not in operation["summary"], name
+        assert all(tags[tag] for tag in operation["tags"]), name
+        assert all(parameter["description"] for parameter in operation["parameters"]), name
+
+
+def test_forms_ask_for_files_and_fill_in_no_null(described: dict[str, Any]) -> None:
+    files = Counter[str]()
+    for name, operation in operations(described):
+        form = operation.get("requestBody", {}).get("content", {}).get("multipart/form-data", {"schema": {}})
+        for part, shape in form["schema"].get("properties", {}).items():
+            assert "anyOf" not in shape, f"{name} {part}"
+            assert shape.get("default", "") is not None, f"{name} {part}"
+            files[name] += shape.get("items", shape).get("format") == "binary"
+        for parameter in operation["parameters"]:
+            assert "anyOf" not in parameter["schema"], f"{name} {parameter['name']}"
+    assert files.total() == 8
+    assert set(files.values()) == {1}
+
+
 def test_every_answer_names_the_headers_that_clients_rely_on(described: dict[str, Any]) -> None:
     components = described["components"]
     for name, operation in operations(described):

@@ -1,9 +1,12 @@
 """Faces as files: boxed photos, CSV, JSON lines, the zip; and whole tasks by one request."""
 
+import base64
 import csv
 import io
 import json
 import os
+import re
+import socket
 import time
 import zipfile
 from collections.abc import Iterator
@@ -23,6 +26,7 @@ from tests.support import Client, Service, photo, wait_for
 from tests.test_tasks import problem
 
 numbers = count(900_000)
+ROUNDS = int(os.environ.get("RACES_ROUNDS", "12"))
 ORIENTATION = 0x0112
 
 
@@ -135,6 +139,8 @@ def test_a_boxed_photo_is_a_jpeg_with_its_faces(client: Client, shared_emulator:
     assert box[2] >= 158
     again = client.get(path, params={"faces": "boxed"}, headers={"If-None-Match": answer.headers["ETag"]})
     assert (again.status_code, again.content) == (304, b"")
+    weak = {"If-None-Match": f'"another", W/{answer.headers["ETag"]}'}  # as proxies make them that compress
+    assert client.get(path, params={"faces": "boxed"}, headers=weak).status_code == 304
     assert client.get(path, headers={"If-None-Match": answer.headers["ETag"]}).status_code == 200
 
 
@@ -229,14 +235,23 @@ def test_the_zip_has_every_photo_drawn_under_a_safe_name_of_its_own(
     client: Client, shared_emulator: EmulatorServer
 ) -> None:
     shared_emulator.emulator.faces = [face(10, 30, 30, 30)]
-    names = ["a.jpg", "a.png", "../../up.jpg", "con.webp", "A.JPG", "notes.txt"]
+    names = ["a.jpg", "a.png", "../../up.jpg", "con.webp", "A.JPG", "notes.txt", "..", "."]
     task = run(client, *((name, plain_photo((120, 100))) for name in names), name="trip")
     answer = client.get(f"/api/v1/tasks/{task['id']}/boxed.zip")
     assert answer.headers["Content-Type"] == "application/zip"
     assert 'filename="trip.zip"' in answer.headers["Content-Disposition"]
     with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
         assert archive.testzip() is None
-        assert archive.namelist() == ["a.jpg", "a (2).jpg", "__up.jpg", "_con.jpg", "A (3).jpg", "notes.txt.jpg"]
+        nameless = ["image.jpg", "image (2).jpg"]
+        assert archive.namelist() == [
+            "a.jpg",
+            "a (2).jpg",
+            "__up.jpg",
+            "_con.jpg",
+            "A (3).jpg",
+            "notes.txt.jpg",
+            *nameless,
+        ]
         for name in archive.namelist():
             picture = Image.open(io.BytesIO(archive.read(name)))
             assert (picture.format, picture.size) == ("JPEG", (120, 100))
@@ -250,20 +265,21 @@ def ticks(service: Service) -> int:
 
 
 @pytest.fixture
-def long_zip(client: Client) -> Iterator[tuple[str, requests.Response]]:
-    """Give a task whose zip takes many seconds to draw, and the zip, of which a little has been read."""
+def long_zip(client: Client) -> Iterator[tuple[str, requests.Response, Iterator[bytes]]]:
+    """Give a task whose zip takes many seconds to draw, and the zip with what comes of it after a little was read."""
     picture = io.BytesIO()
     Image.effect_noise((500, 375), 60).convert("RGB").resize((3000, 2250)).save(picture, "JPEG", quality=1)
     task = upload(client, *((f"{number}.jpg", picture.getvalue()) for number in range(100)))
     with client.get(f"/api/v1/tasks/{task}/boxed.zip", stream=True) as answer:
-        assert answer.raw.read(1000).startswith(b"PK")
-        yield task, answer
+        pieces = answer.iter_content(1000)
+        assert next(pieces).startswith(b"PK")
+        yield task, answer, pieces
 
 
 def test_a_client_that_goes_away_stops_the_drawing(
-    long_zip: tuple[str, requests.Response], shared_service: Service
+    long_zip: tuple[str, requests.Response, Iterator[bytes]], shared_service: Service
 ) -> None:
-    _, answer = long_zip
+    _, answer, _ = long_zip
     begin = ticks(shared_service)
     wait_for(lambda: ticks(shared_service) > begin + 10, 20, "drawing")
     answer.close()
@@ -276,12 +292,78 @@ def test_a_client_that_goes_away_stops_the_drawing(
     wait_for(idle, 10, "the end of the drawing")
 
 
-def test_a_task_deleted_meanwhile_breaks_the_zip_off(long_zip: tuple[str, requests.Response], client: Client) -> None:
-    task, answer = long_zip
+def test_a_task_deleted_meanwhile_breaks_the_zip_off(
+    long_zip: tuple[str, requests.Response, Iterator[bytes]], client: Client, shared_service: Service
+) -> None:
+    task, answer, pieces = long_zip
     assert requests.delete(f"{client.url}/api/v1/tasks/{task}", auth=client.auth, timeout=20).status_code == 204
     with pytest.raises(requests.exceptions.ChunkedEncodingError):
-        for _ in answer.iter_content(1 << 16):
-            pass
+        sum(map(len, pieces))
+    assert_told_once(shared_service, answer.headers["X-Request-Id"])
+
+
+def assert_told_once(service: Service, request_id: str) -> None:
+    """The log has one line that says that the answer broke off, and no traceback."""
+
+    def lines() -> list[str]:
+        return [line for line in service.log.read_text().splitlines() if f"request_id={request_id}" in line]
+
+    wait_for(lambda: any(" request " in line for line in lines()), 10, "the request's line")
+    (told,) = (line for line in lines() if "answer broke off" in line)
+    assert " INFO " in told
+    assert "There is no such task." in told
+    assert "Traceback" not in service.log.read_text()
+
+
+@pytest.fixture
+def many_rows(client: Client, shared_emulator: EmulatorServer) -> str:
+    """Return a task of one page of images whose rows are more than a connection takes that nobody reads."""
+    shared_emulator.emulator.faces = [face(number, number, 9, 9) for number in range(100)]
+    parts = [("image", (f"{number}{'x' * 240}.jpg", photo(next(numbers)))) for number in range(200)]
+    created = client.post("/api/v1/tasks", data={"start": "true"}, files=parts)
+    assert created.status_code == 201, created.text
+    return str(client.ended(created.json()["id"])["id"])
+
+
+@pytest.mark.parametrize("name", ["faces.csv", "faces.jsonl"])
+def test_a_task_deleted_meanwhile_breaks_its_rows_off(
+    name: str, many_rows: str, client: Client, shared_service: Service
+) -> None:
+    path = f"/api/v1/tasks/{many_rows}"
+    with socket.socket() as reader:
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        reader.connect(("127.0.0.1", int(str(shared_service.settings["PORT"]))))
+        credentials = base64.b64encode(f"admin:{shared_service.password}".encode()).decode()
+        head = f"GET {path}/{name} HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: {many_rows}\r\n"
+        reader.sendall(f"{head}Authorization: Basic {credentials}\r\n\r\n".encode())
+        answer = reader.recv(1000)
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert client.delete(path).status_code == 204
+        while piece := reader.recv(1 << 16):
+            answer = answer[-10:] + piece
+    assert not answer.endswith(b"0\r\n\r\n")
+    assert_told_once(shared_service, many_rows)
+
+
+def test_an_export_that_races_with_a_deletion_is_whole_or_404_or_breaks_off(
+    client: Client, shared_service: Service
+) -> None:
+    def export(name: str, task: str) -> int:
+        try:
+            return requests.get(f"{client.url}/api/v1/tasks/{task}/{name}", auth=client.auth, timeout=20).status_code
+        except requests.exceptions.ChunkedEncodingError:
+            return 0
+
+    answers = set()
+    with ThreadPoolExecutor(7) as pool:
+        for _ in range(ROUNDS):
+            task = client.task(photo(1))
+            asked = [pool.submit(export, name, task) for name in ("faces.csv", "faces.jsonl", "boxed.zip") * 2]
+            deleted = pool.submit(requests.delete, f"{client.url}/api/v1/tasks/{task}", auth=client.auth, timeout=20)
+            answers |= {answer.result() for answer in asked}
+            assert deleted.result().status_code == 204
+    assert answers <= {0, 200, 404}
+    assert not re.search(r" ERROR |Traceback", shared_service.log.read_text())
 
 
 # --- a whole task by one request
@@ -294,6 +376,8 @@ def test_a_form_creates_a_whole_task_and_starts_it(client: Client) -> None:
     assert created.status_code == 201
     task = created.json()
     assert created.headers["Location"] == f"/api/v1/tasks/{task['id']}"
+    assert created.headers["Retry-After"] == "1"
+    assert "Retry-After" not in client.post("/api/v1/tasks").headers
     assert (task["name"], task["status"], task["progress"]["total"]) == ("team", "processing", 3)
     assert [image["name"] for image in task["images"]] == ["0.jpg", "1.jpg", "2.jpg"]
     assert task["started_at"]

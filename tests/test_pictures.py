@@ -211,10 +211,10 @@ def test_sides_are_rounded_and_never_nothing() -> None:
 
 def test_what_a_type_has_no_room_for_is_refused_with_the_bound() -> None:
     long = encoded(Image.new("L", (16_384, 1)), "PNG")
-    with pytest.raises(TooLarge, match="16,383"):
+    with pytest.raises(TooLarge, match="16383"):
         list(renditions(long, [1.0]))
     assert next(renditions(long, [0.5])).width == 8192
-    with pytest.raises(TooLarge, match="65,500"):
+    with pytest.raises(TooLarge, match="65500"):
         list(copies(encoded(Image.new("L", (40_000, 1))), [scale(2)]))
 
 

@@ -15,6 +15,7 @@ from service.faces.emulator_server import EmulatorServer
 from service.faces.engines import Detection
 from service.faces.moods import Mood
 from service.faces.schemas import ImageOut, Limits, TaskList, TaskOut
+from service.uploads import MAX_PARTS
 from tests.conftest import on_both_databases, with_both_executors
 from tests.support import Client, Service, faces_of, photo
 
@@ -215,6 +216,8 @@ def test_names_come_from_name_fields_or_file_names_and_bare_bytes_have_a_query(c
     parts = [("image", ("a.jpg", one)), ("image", ("b.jpg", two))]
     named = client.post(path, files=parts, data={"name": ["Anna", "Ян.jpg"]})
     assert [image["name"] for image in named.json()["items"]] == ["Anna", "Ян.jpg"]
+    unnamed = client.post(f"/api/v1/tasks/{client.task()}/images", files=parts, data={"name": ["", "Ян.jpg"]})
+    assert [image["name"] for image in unnamed.json()["items"]] == ["a.jpg", "Ян.jpg"]
     bare = client.post(path + "?name=bare.jpg", data=three, headers={"Content-Type": "image/jpeg"})
     assert bare.status_code == 201
     assert bare.json()["items"][0]["name"] == "bare.jpg"
@@ -223,7 +226,20 @@ def test_names_come_from_name_fields_or_file_names_and_bare_bytes_have_a_query(c
     problem(client.post(path, data={"name": "x"}, files={"name": b""}), 422)
     problem(client.post(path, data=one, headers={"Content-Type": "text/plain"}), 415)
     problem(client.post(path, data=b"x", headers={"Content-Type": "multipart/form-data"}), 400)
+    empty = client.post(path, data=b"", headers={"Content-Type": "image/jpeg"})
+    assert problem(empty, 422).startswith("The body is empty")
     assert len(client.show(task)["images"]) == 3
+
+
+def test_a_name_that_is_too_long_is_cut_before_its_extension(client: Client) -> None:
+    path = f"/api/v1/tasks/{client.task()}/images"
+    (image,) = photos(1)
+    given = {"x" * 300 + ".png": "x" * 251 + ".png", "x" * 255: "x" * 255, "x" * 256: "x" * 255}
+    given |= {"x" * 251 + ".jpeg": "x" * 250 + ".jpeg", "x." + "y" * 300: "x." + "y" * 253}
+    named = client.post(path, files=[("image", ("a.jpg", image))] * len(given), data={"name": list(given)})
+    assert [stored["name"] for stored in named.json()["items"]] == list(given.values())
+    bare = client.post(path, params={"name": "ж" * 300 + ".JPG"}, data=image, headers={"Content-Type": "image/jpeg"})
+    assert bare.json()["items"][0]["name"] == "ж" * 251 + ".JPG"
 
 
 def _png(size: tuple[int, int]) -> bytes:
@@ -260,6 +276,8 @@ def test_a_bad_file_is_refused_by_name_and_nothing_of_the_request_is_kept(
     if status == 415:
         assert "image/webp" in detail or "WebP" in detail
         assert refused.json()["accepted_types"] == ["image/jpeg", "image/png", "image/webp"]
+    if case != "too many bytes":  # which is told before all of it has come
+        assert refused.json()["errors"] == [{"detail": detail, "pointer": "#/image/1"}]
     problem(
         client.post(f"/api/v1/tasks/{task}/images?name=b", data=content, headers={"Content-Type": "image/png"}), status
     )
@@ -301,6 +319,24 @@ def test_an_image_has_content_with_a_tag_and_ranges(client: Client) -> None:
     assert client.show(task)["progress"]["total"] == 0
 
 
+def test_a_range_counts_where_it_is_one_part_in_bytes_and_else_all_is_sent(client: Client) -> None:
+    task = client.show(client.task(image := photos(1)[0]))
+    path = f"/api/v1/tasks/{task['id']}/images/{task['images'][0]['id']}/content"
+    size, tag = len(image), client.get(path).headers["ETag"]
+    for ignored in ("items=0-5", "bytes=abc", "bytes=", "bytes=5-2", "bytes=0-0,5-6", "bytes=0-0,-1", "nonsense"):
+        answer = client.get(path, headers={"Range": ignored})
+        assert (answer.status_code, answer.content) == (200, image), ignored
+        assert "Content-Range" not in answer.headers
+    for wanted, part in (("-4", image[-4:]), (f"-{size + 9}", image), ("3-", image[3:]), (f"1-{size * 9}", image[1:])):
+        answer = client.get(path, headers={"Range": f"bytes={wanted}", "If-Range": tag})
+        assert (answer.status_code, answer.content) == (206, part), wanted
+        assert answer.headers["Content-Range"] == f"bytes {size - len(part)}-{size - 1}/{size}"
+    beyond = client.get(path, headers={"Range": f"bytes={size}-"})
+    assert str(size) in problem(beyond, 416)
+    assert beyond.headers["Content-Range"] == f"bytes */{size}"
+    assert client.get(path, headers={"Range": "bytes=0-1", "If-Range": '"another"'}).content == image
+
+
 def test_ids_may_be_in_capitals(client: Client) -> None:
     task = client.show(client.task(*photos(1)))
     path = f"/api/v1/tasks/{task['id'].upper()}"
@@ -314,8 +350,11 @@ def test_an_unchanged_task_is_304_and_a_changed_one_is_not(client: Client) -> No
     tag = client.get(path).headers["ETag"]
     same = client.get(path, headers={"If-None-Match": tag})
     assert (same.status_code, same.headers["ETag"]) == (304, tag)
+    for weak in (f"W/{tag}", f'"another", W/{tag}', f'W/"another", {tag}', "*"):
+        assert client.get(path, headers={"If-None-Match": weak}).status_code == 304, weak
+    assert client.get(path, headers={"If-None-Match": 'W/"another"'}).status_code == 200
     client.post(path + "/images", files={"image": photos(1)[0]})
-    changed = client.get(path, headers={"If-None-Match": tag})
+    changed = client.get(path, headers={"If-None-Match": f"{tag}, W/{tag}"})
     assert changed.status_code == 200
     assert changed.headers["ETag"] != tag
 
@@ -345,6 +384,7 @@ def test_the_list_filters_by_status_and_refuses_what_it_does_not_know(client: Cl
         "limit=0",
         "limit=101",
         "limit=x",
+        *(f"limit={text}" for text in ("1.0", "1_0", "%2B5", "%205", "5%20", "-0", "")),
         "status=lost",
         "cursor=abc",
         "cursor=",
@@ -354,6 +394,9 @@ def test_the_list_filters_by_status_and_refuses_what_it_does_not_know(client: Cl
         refused = client.get(f"/api/v1/tasks?{query}")
         problem(refused, 422)
         assert [error["pointer"] for error in refused.json()["errors"]] == [f"#/{query.partition('=')[0]}"]
+    refused = client.get("/api/v1/tasks?limit=a&status=lost&cursor=x")
+    problem(refused, 422)
+    assert {error["pointer"] for error in refused.json()["errors"]} == {"#/limit", "#/status", "#/cursor"}
 
 
 def test_a_broken_body_is_400_and_a_wrong_one_422_with_each_fault_named(client: Client) -> None:
@@ -368,6 +411,32 @@ def test_a_broken_body_is_400_and_a_wrong_one_422_with_each_fault_named(client: 
         {"detail": "is unknown here", "pointer": "#/colour"},
     ]
     problem(client.post("/api/v1/tasks", data=b'{"name": "' + b"x" * 2_000_000 + b'"}'), 413)
+
+
+def test_what_is_not_json_is_told_what_to_send(client: Client) -> None:
+    for headers in ({"Content-Type": "application/x-www-form-urlencoded"}, {"Content-Type": "text/plain"}):
+        detail = problem(client.post("/api/v1/tasks", data="name=team", headers=headers), 400)
+        assert "application/json or multipart/form-data" in detail
+        assert client.post("/api/v1/tasks", data='{"name": "x"}', headers=headers).json()["name"] == "x"
+    login = problem(client.post("/login", data={"email": "ada@example.com", "password": "long enough"}), 400)
+    assert "application/json" in login
+    assert "multipart" not in login
+
+
+def test_a_start_takes_no_body_but_an_empty_one(client: Client) -> None:
+    task = client.task(*photos(1))
+    path = f"/api/v1/tasks/{task}/start"
+    json = {"Content-Type": "application/json"}
+    problem(client.post(path, data=b"{", headers=json), 400)
+    for body, pointer in ((b'{"colour": 1}', "#/colour"), (b"[]", "#"), (b"null", "#")):
+        refused = client.post(path, data=body, headers=json)
+        problem(refused, 422)
+        assert [error["pointer"] for error in refused.json()["errors"]] == [pointer]
+    assert client.show(task)["status"] == "forming"
+    assert client.post(path, data=b"{}", headers=json).status_code == 202
+    for body, headers in ((b"", json), (b"go", {"Content-Type": "text/plain"})):
+        another = f"/api/v1/tasks/{client.task(*photos(1))}/start"
+        assert client.post(another, data=body, headers=headers).status_code == 202
 
 
 def test_what_is_wrong_is_told_in_whole_sentences(client: Client) -> None:
@@ -403,7 +472,11 @@ def test_every_422_names_what_is_wrong_whatever_it_is(client: Client) -> None:
     images = f"/api/v1/tasks/{task}/images"
     file = ("a.jpg", photo(0))
     for refused, pointer in (
-        (client.post(images, files=[("image", ("a.jpg", b""))]), "#"),
+        (client.post(images, files=[("image", ("a.jpg", b""))]), "#/image/0"),
+        (client.post(images, files=[("image", file), ("image", file), ("image", ("a.jpg", b""))]), "#/image/2"),
+        (client.post("/api/v1/tasks", files=[("image", file), ("image", ("a.jpg", b""))]), "#/image/1"),
+        (client.post(images, data=photo(0)[:-50], headers={"Content-Type": "image/jpeg"}), "#"),
+        (client.post("/images?user_id=1", files=[("image", ("a.jpg", b""))]), "#/image"),
         (client.post(images, files=[("photo", file)]), "#/photo"),
         (client.post(images, files=[("image", file)], data={"name": ["a", "b"]}), "#/name"),
         (client.post(images, files=[("name", file)]), "#/image"),
@@ -462,6 +535,7 @@ def test_limits_tell_what_is_enforced(client: Client) -> None:
     Limits.model_validate(limits)
     assert limits["accepted_types"] == ["image/jpeg", "image/png", "image/webp"]
     assert (limits["max_image_bytes"], limits["max_images_per_task"]) == (200_000, 200)
+    assert limits["max_parts_per_request"] == MAX_PARTS
     task = client.task(*photos(199))
     parts = [("image", ("a.jpg", image)) for image in photos(2)]
     refused = client.post(f"/api/v1/tasks/{task}/images", files=parts)

@@ -298,6 +298,15 @@ def test_an_address_that_may_not_be_called_is_refused_at_once(client: Client, ur
     assert [error["pointer"] for error in answer.json()["errors"]] == ["#/webhook_url"]
 
 
+def test_a_refused_address_is_told_why(client: Client) -> None:
+    def told(url: str) -> str:
+        return problem(client.post("/api/v1/tasks", json={"webhook_url": url}), 422)
+
+    for host in ("localhost", "10.1.2.3", "224.0.0.1", "240.0.0.1", "192.0.2.1", "2001:db8::1"):
+        assert f"{host} is not a public address" in told(f"http://{f'[{host}]' if ':' in host else host}/")
+    assert "empty" in (detail := told("")) and "https://example.com/hook" in detail
+
+
 def test_a_name_that_leads_to_this_machine_is_refused_at_delivery(client: Client, shared_service: Service) -> None:
     name = socket.gethostname()
     assert not all(map(targets.is_public, targets.resolve(name, 80)))

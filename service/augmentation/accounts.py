@@ -24,7 +24,7 @@ from sqlalchemy.exc import IntegrityError
 
 from service.augmentation.models import User
 from service.db import Database, now
-from service.errors import Conflict, Invalid, Unauthorized, Unavailable
+from service.errors import Conflict, Unauthorized, Unavailable
 from service.tries import Tries
 
 if TYPE_CHECKING:
@@ -57,17 +57,12 @@ class Accounts:
 def register(
     here: Accounts, email: str, password: str, first_name: str | None, last_name: str | None
 ) -> dict[str, Any]:
-    """Add a user and log in; raises Invalid for what is no e-mail, Conflict for a known one."""
-    try:
-        address = normalized(email)
-    except EmailNotValidError as error:
-        fault = {"detail": "must be an e-mail address", "pointer": "#/email"}
-        raise Invalid(f"This is not an e-mail address: {error}", [fault]) from error
+    """Add a user and log in; raises Conflict for a known e-mail, which must be one by now."""
     with _turn(here):
         hashed = _hasher.hash(password)
     user = User(
         id=str(uuid.uuid4()),
-        email=address,
+        email=normalized(email),
         password=hashed,
         created_at=now(),
         first_name=first_name,

@@ -19,7 +19,7 @@ from service.jobs import queue
 from service.jobs.executors import Executor
 from service.links import Download
 from service.media import Picture, shown
-from service.originals import Intake, Upload
+from service.originals import Intake, Upload, pointing_at
 
 LINK_SECONDS = 3600
 TYPES = ("image/jpeg", "image/png")
@@ -46,7 +46,8 @@ def add_images(here: Services, user_id: str, uploads: Sequence[Upload]) -> str:
     keys = [file_key(task_id, position, ORIGINAL) for position in range(len(uploads))]
     with here.intake.keeping(uploads, keys) as found:
         for upload, picture in zip(uploads, found, strict=True):
-            _check_scaled(here, upload.name, picture)
+            with pointing_at(upload):
+                _check_scaled(here, upload.name, picture)
         with queue.dispatching(here.database, here.executor) as session:
             _add_rows(session, user_id, task_id, uploads, found)
             settle(session, lambda: task_id)
@@ -118,7 +119,8 @@ def file_name(name: str, suffix: str, media_type: str) -> str:
     found = _EXTENSION.search(name)
     stem, extension = (name[: found.start()], found[1]) if found else (name, "")
     fitting = {"image/jpeg": ("jpg", "jpeg"), "image/png": ("png",)}[media_type]
-    return f"{stem[:200]}_{suffix}.{extension if extension.lower() in fitting else fitting[0]}"
+    stem = stem[:200] if stem.strip(" .") else "image"
+    return f"{stem}_{suffix}.{extension if extension.lower() in fitting else fitting[0]}"
 
 
 def known_keys(session: Session, keys: Collection[str]) -> set[str]:

@@ -4,7 +4,7 @@ from typing import Any, cast
 
 from flask import Blueprint, Response, current_app, g, request, url_for
 
-from service.api import absolute, answer, body, describe, page_answer, place_of, query, stream_answer
+from service.api import FILE, absolute, answer, body, describe, page_answer, place_of, query, stream_answer
 from service.augmentation import operations
 from service.augmentation.accounts import Accounts, log_in, register, user_of
 from service.augmentation.models import COPIES, ORIGINAL
@@ -31,9 +31,10 @@ UPLOAD: dict[str, Any] = {
     "multipart/form-data": {
         "schema": {
             "type": "object",
+            "additionalProperties": False,
             "required": ["files"],
             "properties": {
-                "files": {"type": "array", "items": {"type": "string", "contentMediaType": "application/octet-stream"}},
+                "files": {"type": "array", "items": FILE, "description": "The images."},
             },
         },
         "example": {"files": ["(a photo's bytes)"]},
@@ -99,8 +100,8 @@ def upload_images() -> Response:
     limit = _here().intake.limits.bytes
     with read_form(request, ("files",), limit, "image", MAX_REQUEST_BYTES) as form:
         uploads = [
-            Upload(display_name(file.filename or "", "image"), cast(Any, file.stream))
-            for file in form.files.getlist("files")
+            Upload(display_name(file.filename or "", "image"), cast(Any, file.stream), f"#/files/{place}")
+            for place, file in enumerate(form.files.getlist("files"))
         ]
         return _uploaded(operations.add_images(_here(), g.user_id, uploads))
 

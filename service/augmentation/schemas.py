@@ -2,9 +2,12 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from email_validator import EmailNotValidError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic_core import PydanticCustomError
 
 from service.api import Page, Shape
+from service.augmentation.accounts import normalized
 
 Password = Annotated[str, StringConstraints(min_length=8, max_length=1024)]
 Name = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")]
@@ -17,6 +20,18 @@ _ORIGINAL = "http://localhost:8000/files/(token)/astronaut_original.png"
 _IMAGE: dict[str, Any] = {"name": "astronaut.png", "status": "finished", **_LINKS}
 
 
+def _an_email(text: str) -> str:
+    """Return what is an e-mail address; this refuses it together with what else is wrong in the body."""
+    try:
+        normalized(text)
+    except EmailNotValidError as error:
+        why = str(error).rstrip(".")
+        raise PydanticCustomError(
+            "email", "must be an e-mail address: {why}", {"why": why[:1].lower() + why[1:]}
+        ) from error
+    return text
+
+
 class RegistrationIn(Shape):
     """A new user. Case does not count in an e-mail."""
 
@@ -24,7 +39,7 @@ class RegistrationIn(Shape):
         json_schema_extra={"examples": [{"email": _EMAIL, "password": _PASSWORD, "first_name": "Ada"}]}
     )
 
-    email: Annotated[str, StringConstraints(max_length=254)]
+    email: Annotated[str, StringConstraints(max_length=254), AfterValidator(_an_email)]
     password: Password
     first_name: Name | None = None
     last_name: Name | None = None

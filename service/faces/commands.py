@@ -3,7 +3,7 @@
 import csv
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +18,7 @@ from rich.text import Text
 
 from service.commands import Group, number, plain_table, show_json, show_table
 from service.config import Settings
-from service.errors import Conflict
+from service.errors import Conflict, Problem
 from service.faces import operations
 from service.faces.analysis import Analysed, Analysis, find_photos
 from service.faces.engines import Detection
@@ -32,21 +32,24 @@ tasks = Group("tasks", help="The tasks in the database. No server is needed; one
 
 @faces.command()
 @click.argument("paths", metavar="PHOTO|FOLDER…", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("--csv", "form", flag_value="csv", help=f"One row a face: {', '.join(COLUMNS)}.")
-@click.option("--json", "form", flag_value="json", help="One JSON object a photo and line.")
+@click.option("--csv", "as_csv", is_flag=True, help=f"One row a face: {', '.join(COLUMNS)}.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a photo and line.")
 @click.option(
     "--boxed",
     metavar="OUT",
     type=click.Path(file_okay=False, path_type=Path),
     help="Write JPEGs of the upright photos into this folder, with boxes, gender and age drawn in.",
 )
-def analyze(paths: Sequence[Path], form: str | None, boxed: Path | None) -> None:
+def analyze(paths: Sequence[Path], *, as_csv: bool, as_json: bool, boxed: Path | None) -> None:
     """Find the faces in photos, with the engine of the settings.
 
     Folders are walked with all that is in them, for JPEG, PNG and WebP. Without --csv or --json the faces are shown as
     a table. Photos that cannot be analyzed are named on standard error, each with a sentence, and the command then ends
     with 1.
     """
+    if as_csv and as_json:
+        raise click.UsageError("Give either --csv or --json, not both.")
+    form = "csv" if as_csv else "json" if as_json else None
     photos = find_photos(paths, boxed)
     if not photos:
         raise click.ClickException("There are no photos here: JPEG, PNG and WebP are looked for.")
@@ -155,13 +158,13 @@ def list_tasks(status: str | None, limit: int, as_json: bool) -> None:
     if as_json:
         show_json({"items": items})
         return
-    table = plain_table(
-        "Task", "Status", "Done", "Failed", "Of", "Faces", "Name", numbers=("Done", "Failed", "Of", "Faces")
-    )
+    counted = ("Done", "Failed", "Of", "Faces")
+    table = plain_table("Task", "Made (UTC)", "Status", *counted, "Name", numbers=counted)
     for task in items:
         progress, found = task["progress"], task["statistics"]
         numbers = (progress["done"], progress["failed"], progress["total"], found["faces"])
-        table.add_row(task["id"], task["status"], *map(str, numbers), Text(_printable(task["name"] or "")))
+        made = task["created_at"][:16].replace("T", " ")
+        table.add_row(task["id"], made, task["status"], *map(str, numbers), Text(_printable(task["name"] or "")))
     show_table(table)
 
 
@@ -196,26 +199,54 @@ def show(task_id: str, as_json: bool) -> None:
 def retry(task_ids: Sequence[str]) -> None:
     """Start tasks again that ended in an error: just the images that failed.
 
-    A server that runs begins at once, else the next one to start.
+    A server that runs begins at once, else the next one to start. A task that cannot be tried again is named; the
+    others are.
     """
-    for task_id in task_ids:
-        task, _ = operations.get_task(_here(), task_id)
-        if task["status"] != "error":
-            raise Conflict(f"Task {task_id} is {task['status']}: only one that ended in an error can be tried again.")
-        operations.start(_here(), task_id)
-        click.echo(f"{task_id}: {task['progress']['failed']} images are processed again.")
+    _for_each(task_ids, _retry)
+
+
+def _retry(task_id: str) -> None:
+    task, _ = operations.get_task(_here(), task_id)
+    if task["status"] != "error":
+        raise Conflict(f"It is {task['status']}: only a task that ended in an error can be tried again.")
+    operations.start(_here(), task_id)
+    click.echo(f"{task_id}: {task['progress']['failed']} images are processed again.")
 
 
 @tasks.command()
 @click.argument("task_ids", metavar="TASK…", nargs=-1, required=True)
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def delete(task_ids: Sequence[str], yes: bool) -> None:
-    """Delete tasks in any status, with their images and faces. Whatever is under way for them stops."""
+def delete(task_ids: Sequence[str], *, yes: bool) -> None:
+    """Delete tasks in any status, with their images and faces. Whatever is under way for them stops.
+
+    A task that cannot be deleted is named; the others are deleted.
+    """
+    deleted: list[str] = []
+    try:
+        _for_each(task_ids, lambda task_id: _delete(task_id, deleted, asking=not yes))
+    except click.Abort:
+        click.echo("Nothing else was deleted." if deleted else "Nothing was deleted.", err=True)
+        sys.exit(1)
+
+
+def _delete(task_id: str, deleted: list[str], *, asking: bool) -> None:
+    task, _ = operations.get_task(_here(), task_id)
+    if asking:
+        images = task["progress"]["total"]
+        click.confirm(f"Delete {task_id}, which is {task['status']}, with {images} images?", abort=True)
+    operations.delete_task(_here(), task_id)
+    deleted.append(task_id)
+    click.echo(f"{task_id} is deleted.", err=True)
+
+
+def _for_each(task_ids: Iterable[str], act: Callable[[str], None]) -> None:
+    """Act on every task; name those where it fails, go on with the others, and end with 1 after the last."""
+    failed = False
     for task_id in task_ids:
-        task, _ = operations.get_task(_here(), task_id)
-        if not yes:
-            click.confirm(
-                f"Delete {task_id}, which is {task['status']}, with {task['progress']['total']} images?", abort=True
-            )
-        operations.delete_task(_here(), task_id)
-        click.echo(f"{task_id} is deleted.", err=True)
+        try:
+            act(task_id)
+        except Problem as problem:
+            click.echo(f"Error: {_printable(task_id)}: {problem.detail}", err=True)
+            failed = True
+    if failed:
+        sys.exit(1)

@@ -90,8 +90,9 @@ def _export(
 ) -> Export:
     with here.database.read() as session:
         task = find_task(session, task_id)
-    suffix = PurePath(otherwise).suffix
-    return Export(archives.safe_name(f"{task.name}{suffix}") if task.name else otherwise, make(_pages(here, task_id)))
+    plain = PurePath(otherwise)
+    name = archives.safe_name(f"{task.name}{plain.suffix}", plain.stem) if task.name else otherwise
+    return Export(name, make(_pages(here, task_id)))
 
 
 def _pages(here: Services, task_id: str) -> Iterator[list[Shown]]:
@@ -161,7 +162,20 @@ def _drawn(here: Services, task_id: str, pages: Iterable[list[Shown]]) -> Iterat
     for page in pages:
         for image in page:
             name = re.sub(r"(?i)(?<=.)\.(jpe?g|png|webp)$", "", image.name)
-            yield f"{name}.jpg", [_draw(here, image_key(task_id, image.id), image.faces)]
+            try:
+                photo = _draw(here, image_key(task_id, image.id), image.faces)
+            except FileNotFoundError:
+                if _is_there(here, task_id, image.id):
+                    raise
+            else:
+                yield f"{name}.jpg", [photo]
+
+
+def _is_there(here: Services, task_id: str, image_id: str) -> bool:
+    """Tell whether the image has not been deleted meanwhile; raises NotFound when it is the task that has."""
+    with here.database.read() as session:
+        find_task(session, task_id)
+        return session.get(Image, image_id) is not None
 
 
 def _draw(here: Services, key: str, faces: list[Detection]) -> bytes:

@@ -154,14 +154,7 @@ class FaceCloud:
         except Problem as problem:
             raise Failure("image_rejected", problem.detail) from problem
         except _Unserved as failure:
-            is_first = False
-            if failure.code == "upstream_quota":
-                failure.wait = self._breaker.pause(failure.wait)
-            elif history.failed_at is not None and self._served_at > history.failed_at:
-                raise  # FaceCloud took others since this one first failed, so it is this one's fault
-            else:
-                is_first = self._breaker.failed(probe, failure.wait)
-            if (probe or (isinstance(failure, _Unreached) and not is_first)) and self._passes(failure):
+            if self._is_nobodys_fault(failure, probe, history):
                 raise Postponed(max(self._breaker.wait(), AGAIN)) from failure
             raise
         except _Refused as failure:
@@ -177,6 +170,18 @@ class FaceCloud:
     def close(self) -> None:
         """Close the connections that are kept alive."""
         self._session.close()
+
+    def _is_nobodys_fault(self, failure: _Unserved, probe: bool, history: History) -> bool:
+        """Tell the breaker of a call that was not served; tell whether FaceCloud is away, the image not to blame."""
+        is_unreached, is_first = isinstance(failure, _Unreached), False
+        # Where others were served since the image first failed, it is likelier the image than FaceCloud.
+        is_suspect = history.failed_at is not None and self._served_at > history.failed_at and not is_unreached
+        if failure.code == "upstream_quota":
+            failure.wait = self._breaker.pause(failure.wait)
+        elif probe or not is_suspect:
+            is_first = self._breaker.failed(probe, failure.wait)
+        is_free = (probe and not is_suspect) or (is_unreached and not is_first)
+        return is_free and self._passes(failure)
 
     def _passes(self, failure: Failure) -> bool:
         """Tell whether FaceCloud is merely away, as far as one can tell by now."""

@@ -277,7 +277,8 @@ def _check_room(here: Services, task: Task, number: int) -> None:
         raise Invalid("There is no image in this request: send one or more parts named `image`.", pointer="#/image")
     if task.total + number > here.images_per_task:
         raise TooLarge(
-            f"A task takes at most {here.images_per_task} images: this one has {task.total}, and {number} more came.",
+            f"A task takes at most {here.images_per_task} images: this one has {task.total}, and {number} more came. "
+            "Put the rest into another task.",
             limit=here.images_per_task,
         )
 

@@ -7,7 +7,9 @@ import orjson
 from flask import Blueprint, Response, current_app, request, url_for
 
 from service.api import (
+    FILE,
     LINK_SECONDS,
+    Nothing,
     answer,
     describe,
     file_answer,
@@ -16,7 +18,9 @@ from service.api import (
     query,
     redirect_answer,
     redirects,
+    refuse_body,
     stream_answer,
+    without_null,
 )
 from service.auth import require_basic
 from service.faces import exports, operations, thumbnails
@@ -35,6 +39,7 @@ from service.faces.schemas import (
 from service.faces.uploads import MAX_REQUEST_BYTES, read_task, read_uploads
 from service.idempotency import idempotent
 from service.survey import ACCEPTED
+from service.uploads import MAX_PARTS
 
 faces = Blueprint("faces", __name__, url_prefix="/api/v1")
 faces.before_request(require_basic)
@@ -44,13 +49,19 @@ UPLOAD: dict[str, Any] = {
     "multipart/form-data": {
         "schema": {
             "type": "object",
+            "additionalProperties": False,
             "required": ["image"],
             "properties": {
-                "image": {"type": "array", "items": {"type": "string", "contentMediaType": "application/octet-stream"}},
-                "name": {"type": "array", "items": {"type": "string"}},
+                "image": {"type": "array", "items": FILE, "description": "The photos."},
+                "name": {
+                    "type": "array",
+                    "items": {"type": "string"},
+                    "description": "As many names as photos, or none: then they are named as their files are.",
+                    "examples": [[]],
+                },
             },
         },
-        "example": {"image": ["(a photo's bytes)"], "name": ["team.jpg"]},
+        "example": {"image": ["(a photo's bytes)"]},
     },
     **{media_type: {"schema": {}} for media_type in ACCEPTED},
 }
@@ -58,14 +69,16 @@ NEW_TASK: dict[str, Any] = {
     "multipart/form-data": {
         "schema": {
             "type": "object",
+            "additionalProperties": False,
             "properties": {
-                **TaskForm.model_json_schema()["properties"],
+                **{name: without_null(part) for name, part in TaskForm.model_json_schema()["properties"].items()},
                 "image": UPLOAD["multipart/form-data"]["schema"]["properties"]["image"],
             },
         },
         "example": {"name": "team", "start": "true", "image": ["(a photo's bytes)"]},
     },
 }
+CREATED = {201: ("Location", "Retry-After?")}
 
 
 def _here() -> operations.Services:
@@ -74,7 +87,8 @@ def _here() -> operations.Services:
 
 
 def _created(task: dict[str, Any]) -> Response:
-    return answer(task, 201, Location=url_for("faces.get_task", task_id=task["id"]))
+    again = {"Retry_After": "1"} if task["status"] == "processing" else {}
+    return answer(task, 201, Location=url_for("faces.get_task", task_id=task["id"]), **again)
 
 
 def _started(task: dict[str, Any]) -> Response:
@@ -96,20 +110,22 @@ def show_limits() -> Response:
             "max_image_pixels": here.intake.limits.pixels,
             "max_images_per_task": here.images_per_task,
             "max_request_bytes": MAX_REQUEST_BYTES,
+            "max_parts_per_request": MAX_PARTS,
             "accepted_types": list(ACCEPTED),
         }
     )
 
 
 @faces.post("/tasks")
-@describe({201: TaskOut}, *(400, 413, 415, 422, 507), body=TaskIn, content=NEW_TASK, headers={201: ("Location",)})
+@describe({201: TaskOut}, *(400, 413, 415, 422, 507), body=TaskIn, content=NEW_TASK, headers=CREATED)
 @idempotent(_created, form=True)
 def create_task() -> Response:
     """Create a task: an empty one by JSON, or by a form one with images, with `start=true` started at once.
 
     In a form images are named as their files are. All or nothing: one bad file refuses the request and is named in the
-    answer. `webhook_url` is told when the task ends, each time if it ends more than once: a POST of `{"type":
-    "task.completed" | "task.error", "timestamp", "data": the task without images}`, signed as Standard Webhooks say.
+    answer. With `start=true` the answer has `Retry-After`. `webhook_url` is told when the task ends, each time if it
+    ends more than once: a POST of `{"type": "task.completed" | "task.error", "timestamp", "data": the task without
+    images}`, signed as Standard Webhooks say.
     """
     with read_task(request, _here().intake.limits.bytes) as (new, uploads):
         started = new.start == "true"
@@ -131,7 +147,7 @@ def list_tasks() -> Response:
 def get_task(task_id: str) -> Response:
     """Get a task with its images, their faces, and its statistics."""
     tag = f"{task_id}.{operations.task_version(_here(), task_id)}"
-    if request.if_none_match.contains(tag):
+    if request.if_none_match.contains_weak(tag):
         return Response(status=304, headers={"ETag": f'"{tag}"'})
     text = bodies.get(tag)
     if text is None:
@@ -154,10 +170,11 @@ def delete_task(task_id: str) -> Response:
 
 
 @faces.post("/tasks/<id:task_id>/start")
-@describe({202: TaskOut}, 404, 409, headers={202: ("Location", "Retry-After")})
+@describe({202: TaskOut}, 404, 409, body=Nothing, headers={202: ("Location", "Retry-After")})
 @idempotent(_started)
 def start_task(task_id: str) -> Response:
-    """Start a task; after an error, process again just the images that failed."""
+    """Start a task; after an error, process again just the images that failed. There is nothing to send."""
+    refuse_body()
     operations.start(_here(), task_id)
     task, _ = operations.get_task(_here(), task_id)
     return _started(task)
@@ -169,7 +186,8 @@ def start_task(task_id: str) -> Response:
 def add_images(task_id: str) -> Response:
     """Upload images: multipart parts `image` with as many `name` fields or none, or the bare bytes with `?name=`.
 
-    All or nothing: one bad file refuses the request and is named in the answer.
+    An empty `name` stands for the file's own. A name has at most 255 characters; a longer one is cut before its
+    extension. All or nothing: one bad file refuses the request and is named in the answer.
     """
     with read_uploads(request, _here().intake.limits.bytes) as uploads:
         return _added(operations.add_images(_here(), task_id, uploads))
@@ -217,7 +235,7 @@ def get_thumbnail(task_id: str, image_id: str) -> Response:
 def _boxed(task_id: str, image_id: str) -> Response:
     tag = exports.boxed_tag(_here(), task_id, image_id)
     headers = {"ETag": f'"{tag}"', "Cache-Control": "private, no-cache"}
-    if request.if_none_match.contains(tag):
+    if request.if_none_match.contains_weak(tag):
         return Response(status=304, headers=headers)
     return Response(exports.boxed_photo(_here(), task_id, image_id), headers=headers, content_type="image/jpeg")
 
@@ -229,7 +247,7 @@ def get_faces_csv(task_id: str) -> Response:
 
     The first row names the columns: image_id, name, x, y, width, height, gender, age, score. What is not known is
     empty. A name that a spreadsheet program would take for a formula, since it begins with `=`, `+`, `-`, `@`, a tab
-    or a carriage return, has an apostrophe before it.
+    or a carriage return, has an apostrophe before it. If the task is deleted meanwhile, the answer breaks off.
     """
     export = exports.faces_csv(_here(), task_id)
     return stream_answer(export.pieces, "text/csv; charset=utf-8", export.file_name)
@@ -240,7 +258,8 @@ def get_faces_csv(task_id: str) -> Response:
 def get_faces_jsonl(task_id: str) -> Response:
     """Get one JSON object a line for each face found so far, in the order of upload and then of size.
 
-    Its members are image_id, name, bbox, gender, age and score.
+    Its members are image_id, name, bbox, gender, age and score. If the task is deleted meanwhile, the answer breaks
+    off.
     """
     export = exports.faces_jsonl(_here(), task_id)
     return stream_answer(export.pieces, "application/jsonl", export.file_name)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from service.api import Page, Shape
 from service.faces.engines import Gender
@@ -32,24 +32,18 @@ _SUMMARY: dict[str, Any] = {
     "statistics": {"faces": 1, "men": 0, "women": 1, "men_average_age": None, "women_average_age": 33.7},
 }
 
+_WEBHOOK = "An http or https address that is told when the task ends, signed as Standard Webhooks say."
+
 TaskStatus = Literal["forming", "processing", "completed", "error"]
 
 
 class TaskIn(Shape):
     """What a new task may be given."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"name": "team", "webhook_url": "https://example.com/told"}]}
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "team"}]})
 
     name: Annotated[str | None, Field(max_length=200, description="For people; it need not be unique.")] = None
-    webhook_url: Annotated[
-        str | None,
-        Field(
-            max_length=2000,
-            description="An http or https address that is told when the task ends, signed as Standard Webhooks say.",
-        ),
-    ] = None
+    webhook_url: Annotated[str | None, Field(max_length=2000, description=_WEBHOOK)] = None
 
 
 class TaskForm(TaskIn):
@@ -57,6 +51,14 @@ class TaskForm(TaskIn):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"name": "team", "start": "true"}]})
 
+    name: Annotated[
+        str | None, Field(max_length=200, description="For people; it need not be unique.", examples=["team"])
+    ] = None
+    webhook_url: Annotated[
+        str | None,
+        Field(max_length=2000, description=f"{_WEBHOOK} Empty: nobody is told.", examples=[""]),
+        BeforeValidator(lambda text: text or None),
+    ] = None
     start: Annotated[Literal["true", "false"], Field(description="Whether to start it at once.")] = "false"
 
 
@@ -120,7 +122,10 @@ class ImageOut(Shape):
     size: int
     width: int
     height: int
-    attempts: int
+    attempts: Annotated[
+        int,
+        Field(description="Attempts made so far; a start after an error sets it back to 0 for the images that failed."),
+    ]
     error: ImageError | None
     faces: list[FaceOut]
 
@@ -163,8 +168,8 @@ class TaskSummary(Shape):
     name: str | None
     status: TaskStatus
     created_at: str
-    started_at: str | None
-    finished_at: str | None
+    started_at: Annotated[str | None, Field(description="When it was last started; null before the first start.")]
+    finished_at: Annotated[str | None, Field(description="When it ended after the last start; null while it has not.")]
     progress: Progress
     statistics: Statistics
 
@@ -197,6 +202,7 @@ class Limits(Shape):
                     "max_image_pixels": 50_000_000,
                     "max_images_per_task": 10_000,
                     "max_request_bytes": 1_000_000_000,
+                    "max_parts_per_request": 2_000,
                     "accepted_types": ["image/jpeg", "image/png", "image/webp"],
                 }
             ]
@@ -207,4 +213,7 @@ class Limits(Shape):
     max_image_pixels: int
     max_images_per_task: int
     max_request_bytes: int
+    max_parts_per_request: Annotated[
+        int, Field(description="Files and texts of one form: what is more goes into another request.")
+    ]
     accepted_types: list[str]

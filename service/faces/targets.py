@@ -52,6 +52,8 @@ def resolve(host: str, port: int) -> list[str]:
 
 def check_url(url: str, *, private_allowed: bool) -> SplitResult:
     """Return the parts of an address that may be called, as far as it shows without asking DNS; raises Refused."""
+    if not url:
+        raise Refused("It is empty: send an http or https address such as https://example.com/hook, or none at all.")
     if len(url) > LONGEST_URL:
         raise Refused(f"It may have at most {LONGEST_URL:,} characters.")
     if not re.fullmatch(r"[!-~]+", url) or "\\" in url:
@@ -66,7 +68,7 @@ def check_url(url: str, *, private_allowed: bool) -> SplitResult:
     if parts.username is not None or parts.password is not None:
         raise Refused("It must not have a user name or a password in it; the signature tells who calls.")
     if not private_allowed and _is_private_by_name(host):
-        raise Refused(f"{host} is an address of this machine or of a private network.")
+        raise Refused(f"{host} is not a public address.")
     return parts
 
 
@@ -103,7 +105,7 @@ def post(
     except (OSError, UnicodeError) as error:
         raise Unreachable(f"The name {host} is not known to DNS now.") from error
     if not private_allowed and not all(map(is_public, addresses)):
-        raise Refused(f"{host} leads to an address of this machine or of a private network.")
+        raise Refused(f"{host} leads to an address that is not public.")
     connection = _Connection(parts.scheme, host, port, addresses)
     try:
         with _cut_off_after(connection, seconds) as late:

@@ -48,7 +48,7 @@ def read_task(request: Request, limit: int) -> Iterator[tuple[TaskForm, list[Upl
     """
     if request.mimetype != "multipart/form-data":
         reserve_json()
-        yield TaskForm(**body(TaskIn).model_dump()), []
+        yield TaskForm(**body(TaskIn, "application/json or multipart/form-data").model_dump()), []
         return
     fields = tuple(TaskForm.model_fields)
     with read_form(request, (*fields, "image"), limit, KIND, MAX_REQUEST_BYTES) as form:
@@ -69,6 +69,8 @@ def _parts(form: Form) -> list[Upload]:
     if form.texts.getlist("image") or form.files.getlist("name"):
         raise Invalid("Each `image` part must be a file with a file name, and each `name` a text.", pointer="#/image")
     images, names = form.files.getlist("image"), form.texts.getlist("name")
+    if not any(names):  # as forms of browsers send what nobody filled in
+        names = []
     if names and len(names) != len(images):
         counts = f"Images: {len(images)}, names: {len(names)}"
         raise Invalid(f"{counts}. Send a `name` for each `image`, or none.", pointer="#/name")
@@ -77,9 +79,12 @@ def _parts(form: Form) -> list[Upload]:
 
 def _named(form: Form, names: list[str]) -> list[Upload]:
     images = form.files.getlist("image")
-    given = names or [image.filename or "" for image in images]
+    given = names or [""] * len(images)
     return [
-        Upload(display_name(name, KIND), cast(Any, image.stream)) for name, image in zip(given, images, strict=True)
+        Upload(
+            display_name(name, display_name(image.filename or "", KIND)), cast(Any, image.stream), f"#/image/{place}"
+        )
+        for place, (name, image) in enumerate(zip(given, images, strict=True))
     ]
 
 
@@ -88,6 +93,8 @@ def _bare(request: Request, name: str, file: Spool) -> Upload:
         file.write(chunk)
     if request.content_length is not None and file.tell() < request.content_length:
         raise Malformed(f"{name} was cut off: fewer bytes came than Content-Length says.")
+    if not file.tell():
+        raise Invalid("The body is empty: send the bytes of one image.")
     file.seek(0)
     reserve("bytes", request.mimetype, fingerprint(file))
     return Upload(name, cast(Any, file))

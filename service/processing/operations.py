@@ -183,7 +183,7 @@ def _check_size(here: Services, width: int, height: int, media_types: set[str]) 
     most = here.intake.limits.pixels
     try:
         if width * height > most:
-            raise TooLarge(f"{width:,} × {height:,} are too many pixels: at most {most:,} are made.", limit=most)
+            raise TooLarge(f"{width} × {height} are too many pixels: at most {most} are made.", limit=most)
         for media_type in media_types:
             pictures.check_size(width, height, media_type)
     except TooLarge as error:

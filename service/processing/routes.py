@@ -5,7 +5,19 @@ from typing import Any, cast
 from flask import Blueprint, Response, current_app, request
 from pydantic import BaseModel, ConfigDict
 
-from service.api import LINK_SECONDS, answer, body, describe, file_answer, redirect_answer, redirects, validated
+from service.api import (
+    FILE,
+    LINK_SECONDS,
+    Nothing,
+    answer,
+    body,
+    describe,
+    file_answer,
+    redirect_answer,
+    redirects,
+    refuse_body,
+    validated,
+)
 from service.auth import require_basic
 from service.errors import Malformed
 from service.idempotency import idempotent
@@ -22,9 +34,10 @@ UPLOAD: dict[str, Any] = {
     "multipart/form-data": {
         "schema": {
             "type": "object",
+            "additionalProperties": False,
             "required": ["file"],
             "properties": {
-                "file": {"type": "array", "items": {"type": "string", "contentMediaType": "application/octet-stream"}},
+                "file": {"type": "array", "items": FILE, "description": "The images."},
             },
         },
         "example": {"file": ["(a photo's bytes)"]},
@@ -59,8 +72,8 @@ def add_files() -> Response:
     limit = _here().intake.limits.bytes
     with read_form(request, ("file",), limit, "image", MAX_REQUEST_BYTES) as form:
         uploads = [
-            Upload(display_name(file.filename or "", "image"), cast(Any, file.stream))
-            for file in form.files.getlist("file")
+            Upload(display_name(file.filename or "", "image"), cast(Any, file.stream), f"#/file/{place}")
+            for place, file in enumerate(form.files.getlist("file"))
         ]
         return _added(operations.add_files(_here(), uploads))
 
@@ -107,10 +120,11 @@ def get_processing_task(task_id: int) -> Response:
 
 
 @processing.post("/image-processing/<number:task_id>/restart")
-@describe({200: ProcessingTaskOut}, 404, 405)
+@describe({200: ProcessingTaskOut}, 404, 405, body=Nothing)
 @idempotent(answer)
 def restart_processing_task(task_id: int) -> Response:
-    """Run a task that ended in error again, from its source."""
+    """Run a task that ended in error again, from its source. There is nothing to send."""
+    refuse_body()
     return answer(operations.restart(_here(), task_id))
 
 

@@ -21,9 +21,7 @@ class ProcessingIn(Shape):
     """Which files go through which algorithm; each becomes a task."""
 
     model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"file_ids": [1, 2], "algorithm": "rotate", "params": {"direction": "clockwise"}}]
-        }
+        json_schema_extra={"examples": [{"file_ids": [1], "algorithm": "rotate", "params": {"direction": "clockwise"}}]}
     )
 
     file_ids: Annotated[list[StrictInt], Field(max_length=MOST_FILES)]

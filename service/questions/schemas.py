@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, RootModel
 
-from service.api import Shape
+from service.api import Count, Shape
 from service.questions.sources import SourceName
 
 _QUESTION: dict[str, Any] = {
@@ -58,7 +58,7 @@ class QuestionList(Shape):
 class ClueQuery(Shape):
     """How many questions to draw."""
 
-    count: Annotated[int, Field(ge=1, le=100, description="How many questions to draw.")] = 1
+    count: Annotated[Count, Field(ge=1, le=100, description="How many questions to draw.")] = 1
 
 
 class ClueCategory(Shape):

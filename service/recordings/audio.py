@@ -25,7 +25,8 @@ def read_header(stream: BinaryIO, most_seconds: float) -> wav.Wave:
     wave = wav.read_header(stream)
     if wave.seconds > most_seconds:
         raise TooLarge(
-            f"The recording is too long: it has {wave.seconds:.0f} seconds; at most {most_seconds:g} are accepted.",
+            f"The recording is too long: it has {wave.seconds:.0f} seconds; at most {most_seconds:g} are accepted."
+            " Make it shorter.",
             limit=most_seconds,
         )
     return wave

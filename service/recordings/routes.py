@@ -5,7 +5,7 @@ from urllib.parse import urlencode
 
 from flask import Blueprint, Response, current_app, request
 
-from service.api import LINK_SECONDS, absolute, answer, body, describe, file_answer, redirect_answer, redirects
+from service.api import FILE, LINK_SECONDS, absolute, answer, body, describe, file_answer, redirect_answer, redirects
 from service.auth import require_basic
 from service.errors import Invalid, TooLarge, UnsupportedType
 from service.idempotency import idempotent, identify
@@ -25,11 +25,12 @@ UPLOAD: dict[str, Any] = {
     "multipart/form-data": {
         "schema": {
             "type": "object",
+            "additionalProperties": False,
             "required": list(FIELDS),
             "properties": {
                 "user": {"type": "string", "format": "uuid"},
                 "token": {"type": "string", "format": "uuid"},
-                "audio": {"type": "string", "contentMediaType": "audio/wav"},
+                "audio": FILE | {"contentMediaType": "audio/wav"},
             },
         },
         "example": {
@@ -84,7 +85,7 @@ def add_recording() -> Response:
             "Send multipart/form-data with `user`, `token` and `audio`.", accepted_types=[FORM_TYPES[0]]
         )
     if (request.content_length or 0) > limit + FORM_BYTES:
-        raise TooLarge(f"The recording is too large: at most {limit} bytes are accepted.", limit=limit)
+        raise TooLarge(f"The recording is too large: at most {limit} bytes are accepted. Make it shorter.", limit=limit)
     with read_form(request, FIELDS, limit, "recording", limit + FORM_BYTES) as form:
         _check(form)
         user = form.texts["user"]

@@ -20,7 +20,7 @@ from service.jobs import queue
 from service.jobs.executors import Executor
 from service.links import Download, Links
 from service.media import Picture, shown
-from service.originals import Intake, Upload
+from service.originals import Intake, Upload, pointing_at
 from service.renditions.making import KIND
 from service.renditions.models import (
     KINDS,
@@ -141,7 +141,8 @@ def _accept(here: Services, owner: Owner, upload: Upload, place: Callable[[Sessi
     """Check and store a file; then its row and its job, in one transaction."""
     version_id = str(uuid.uuid4())
     with here.intake.keeping([upload], [original_key(folder_of(owner, version_id))]) as (picture,):
-        _check_webp(here, upload.name, picture)
+        with pointing_at(upload):
+            _check_webp(here, upload.name, picture)
         with queue.dispatching(here.database, here.executor) as session:
             image = place(session)
             session.add(

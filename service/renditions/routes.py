@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from flask import Blueprint, Response, current_app, request, url_for
 
-from service.api import absolute, answer, body, describe, page_answer, place_of, query, validated
+from service.api import FILE, absolute, answer, body, describe, page_answer, place_of, query, validated
 from service.auth import require_basic
 from service.errors import Invalid, TooLarge, UnsupportedType
 from service.idempotency import idempotent
@@ -21,6 +21,7 @@ from service.renditions.schemas import (
     ImagesQuery,
     OwnedImageList,
     OwnedImageOut,
+    OwnerIn,
     WholeOwner,
 )
 from service.uploads import FORM_TYPES, display_name, read_form
@@ -30,11 +31,24 @@ renditions.before_request(require_basic)
 
 FORM_BYTES = 1_000_000
 """What a form may have beside the image."""
-OWNER = ("owner_type", "owner_id", "user_id")
-IMAGE = {"image": {"type": "string", "contentMediaType": "application/octet-stream"}}
-FILE: dict[str, Any] = {
+OWNER = {"owner_type": "", "owner_id": "", "user_id": "1"}
+"""The texts that name an owner, and what the page at /docs puts there; an empty one beside others counts as none."""
+IMAGE = {"image": FILE | {"description": "The image."}}
+
+
+def _owner_text(name: str) -> dict[str, Any]:
+    about = OwnerIn.model_json_schema()["properties"][name]["description"]
+    return {"type": "string", "description": about, "examples": [OWNER[name]]}
+
+
+ONE_IMAGE: dict[str, Any] = {
     "multipart/form-data": {
-        "schema": {"type": "object", "required": ["image"], "properties": IMAGE},
+        "schema": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["image"],
+            "properties": IMAGE,
+        },
         "example": {"image": "(a photo's bytes)"},
     }
 }
@@ -42,8 +56,9 @@ UPLOAD: dict[str, Any] = {
     "multipart/form-data": {
         "schema": {
             "type": "object",
+            "additionalProperties": False,
             "required": ["image"],
-            "properties": IMAGE | {name: {"type": "string"} for name in OWNER},
+            "properties": IMAGE | {name: _owner_text(name) for name in OWNER},
         },
         "example": {"image": "(a photo's bytes)", "user_id": "1"},
     },
@@ -60,7 +75,8 @@ class Sent:
 
     def owner(self) -> Owner:
         """Return whose it is, by the form or by the query."""
-        return validated(WholeOwner, self.texts, "form").owner() if self.texts else query(WholeOwner).owner()
+        in_form = self.texts or (request.method == "POST" and not request.args)
+        return validated(WholeOwner, self.texts, "form").owner() if in_form else query(WholeOwner).owner()
 
 
 def _here() -> operations.Services:
@@ -99,7 +115,7 @@ def list_owned_images() -> Response:
 
 
 @renditions.put("/images")
-@describe({202: OwnedImageOut}, *REFUSALS, content=FILE, query=WholeOwner, headers={202: ("Location",)})
+@describe({202: OwnedImageOut}, *REFUSALS, content=ONE_IMAGE, query=WholeOwner, headers={202: ("Location",)})
 def replace_owners_images() -> Response:
     """Let this image take the place of all that the owner had, or be the first.
 
@@ -142,7 +158,7 @@ def get_owned_image(image_id: str) -> Response:
 
 
 @renditions.put("/images/<id:image_id>")
-@describe({202: OwnedImageOut}, 404, *REFUSALS, content=FILE, headers={202: ("Location",)})
+@describe({202: OwnedImageOut}, 404, *REFUSALS, content=ONE_IMAGE, headers={202: ("Location",)})
 def replace_owned_image(image_id: str) -> Response:
     """Replace an image; its id stays. The old renditions are shown until the new ones are made; then their files go."""
     with _sent() as sent:
@@ -164,7 +180,7 @@ def _sent(*names: str) -> Iterator[Sent]:
     if request.mimetype not in ("", *FORM_TYPES):
         raise UnsupportedType("Send multipart/form-data with the file `image`.", accepted_types=[FORM_TYPES[0]])
     if (request.content_length or 0) > limit + FORM_BYTES:
-        raise TooLarge(f"The image is too large: at most {limit} bytes are accepted.", limit=limit)
+        raise TooLarge(f"The image is too large: at most {limit} bytes are accepted. Make it smaller.", limit=limit)
     with read_form(request, ("image", *names), limit, "image", limit + FORM_BYTES) as form:
         files = form.files.getlist("image")
         if len(files) != 1 or "image" in form.texts:
@@ -173,5 +189,6 @@ def _sent(*names: str) -> Iterator[Sent]:
         repeated = [name for name, values in form.texts.lists() if len(values) > 1]
         if repeated:
             raise Invalid(f"The form has `{repeated[0]}` more than once: send it once.")
+        filled = {key: text for key, text in form.texts.items() if text}
         name = display_name(files[0].filename or "", "image")
-        yield Sent(Upload(name, cast(Any, files[0].stream)), form.texts.to_dict())
+        yield Sent(Upload(name, cast(Any, files[0].stream), "#/image"), filled or form.texts.to_dict())

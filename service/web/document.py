@@ -11,36 +11,9 @@ from pydantic.json_schema import models_json_schema
 from werkzeug.routing import Rule
 
 from service import security
-from service.api import Described, template
+from service.api import Described, template, without_null
+from service.web.problems import PROBLEM, example
 
-PROBLEM = {
-    "type": "object",
-    "required": ["type", "title", "status", "detail"],
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string", "description": "A sentence for people: what happened, and what to do."},
-        "errors": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {"detail": {"type": "string"}, "pointer": {"type": "string"}},
-            },
-        },
-        "accepted_types": {"type": "array", "items": {"type": "string"}, "description": "With 415."},
-        "limit": {"type": "number", "description": "With 413: what the detail says, as a number in the same unit."},
-    },
-    "examples": [
-        {
-            "type": "about:blank",
-            "title": "Unprocessable Content",
-            "status": 422,
-            "detail": "`limit` in the query must be at most 100.",
-            "errors": [{"detail": "must be at most 100", "pointer": "#/limit"}],
-        }
-    ],
-}
 HEADERS = {
     "Allow": "The methods that this path knows.",
     "Content-Disposition": "The name under which to keep it.",
@@ -62,10 +35,33 @@ OF_STATUS = {
     429: ("Retry-After",),
     503: ("Retry-After",),
 }
+TAGS = {
+    "accounts": "Users of augmentation: registration and login.",
+    "augmentation": "Images of users, each turned, made gray and scaled.",
+    "clues": "Quiz questions in the form of jservice, for everybody.",
+    "faces": "Face tasks: photos in, faces with box, gender and age out.",
+    "page": "The page for people, with its files.",
+    "processing": "Stored files, and tasks that flip, resize or rotate them.",
+    "questions": "Quiz questions that were fetched and stored.",
+    "recording_users": "The users who may send recordings.",
+    "recordings": "WAV in, MP3 out.",
+    "renditions": "Images of owners, each as WebP in four sizes.",
+    "web": "Health, metrics, signed links, and this document.",
+}
+"""What each group of calls is about, by the blueprint's name."""
+IN_PATH = {
+    "file_id": "The file's id.",
+    "image_id": "The image's id.",
+    "name": "The file's name.",
+    "task_id": "The task's id.",
+    "token": "What the link was signed with.",
+    "user_id": "One's own id, as registration and login tell it.",
+}
+"""What the parameters of paths are."""
 RANGE = {
     "name": "Range",
     "in": "header",
-    "description": "A part of the file, such as `bytes=0-1023`.",
+    "description": "A part of the file, such as `bytes=0-1023`. Several parts, or other units than bytes, are ignored.",
     "schema": {"type": "string"},
 }
 KNOWN = {
@@ -124,13 +120,14 @@ def document(app: Flask) -> dict[str, Any]:
         openapi_version="3.1.0",
         info={"description": ABOUT},
     )
+    for name, text in TAGS.items():
+        spec.tag({"name": name, "description": text})
     spec.components.security_scheme("basic", {"type": "http", "scheme": "basic"})
     bearer = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
     spec.components.security_scheme("bearer", bearer)
     spec.components.schema("Problem", PROBLEM)
-    for name, text in HEADERS.items():
-        kind = "integer" if name == "Retry-After" else "string"
-        spec.components.header(name, {"description": text, "schema": {"type": kind}, "required": name in ALWAYS})
+    for name in HEADERS:
+        spec.components.header(name, _header(name, required=name in ALWAYS))
     for status in TEXTS:
         if status >= 400:
             spec.components.response(f"Problem{status}", _problem(status))
@@ -166,7 +163,7 @@ def _operation(rule: Rule, view: Any, found: Described) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": _id(rule),
         "tags": [rule.endpoint.partition(".")[0]],
-        "summary": summary,
+        "summary": summary.replace("`", ""),  # which is plain text, unlike a description
         "parameters": _parameters(rule, found) + [KEY] * keyed,
         "responses": _responses(rule, found, keyed=keyed),
         "security": [] if found.open else [{found.scheme: []}],
@@ -196,15 +193,22 @@ def _id(rule: Rule) -> str:
 
 def _parameters(rule: Rule, found: Described) -> list[dict[str, Any]]:
     parameters: list[dict[str, Any]] = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": _path_type(rule, name)}}
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "description": IN_PATH[name],
+            "schema": {"type": _path_type(rule, name)},
+        }
         for name in sorted(rule.arguments)
     ]
     if found.query:
         schema = found.query.model_json_schema()
         for name, value in schema["properties"].items():
-            text = value.pop("description", "")
+            shape = without_null(value)
+            text = shape.pop("description", "")
             required = name in schema.get("required", ())
-            parameters.append({"name": name, "in": "query", "required": required, "description": text, "schema": value})
+            parameters.append({"name": name, "in": "query", "required": required, "description": text, "schema": shape})
     if set(found.content) - {"multipart/form-data"}:
         text = "The name of a bare image."
         parameters.append({"name": "name", "in": "query", "description": text, "schema": {"type": "string"}})
@@ -240,12 +244,21 @@ def _responses(rule: Rule, found: Described, *, keyed: bool) -> dict[str, Any]:
 
 
 def _problem(status: int) -> dict[str, Any]:
-    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    shown = {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example(status)}
+    content = {"application/problem+json": shown}
     return {"description": TEXTS[status], "headers": _headers(set(OF_STATUS.get(status, ()))), "content": content}
 
 
 def _headers(names: set[str]) -> dict[str, Any]:
-    return {name: {"$ref": f"#/components/headers/{name}"} for name in sorted({"X-Request-Id", *names})}
+    """Return the headers of an answer; a name that ends with `?` is one which is not always there."""
+    always = {name: {"$ref": f"#/components/headers/{name}"} for name in {"X-Request-Id", *names} if name[-1] != "?"}
+    at_times = {name[:-1]: _header(name[:-1], required=False) for name in names if name[-1] == "?"}
+    return dict(sorted((always | at_times).items()))
+
+
+def _header(name: str, *, required: bool) -> dict[str, Any]:
+    kind = "integer" if name == "Retry-After" else "string"
+    return {"description": HEADERS[name], "schema": {"type": kind}, "required": required}
 
 
 def _common(rule: Rule, found: Described, *, keyed: bool) -> set[int]:

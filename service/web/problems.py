@@ -1,0 +1,59 @@
+"""What the OpenAPI document says of refusals: their shape, and one of each status as it may come."""
+
+from http import HTTPStatus
+from typing import Any
+
+PROBLEM: dict[str, Any] = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "A sentence for people: what happened, and what to do."},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"detail": {"type": "string"}, "pointer": {"type": "string"}},
+            },
+            "description": "With 422 each fault, by a pointer into body or query. Of several files in a form the one "
+            "that is refused: `#/image/3` is the fourth part `image`; also with 413 and 415 where it is its content.",
+        },
+        "accepted_types": {"type": "array", "items": {"type": "string"}, "description": "With 415."},
+        "limit": {"type": "number", "description": "With 413: what the detail says, as a number in the same unit."},
+    },
+}
+_NO_NUMBER = {"detail": "must be at most 100", "pointer": "#/limit"}
+_EXAMPLES: dict[int, dict[str, Any]] = {
+    400: {"detail": "The body is not JSON: unexpected end of data: line 1 column 2 (char 1)."},
+    401: {"detail": "Send the user name and the password of this service by HTTP Basic."},
+    403: {"detail": "This request comes from a page of another site, which may not act here."},
+    404: {"detail": "There is no such task. It may have been deleted."},
+    405: {"detail": "This address does not take DELETE; it takes GET, HEAD, OPTIONS."},
+    408: {"detail": "The request came too slowly. Send it again."},
+    409: {"detail": "The task is processing: images can be added only while it is forming."},
+    413: {
+        "detail": "photo.jpg is too large: images may have at most 20000000 bytes. Make it smaller.",
+        "limit": 20_000_000,
+    },
+    414: {"detail": "The address is too long."},
+    415: {
+        "detail": "notes.txt is not an image: image/jpeg, image/png, image/webp are accepted.",
+        "accepted_types": ["image/jpeg", "image/png", "image/webp"],
+    },
+    416: {"detail": "There is no such range: the file has 91342 bytes."},
+    422: {"detail": "`limit` in the query must be at most 100.", "errors": [_NO_NUMBER]},
+    429: {"detail": "Too many wrong credentials came from this address. Try again in 300 seconds."},
+    431: {"detail": "The headers are too long."},
+    500: {"detail": "Something went wrong here. It was logged under 15a5d28d5aff4762."},
+    503: {"detail": "The database is busy. Try again in a second."},
+    507: {"detail": "The disk is full: nothing was stored. Make room, then try again."},
+}
+_TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
+
+
+def example(status: int) -> dict[str, Any]:
+    """Return a problem of this status as it may come."""
+    title = _TITLES.get(status, HTTPStatus(status).phrase)
+    return {"type": "about:blank", "title": title, "status": status, **_EXAMPLES[status]}
