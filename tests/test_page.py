@@ -133,6 +133,9 @@ def test_an_upload_shows_how_far_it_is_and_can_be_stopped_and_gone_on_with(visit
     bar = page.get_by_role("progressbar", name="Sending the photos")
     wait_for(lambda: 0 < float(bar.get_attribute("value") or bar.evaluate("bar => bar.value")) < 1, 10, "some progress")
     expect(page.locator(".sent")).to_have_text("0 of 6 files")
+    page.get_by_role("button", name="Delete").click()
+    expect(page.get_by_role("alertdialog")).to_contain_text("The upload stops. Its 6 photos, those here and those on")
+    page.keyboard.press("Escape")
     expect(page.get_by_role("button", name="Start")).to_be_disabled()
     page.get_by_role("button", name="Stop").click()
     expect(page.get_by_text("You stopped the upload.")).to_be_visible()
@@ -338,6 +341,8 @@ def test_folders_are_picked_or_dropped_with_what_is_in_them(visit: Visit, tmp_pa
         (folder / name).write_bytes(photo(number, form=form))
     (folder / "notes.txt").write_text("to be remembered")
     (folder / "beach" / "film.mov").write_bytes(b"moving")
+    for hidden in ("._2.jpg", ".DS_Store", "beach/._1.png"):  # what a Mac leaves behind
+        (folder / hidden).write_bytes(b"nothing for people")
     page = visit.open()
     page.set_input_files("input[webkitdirectory]", folder)
     for begin in ("picked", "dropped"):
@@ -424,7 +429,8 @@ def test_in_russian_the_page_says_in_its_own_words_what_kind_of_fault_the_servic
     expect(failed).to_contain_text("FaceCloud не принял это фото. FaceCloud answered 422: Too dark.")
     expect(failed.locator("[lang=en]")).to_have_text("FaceCloud answered 422: Too dark.")
     refused = page.get_by_role("region", name="2 файла не приняты").get_by_role("listitem")
-    expect(refused.filter(has_text="3.jpg")).to_contain_text("Принимаются только фото JPEG, PNG и WebP. 3.jpg is not")
+    words = "3.jpg: Принимаются только фото JPEG, PNG и WebP. 3.jpg is not"
+    expect(refused.filter(has_text="3.jpg")).to_contain_text(words)
     # What the page says itself is Russian, and is not marked as English.
     expect(refused.filter(has_text="4.jpg").locator("[lang=en]")).to_have_count(0)
     page.locator(".card.failed .photo").click()

@@ -89,6 +89,16 @@ def test_the_page_wants_credentials_and_its_files_do_not(client: Client) -> None
     assert client.get("/static/app.js").status_code == 200
 
 
+def test_an_address_with_a_slash_too_many_leads_a_person_on_and_no_program(client: Client) -> None:
+    client.auth = None
+    browsers = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    in_browser = client.get("/tasks/", headers=browsers, allow_redirects=False)
+    assert (in_browser.status_code, in_browser.headers["Location"]) == (308, "/tasks")
+    for accepted in ("*/*", "application/json"):
+        refused = client.get("/tasks/", headers={"Accept": accepted})
+        assert (refused.status_code, refused.headers["Content-Type"]) == (404, "application/problem+json")
+
+
 def test_the_page_runs_nothing_but_its_own_files(client: Client) -> None:
     answer = client.get("/tasks")
     assert "default-src 'none'; script-src 'self'; style-src 'self'" in answer.headers["Content-Security-Policy"]

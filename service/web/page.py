@@ -4,7 +4,7 @@ from functools import cache
 from pathlib import Path
 
 import orjson
-from flask import Blueprint, Response, make_response, render_template, request, send_from_directory
+from flask import Blueprint, Response, make_response, redirect, render_template, request, send_from_directory
 
 from service.api import describe
 from service.auth import require_basic
@@ -23,9 +23,15 @@ def tasks(task_id: str = "") -> Response:
     refusal = require_basic()
     if refusal is None:
         return _html("page.html", modules=_modules())
-    if request.accept_mimetypes.best_match(("application/problem+json", "text/html")) == "text/html":
-        return _refused_in_html(refusal)
-    return refusal
+    return _refused_in_html(refusal) if _is_for_a_person() else refusal
+
+
+@page.before_app_request
+def without_the_slash() -> Response | None:
+    """Lead a person on who typed one character too many. Programs are told that there is nothing."""
+    if request.path == "/tasks/" and request.method in ("GET", "HEAD") and _is_for_a_person():
+        return make_response(redirect("/tasks", 308))
+    return None
 
 
 @page.get("/static/<path:name>")
@@ -35,6 +41,10 @@ def static_file(name: str) -> Response:
     response = send_from_directory(STATIC, name)
     response.headers["Cache-Control"] = "no-cache"
     return response
+
+
+def _is_for_a_person() -> bool:
+    return request.accept_mimetypes.best_match(("application/problem+json", "text/html")) == "text/html"
 
 
 def _html(template: str, **values: object) -> Response:

@@ -4,6 +4,8 @@ import { h } from "./dom.js";
 import { ListView } from "./list.js";
 import { language, speak, t } from "./messages.js";
 import { notice } from "./parts.js";
+import "./pictures.js";
+import { arrive, comeBack, enter, leave, recall, remember, write } from "./place.js";
 import { TaskView } from "./task.js";
 import { someAreUnderWay } from "./upload.js";
 
@@ -12,17 +14,33 @@ const YEAR = 31536000;
 
 const main = document.getElementById("main");
 let view = null;
+let path = "";
 
-function show(news) {
+async function show(news) {
+  leave();
   view?.stop();
-  const [, task] = location.pathname.match(/^\/tasks\/([^/]+)$/) ?? [];
-  view = task ? new TaskView(go, decodeURIComponent(task), news) : new ListView(go);
+  path = location.pathname;
+  const [, task] = path.match(/^\/tasks\/([^/]+)$/) ?? [];
+  const shown = task ? new TaskView(go, decoded(task), news) : new ListView(go);
+  view = shown;
   main.replaceChildren(view.element);
   name();
+  await shown.drawn;
+  if (shown !== view) return;
+  await comeBack();
+  view.turnTo?.(recall());
+}
+
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part; // no task has such a name, and the service will say so
+  }
 }
 
 function go(address, news) {
-  history.pushState(null, "", address);
+  enter(address);
   show(news);
   scrollTo(0, 0);
   (main.querySelector("h1") ?? main).focus({ preventScroll: true });
@@ -46,6 +64,7 @@ async function switchLanguage() {
   await speak(other);
   document.cookie = `language=${other}; path=/; max-age=${YEAR}; samesite=lax`;
   label();
+  write();
   show();
 }
 
@@ -66,7 +85,15 @@ document.addEventListener("click", (event) => {
   event.preventDefault();
   go(link.getAttribute("href"));
 });
-addEventListener("popstate", () => show());
+addEventListener("popstate", () => {
+  arrive();
+  if (location.pathname !== path) {
+    show();
+    return;
+  }
+  view.turnTo?.(recall());
+  remember();
+});
 addEventListener("beforeunload", (event) => {
   if (someAreUnderWay()) event.preventDefault();
 });

@@ -51,6 +51,6 @@ export function summary(image) {
   if (!image.faces.length) return t("photo-without-faces", { name: image.name });
   const people = image.faces.slice(0, 10).map(described);
   const more = image.faces.length - people.length;
-  if (more) people.push(t("more-people", { count: more }));
+  if (more) people.push(t("more", { count: more }));
   return t("photo-with-faces", { name: image.name, count: image.faces.length, people: list(people) });
 }

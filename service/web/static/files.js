@@ -1,6 +1,8 @@
 // Files as a person hands them over: picked, or dropped, folders with all that is in them.
 
 const PHOTO = /\.(jpe?g|jfif|png|webp)$/i;
+// What systems put beside photos and show to nobody, such as the `._IMG_1.jpg` of a Mac. Nobody misses it, so nobody is told.
+const HIDDEN = /^(\.|__MACOSX$)/;
 
 // Returns {files, others, folder}: the photos, how many files of a folder are none, and the folder's name if it is one.
 export async function fromDrop(transfer) {
@@ -17,13 +19,17 @@ export async function fromDrop(transfer) {
 }
 
 export function fromPicker(input) {
-  const all = [...input.files];
   const isFolder = input.webkitdirectory;
+  const all = [...input.files].filter((file) => !isFolder || !isHidden(file));
   const files = isFolder ? all.filter((file) => PHOTO.test(file.name)) : all;
   if (isFolder) files.sort((one, other) => compare(one.webkitRelativePath, other.webkitRelativePath));
-  const folder = isFolder && all.length ? all[0].webkitRelativePath.split("/")[0] : null;
+  const folder = isFolder && input.files.length ? input.files[0].webkitRelativePath.split("/")[0] : null;
   input.value = "";
   return { files, others: all.length - files.length, folder };
+}
+
+function isHidden(file) {
+  return file.webkitRelativePath.split("/").slice(1).some((part) => HIDDEN.test(part));
 }
 
 async function walk(entry, found, inside) {
@@ -41,8 +47,9 @@ async function walk(entry, found, inside) {
     if (!some.length) break;
     children.push(...some);
   }
-  children.sort((one, other) => compare(one.name, other.name));
-  for (const child of children) await walk(child, found, true);
+  const seen = children.filter((child) => !HIDDEN.test(child.name));
+  seen.sort((one, other) => compare(one.name, other.name));
+  for (const child of seen) await walk(child, found, true);
 }
 
 function compare(one, other) {

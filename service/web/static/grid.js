@@ -10,12 +10,14 @@ export class Grid {
   #task;
   #cards = new Map();
   #current = null;
+  // Thousands of photos have tens of thousands of boxes: they are drawn when a photo comes near the window.
+  #watch = new IntersectionObserver((seen) => this.#seen(seen), { rootMargin: "600px" });
 
   constructor(task, open) {
     this.#task = task;
     this.element.addEventListener("click", (event) => {
       const card = event.target.closest("button")?.parentElement;
-      if (card) open(card.dataset.image);
+      if (card) open(card.id);
     });
     this.element.addEventListener("keydown", (event) => this.#move(event));
   }
@@ -27,6 +29,7 @@ export class Grid {
     for (const [id, card] of this.#cards) {
       if (!shown.has(id)) {
         card.element.remove();
+        this.#watch.unobserve(card.element);
         this.#cards.delete(id);
       }
     }
@@ -38,7 +41,9 @@ export class Grid {
       const state = `${image.status} ${image.faces.length} ${image.error?.detail ?? ""}`;
       if (card.state !== state) {
         card.state = state;
+        card.image = image;
         this.#fill(card.element, image);
+        if (card.isSeen) drawFaces(card);
       }
     }
     if (!this.#current?.isConnected) this.#reach(this.element.querySelector(".photo"));
@@ -52,8 +57,9 @@ export class Grid {
   }
 
   #newCard(image) {
-    const card = { element: this.#card(image), state: "" };
+    const card = { element: this.#card(image), image, state: "", isSeen: false };
     this.#cards.set(image.id, card);
+    this.#watch.observe(card.element);
     return card;
   }
 
@@ -70,20 +76,27 @@ export class Grid {
     const frame = h("span", { class: "fit", "--own": image.width / image.height }, picture);
     return h(
       "li",
-      { class: "card", "data-image": image.id, "--ratio": ratio },
+      { class: "card", id: image.id, "--ratio": ratio },
       h("button", { type: "button", class: "photo", tabindex: -1 }, frame),
       h("p", { class: "caption", "aria-hidden": "true" }, h("span", { class: "name", title: image.name }, image.name), h("span", { class: "found" })),
     );
   }
 
   #fill(element, image) {
-    const frame = element.querySelector(".fit");
-    frame.querySelector("img").alt = summary(image);
-    frame.querySelector(".overlay")?.remove();
-    if (image.faces.length) frame.append(overlay(image, false));
+    element.querySelector("img").alt = summary(image);
     element.classList.toggle("pending", image.status === "pending");
     element.classList.toggle("failed", image.status === "failed");
     element.querySelector(".found").replaceChildren(...found(image));
+  }
+
+  #seen(changes) {
+    for (const { target, isIntersecting } of changes) {
+      const card = this.#cards.get(target.id);
+      if (!isIntersecting || !card) continue;
+      this.#watch.unobserve(target);
+      card.isSeen = true;
+      drawFaces(card);
+    }
   }
 
   // One photo is in the order of the Tab key; the arrows lead to the others.
@@ -110,6 +123,12 @@ export class Grid {
     this.#reach(to.querySelector(".photo"));
     this.#current.focus();
   }
+}
+
+function drawFaces({ element, image }) {
+  const frame = element.querySelector(".fit");
+  frame.querySelector(".overlay")?.remove();
+  if (image.faces.length) frame.append(overlay(image, false));
 }
 
 function found(image) {

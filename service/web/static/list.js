@@ -5,6 +5,8 @@ import { announce, h, icon } from "./dom.js";
 import { DropZone } from "./drop.js";
 import { moment, number, t } from "./messages.js";
 import { bar, deleteAfterQuestion, nameOf, notice, sentence, shareDone, statusOf } from "./parts.js";
+import { recall, remember } from "./place.js";
+import { withdraw } from "./question.js";
 import { send } from "./upload.js";
 
 const PAGE = 50;
@@ -14,12 +16,17 @@ export class ListView {
   #go;
   #tasks = [];
   #text = null;
-  #next = undefined; // the cursor of the page behind those that are shown
-  #rows = new Map();
+  #next = null; // the cursor of the page behind those that are shown
+  #rows = new Map(); // of each task {element, state}
+  #hasDrawn;
   #list = h("ul", { class: "tasks", role: "list" });
   #notices = h("div", { class: "notices" });
   #more = h("button", { type: "button", class: "button", hidden: true, onclick: () => this.#showMore() }, t("show-more"));
   #nothing = h("p", { class: "nothing", hidden: true }, t("no-tasks"));
+
+  drawn = new Promise((resolve) => {
+    this.#hasDrawn = resolve;
+  });
 
   constructor(go) {
     this.#go = go;
@@ -38,6 +45,7 @@ export class ListView {
   stop() {
     this.watch.stop();
     this.drop.stop();
+    withdraw();
   }
 
   async #begin({ files, leftOut, name, starts }) {
@@ -56,12 +64,14 @@ export class ListView {
     const text = JSON.stringify(items);
     const changed = text !== this.#text;
     if (changed) {
-      this.#text = text;
       const oldest = items.at(-1);
       const older = next ? this.#tasks.filter((task) => task.created_at < oldest.created_at) : [];
       this.#tasks = [...items, ...older];
-      if (this.#next === undefined || !older.length) this.#next = next;
+      if (this.#text === null || !older.length) this.#next = next;
+      if (this.#text === null) await this.#addUpTo(recall().rows);
+      this.#text = text;
       this.#show();
+      this.#hasDrawn();
     }
     return { changed, goesOn: true };
   }
@@ -75,13 +85,20 @@ export class ListView {
   async #showMore() {
     const first = this.#tasks.length;
     try {
-      const { items, next } = (await call("GET", `tasks?limit=${PAGE}&cursor=${encodeURIComponent(this.#next)}`)).value;
-      this.#tasks.push(...items);
-      this.#next = next;
+      await this.#addUpTo(first + 1);
+      remember({ rows: this.#tasks.length });
       this.#show();
       this.#list.children[first]?.querySelector("a").focus();
     } catch (error) {
       this.#trouble(error);
+    }
+  }
+
+  async #addUpTo(rows) {
+    while (this.#next && this.#tasks.length < rows) {
+      const { items, next } = (await call("GET", `tasks?limit=${PAGE}&cursor=${encodeURIComponent(this.#next)}`)).value;
+      this.#tasks.push(...items);
+      this.#next = next;
     }
   }
 
@@ -99,21 +116,21 @@ export class ListView {
 
   #row(task) {
     const row = this.#rows.get(task.id) ?? this.#newRow(task);
-    const text = JSON.stringify(task);
-    if (row.dataset.text !== text) {
-      row.dataset.text = text;
-      row.querySelector(".state").replaceChildren(statusOf(task), h("span", { class: "facts" }, facts(task)));
-      row.querySelector(".how-far").replaceChildren(
+    const state = JSON.stringify(task);
+    if (row.state !== state) {
+      row.state = state;
+      row.element.querySelector(".state").replaceChildren(statusOf(task), h("span", { class: "facts" }, facts(task)));
+      row.element.querySelector(".how-far").replaceChildren(
         ...(task.status === "processing" ? [bar(t("progress-of", { name: nameOf(task) }), shareDone(task))] : []),
       );
     }
-    return row;
+    return row.element;
   }
 
   #newRow(task) {
-    const row = h(
+    const element = h(
       "li",
-      {},
+      { id: task.id },
       h(
         "div",
         { class: "which" },
@@ -128,6 +145,7 @@ export class ListView {
         icon("trash"),
       ),
     );
+    const row = { element, state: "" };
     this.#rows.set(task.id, row);
     return row;
   }
@@ -152,7 +170,7 @@ export class ListView {
 
 function facts(task) {
   const { total, done, failed } = task.progress;
-  if (task.status === "processing") return t("done-of", { done: done + failed, total });
+  if (task.status === "processing") return t("done-of", { done: done + failed, total, count: total });
   const parts = [t("photos", { count: total })];
   if (task.status !== "forming") parts.push(t("faces", { count: task.statistics.faces }));
   if (failed) parts.push(t("failed-photos", { count: failed, number: number(failed) }));

@@ -2,6 +2,7 @@
 
 let texts = {};
 let plural = new Intl.PluralRules("en");
+let formats = new Map(); // to make one takes longer than to use it a hundred times
 
 export function language() {
   return document.documentElement.lang;
@@ -12,6 +13,7 @@ export async function speak(wanted) {
   if (!answer.ok) throw new Error(`no words for ${wanted}`);
   texts = await answer.json();
   plural = new Intl.PluralRules(wanted);
+  formats = new Map();
   document.documentElement.lang = wanted;
 }
 
@@ -26,7 +28,8 @@ export function t(key, values = {}) {
 }
 
 export function number(value, digits = 0) {
-  return new Intl.NumberFormat(language(), { maximumFractionDigits: digits }).format(value);
+  if (!formats.has(digits)) formats.set(digits, new Intl.NumberFormat(language(), { maximumFractionDigits: digits }));
+  return formats.get(digits).format(value);
 }
 
 export function percent(part) {

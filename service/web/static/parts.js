@@ -4,6 +4,7 @@ import { call, taskAddress } from "./api.js";
 import { h, icon } from "./dom.js";
 import { language, moment, t } from "./messages.js";
 import { ask } from "./question.js";
+import { uploadOf } from "./upload.js";
 
 const STATUS_ICONS = { forming: "dots", processing: "again", completed: "done", error: "warning" };
 
@@ -25,12 +26,12 @@ export function shareDone(task) {
 }
 
 // Returns the service's own sentence, which is English, or what to say when there was no answer at all. In another
-// language what `reason` stands for, a status or a code, goes before it in words of the page.
-export function sentence({ status, detail, reason = "" }) {
+// language what `reason` stands for, a status or a code, goes before it in words of the page, and the file's name first.
+export function sentence({ status, detail, reason = "", name = "" }) {
   if (!detail) return h("span", {}, t(status ? "strange-answer" : "no-answer"));
   const own = h("span", { lang: language() === "en" ? null : "en" }, detail);
   const words = reason && t(`reason-${reason}`);
-  return words ? h("span", {}, `${words} `, h("small", {}, own)) : own;
+  return words ? h("span", {}, name && `${name}: `, `${words} `, h("small", {}, own)) : own;
 }
 
 // Returns why an image failed, or waits.
@@ -45,12 +46,20 @@ export function notice(kind, ...content) {
 
 // Asks, deletes, and tells whether it is gone. A task that is gone already counts as gone.
 export async function deleteAfterQuestion(task) {
-  const text = t(task.status === "processing" ? "delete-text-processing" : "delete-text", { count: task.progress.total });
-  if (!(await ask({ title: t("delete-title", { name: nameOf(task) }), text, yes: t("delete") }))) return false;
+  if (!(await ask({ title: t("delete-title", { name: nameOf(task) }), text: whatGoes(task), yes: t("delete") }))) return false;
+  uploadOf(task.id)?.stop();
   try {
     await call("DELETE", taskAddress(task.id));
   } catch (error) {
     if (error.status !== 404) throw error;
   }
   return true;
+}
+
+function whatGoes(task) {
+  const count = task.progress.total;
+  const upload = uploadOf(task.id);
+  if (upload?.isSending) return t("delete-text-sending", { count: count + upload.total - upload.settled });
+  if (!count) return t("delete-text-empty");
+  return t(task.status === "processing" ? "delete-text-processing" : "delete-text", { count });
 }

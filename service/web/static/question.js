@@ -3,6 +3,11 @@
 import { h } from "./dom.js";
 import { t } from "./messages.js";
 
+// Takes back a question that nobody has answered.
+export function withdraw() {
+  document.querySelector("dialog.question")?.close();
+}
+
 export function ask({ title, text, yes }) {
   return new Promise((resolve) => {
     const dialog = h(

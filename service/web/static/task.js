@@ -7,6 +7,9 @@ import { DropZone } from "./drop.js";
 import { Grid } from "./grid.js";
 import { bytes, list, moment, number, percent, seconds, t } from "./messages.js";
 import { bar, deleteAfterQuestion, nameOf, notice, reasonOf, sentence, shareDone, statusOf } from "./parts.js";
+import { askAgain } from "./pictures.js";
+import { enter, recall, remember } from "./place.js";
+import { withdraw } from "./question.js";
 import { send, uploadOf } from "./upload.js";
 import { Viewer } from "./viewer.js";
 
@@ -18,6 +21,7 @@ const FILTERS = {
 };
 const PARTS = ["head", "notices", "sending", "working", "failed", "adding", "numbers", "photos"];
 const NAMES_SHOWN = 20;
+const REASONS_SHOWN = 8;
 
 export class TaskView {
   title = "";
@@ -25,15 +29,20 @@ export class TaskView {
   #go;
   #etag = null;
   #task = null;
-  #filter = "all";
+  #filter = recall().filter ?? "all";
   #upload = null;
   #drop = null;
   #trouble = null;
+  #complaint = null;
   #leftOut;
   #parts = Object.fromEntries(
     PARTS.map((name) => [name, h("div", { class: name })]),
   );
-  #drawn = {};
+  #shownIn = {};
+  #hasDrawn;
+  drawn = new Promise((resolve) => {
+    this.#hasDrawn = resolve;
+  });
 
   constructor(go, id, { leftOut = "" } = {}) {
     this.#id = id;
@@ -42,7 +51,7 @@ export class TaskView {
     const parts = Object.values(this.#parts);
     this.#parts.choices = h("div", { class: "row choices", role: "group", "aria-label": t("filter") });
     this.element = h("div", { class: "view" }, h("a", { class: "back", href: "/tasks" }, icon("back"), t("all-tasks")), parts);
-    this.grid = new Grid(id, (image) => this.viewer.open(this.#shown(), image));
+    this.grid = new Grid(id, (image) => this.#enlarge(image));
     this.viewer = new Viewer(id, (image) => this.grid.focus(image), (image) => this.#takeOut(image));
     this.watch = new Watch(() => this.#load(), (error) => this.#refused(error));
     this.#follow();
@@ -52,6 +61,16 @@ export class TaskView {
     this.watch.stop();
     this.#drop?.stop();
     this.#unfollow();
+    this.viewer.leave();
+    withdraw();
+  }
+
+  // Opens the photo that the present entry of the history names, or closes the one that is open.
+  turnTo({ photo }) {
+    if (!this.#task) return;
+    if (!photo) this.viewer.leave();
+    else if (this.#shown().some((image) => image.id === photo)) this.viewer.open(this.#shown(), photo);
+    else history.back();
   }
 
   // --- what the service says
@@ -65,6 +84,7 @@ export class TaskView {
       this.#task = answer.value;
       this.#draw();
       this.#tellAloud(before);
+      this.#hasDrawn();
     }
     const isAtRest = ["completed", "error"].includes(this.#task.status);
     return { changed: answer.changed, goesOn: !isAtRest };
@@ -82,17 +102,28 @@ export class TaskView {
   #complain(error) {
     if (!(error instanceof Refusal)) throw error;
     this.#trouble?.remove();
+    this.#complaint = error;
+    if (this.#uploadTells(error)) return;
     this.#trouble = notice("danger", h("p", {}, sentence(error)));
     this.#parts.notices.prepend(this.#trouble);
   }
 
   #settleTrouble() {
-    this.#trouble?.remove();
-    this.#trouble = null;
+    if (!this.#trouble) return;
+    askAgain();
+    this.#trouble.remove();
+    this.#trouble = this.#complaint = null;
+  }
+
+  #uploadTells({ status, detail }) {
+    const { state, problem } = this.#upload ?? {};
+    return (state === "offline" && !detail) || (state === "stopped" && problem?.status === status && problem.detail === detail);
   }
 
   #gone(error) {
+    this.viewer.close();
     this.stop();
+    this.#task = null;
     this.title = t("gone-title");
     document.dispatchEvent(new Event("titled"));
     this.element.replaceChildren(
@@ -123,11 +154,13 @@ export class TaskView {
 
   #part(name, shows, make) {
     const text = JSON.stringify(shows);
-    if (this.#drawn[name] === text) return;
-    this.#drawn[name] = text;
+    if (this.#shownIn[name] === text) return;
+    this.#shownIn[name] = text;
     const part = this.#parts[name];
     const focused = part.contains(document.activeElement) ? document.activeElement.dataset.focus : null;
+    const isUnfolded = part.querySelector("details")?.open;
     part.replaceChildren(...make());
+    if (isUnfolded) part.querySelector("details")?.setAttribute("open", "");
     if (focused) (part.querySelector(`[data-focus="${focused}"]`) ?? this.element.querySelector("h1")).focus();
   }
 
@@ -162,7 +195,7 @@ export class TaskView {
         "section",
         { class: "notice danger", "aria-labelledby": "failed-title" },
         icon("warning"),
-        h("div", {}, h("h2", { id: "failed-title" }, t("failed-title", { count: failed.length })), h("ul", { class: "reasons" }, items)),
+        h("div", {}, h("h2", { id: "failed-title" }, t("failed-title", { count: failed.length })), reasons(items)),
         h("button", { type: "button", class: "button", "data-focus": "retry", onclick: () => this.#start() }, icon("again"), t("try-again", { count: failed.length })),
       ),
     ];
@@ -222,6 +255,7 @@ export class TaskView {
 
   #choose(name) {
     this.#filter = name;
+    remember({ filter: name });
     this.#draw();
   }
 
@@ -238,10 +272,15 @@ export class TaskView {
 
   // --- what a person does
 
+  #enlarge(photo) {
+    enter(location.pathname, { photo, filter: this.#filter });
+    this.viewer.open(this.#shown(), photo);
+  }
+
   async #start() {
     try {
       await call("POST", `${taskAddress(this.#id)}/start`);
-      this.#filter = "all";
+      this.#choose("all");
       this.element.querySelector("h1").focus();
       this.watch.poke();
     } catch (error) {
@@ -252,7 +291,6 @@ export class TaskView {
   async #delete() {
     try {
       if (!(await deleteAfterQuestion(this.#task))) return;
-      uploadOf(this.#id)?.stop();
       announce(t("deleted", { name: nameOf(this.#task) }));
       this.#go("/tasks");
     } catch (error) {
@@ -300,6 +338,7 @@ export class TaskView {
     const upload = this.#upload;
     if (!upload) return;
     this.#showSending(upload);
+    if (this.#complaint && this.#uploadTells(this.#complaint)) this.#trouble?.remove();
     if (this.#task) this.#draw();
     if (upload.state === "done") this.watch.poke();
   };
@@ -310,7 +349,7 @@ export class TaskView {
     const progress = this.#parts.sending.querySelector("progress");
     if (!progress) return;
     progress.value = upload.share;
-    this.#parts.sending.querySelector(".sent").textContent = t("sent-of", { done: upload.settled, total: upload.total });
+    this.#parts.sending.querySelector(".sent").textContent = sent(upload);
     const quarter = Math.floor(4 * upload.share) / 4;
     announce(t("announce-sending", { share: percent(quarter) }));
   }
@@ -319,7 +358,7 @@ export class TaskView {
 function working(task, waiting) {
   if (task.status !== "processing") return [];
   const { total, done, failed } = task.progress;
-  const text = t("done-of", { done: done + failed, total });
+  const text = t("done-of", { done: done + failed, total, count: total });
   return [
     h("section", { class: "sheet going", "aria-labelledby": "working" }, h("h2", { id: "working" }, t("finding-faces")), h("p", {}, text), bar(t("finding-faces"), shareDone(task)), waiting && h("p", { class: "why" }, `${t("tried-again")} `, reasonOf(waiting.error))),
   ];
@@ -329,7 +368,7 @@ function sending(upload) {
   if (upload.state === "stopped") {
     const words = upload.problem ? sentence(upload.problem) : t("upload-stopped");
     const goOn = h("button", { type: "button", class: "button", "data-focus": "go-on", onclick: () => upload.resume() }, icon("play"), t("go-on"));
-    const text = h("p", {}, t("sent-of", { done: upload.settled, total: upload.total }));
+    const text = h("p", {}, sent(upload));
     return [h("section", { class: "notice warning" }, icon("warning"), h("div", {}, h("p", {}, words), text), goOn)];
   }
   if (!upload.isSending) return [];
@@ -345,6 +384,17 @@ function sending(upload) {
   ];
 }
 
+function sent({ settled, total }) {
+  return t("sent-of", { done: settled, total, count: total });
+}
+
+// Returns the first reasons, and the others folded up.
+function reasons(items) {
+  const others = items.slice(REASONS_SHOWN);
+  const more = h("details", {}, h("summary", {}, t("more", { count: others.length })), h("ul", { class: "reasons", role: "list" }, others));
+  return [h("ul", { class: "reasons", role: "list" }, items.slice(0, REASONS_SHOWN)), others.length > 0 && more];
+}
+
 function refusals(refused) {
   if (!refused.length) return [];
   const items = refused.map((refusal) => h("li", {}, refusal.reason ? sentence({ ...refusal, status: 1 }) : refusal.detail));
@@ -353,7 +403,7 @@ function refusals(refused) {
       "section",
       { class: "notice warning", "aria-labelledby": "refused-title" },
       icon("warning"),
-      h("div", {}, h("h2", { id: "refused-title" }, t("refused-files", { count: refused.length })), h("ul", { class: "reasons" }, items)),
+      h("div", {}, h("h2", { id: "refused-title" }, t("refused-files", { count: refused.length })), reasons(items)),
     ),
   ];
 }

@@ -5,9 +5,16 @@ import { h, icon } from "./dom.js";
 import { described, overlay, summary } from "./faces.js";
 import { bytes, number, t } from "./messages.js";
 import { reasonOf } from "./parts.js";
+import { remember } from "./place.js";
+
+const SWIPE = 40; // pixels
+
+// Where a person has zoomed in, a finger moves the picture about, as everywhere.
+window.visualViewport?.addEventListener("resize", () => document.documentElement.classList.toggle("zoomed", isZoomed()));
 
 export class Viewer {
   canRemove = false;
+  #hasEntry = false; // in the history, to be taken back when a person closes it
   #task;
   #images = [];
   #id = null;
@@ -16,7 +23,14 @@ export class Viewer {
   #dialog;
   #title = h("h2", { id: "viewer-title" });
   #place = h("p", { class: "place" });
-  #stage = h("div", { class: "stage" });
+  #stage = h("div", {
+    class: "stage",
+    onpointerdown: (event) => this.#touch(event),
+    onpointermove: (event) => this.#drag(event),
+    onpointerup: (event) => this.#letGo(event),
+    onpointercancel: () => this.#settle(),
+  });
+  #finger = null; // where it came down
   #panel = h("div", { class: "panel" });
 
   // `closed` is told the id of the photo that was shown last; `remove` takes a photo out of the task, where that can be.
@@ -27,7 +41,7 @@ export class Viewer {
     this.#dialog = h(
       "dialog",
       { class: "viewer", "aria-labelledby": "viewer-title", onkeydown: (event) => this.#key(event), onclose: () => this.#end() },
-      h("header", {}, this.#title, this.#place, button("close", t("close"), () => this.#dialog.close())),
+      h("header", {}, this.#title, this.#place, button("close", t("close"), () => this.close())),
       h(
         "div",
         { class: "around" },
@@ -43,11 +57,25 @@ export class Viewer {
     return this.#dialog.open;
   }
 
+  // An entry of the history has been made for it.
   open(images, id) {
+    if (this.isOpen) return;
+    this.#hasEntry = true;
     document.body.append(this.#dialog);
     this.#dialog.showModal();
     this.#images = images;
     this.#show(id);
+  }
+
+  close() {
+    this.#dialog.close();
+    this.#goBack();
+  }
+
+  // Closes it because the history has gone on already.
+  leave() {
+    this.#hasEntry = false;
+    this.#dialog.close();
   }
 
   // Shows what has changed, without another load of the picture.
@@ -55,7 +83,7 @@ export class Viewer {
     const before = this.#image();
     this.#images = images;
     const image = this.#image();
-    if (!image) this.#dialog.close();
+    if (!image) this.close();
     else if (image.status !== before?.status) this.#draw(image);
     else this.#tell(image);
   }
@@ -66,6 +94,7 @@ export class Viewer {
 
   #show(id) {
     this.#id = id;
+    remember({ photo: id });
     const image = this.#image();
     const address = imageAddress(this.#task, id);
     const picture = h("img", { alt: summary(image), src: `${address}/content` });
@@ -145,11 +174,48 @@ export class Viewer {
     this.#step(to - this.#images.indexOf(this.#image()));
   }
 
+  // A finger that goes sideways leads on.
+  #touch({ pointerType, isPrimary, pointerId, clientX, clientY }) {
+    this.#settle();
+    if (pointerType === "touch" && isPrimary && !isZoomed()) this.#finger = { pointerId, clientX, clientY };
+  }
+
+  #drag(event) {
+    if (event.pointerId === this.#finger?.pointerId) this.#stage.style.setProperty("--drag", `${this.#wayOf(event)}px`);
+  }
+
+  #letGo(event) {
+    const way = event.pointerId === this.#finger?.pointerId ? this.#wayOf(event) : 0;
+    this.#settle();
+    if (Math.abs(way) > SWIPE) this.#step(way < 0 ? 1 : -1);
+  }
+
+  // Returns how far the finger went sideways; 0 if it went rather up or down.
+  #wayOf({ clientX, clientY }) {
+    const way = clientX - this.#finger.clientX;
+    return Math.abs(way) > Math.abs(clientY - this.#finger.clientY) ? way : 0;
+  }
+
+  #settle() {
+    this.#finger = null;
+    this.#stage.style.removeProperty("--drag");
+  }
+
   #end() {
     this.#dialog.remove();
     this.#stage.replaceChildren();
     this.#closed(this.#id);
+    this.#goBack();
   }
+
+  #goBack() {
+    if (this.#hasEntry) history.back();
+    this.#hasEntry = false;
+  }
+}
+
+function isZoomed() {
+  return window.visualViewport?.scale > 1.05;
 }
 
 function button(name, text, act) {
