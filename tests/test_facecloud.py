@@ -505,11 +505,11 @@ def test_an_outage_is_met_by_single_probes_and_work_goes_on_after_it(client, emu
     assert client.limit() is None
 
 
-def test_a_failed_probe_costs_its_image_an_attempt_only_after_a_day(client, emulator, clock):
+def test_a_failed_probe_costs_its_image_an_attempt_only_after_two_hours(client, emulator, clock):
     emulator.script.set([Mood(name="reset")])
     for _ in range(10):
         failure_of(client)
-    clock.ahead += 24 * 3600 - 60
+    clock.ahead += 2 * 3600 - 60
     with pytest.raises(Postponed):
         client.detect(picture())
     clock.ahead += 61

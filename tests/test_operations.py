@@ -155,7 +155,7 @@ def test_a_copy_that_fails_is_said_in_a_sentence_and_leaves_nothing(make_service
     nowhere = tmp_path / "nowhere" / "copy.db"
     ended = run(service.settings, "database", "backup", nowhere)
     assert ended.returncode == 1
-    assert "could not be copied" in ended.stderr
+    assert f"There is no folder {nowhere.parent}" in ended.stderr
     broken = service.folder / "service.db"
     broken.write_bytes(broken.read_bytes()[:4096] + bytes(200_000))
     ended = run(service.settings, "database", "backup", tmp_path / "copy.db")

@@ -107,8 +107,10 @@ def as_members(mood: Mood) -> dict[str, object]:
 
 def signed_link(service: Service) -> str:
     """Return the link of a copy that was made and fetched."""
-    account = {"email": "ada@example.com", "password": WRONG}
-    token = requests.post(f"{service.url}/registration", json=account, timeout=30).json()["access_token"]
+    account = {"email": "grace@example.com", "password": WRONG}
+    registered = requests.post(f"{service.url}/registration", json=account, timeout=30)
+    assert registered.status_code == 201, registered.text
+    token = registered.json()["access_token"]
     bearer = {"headers": {"Authorization": f"Bearer {token}"}, "timeout": 30}
     sent = requests.post(f"{service.url}/upload", files={"files": ("a.jpg", photo(90))}, **bearer).json()
 

@@ -64,7 +64,7 @@ class FaceDetection:
     def load(self, session: Session, runs: Sequence[Run]) -> list[tuple[str, History]]:
         """Return the images' keys, which follow from the ids, and histories: no query but for those that failed."""
         again = [run.subject for run in runs if run.attempt > 1]
-        failed = dict(session.execute(_FAILED.where(Image.id.in_(again))).tuples().all()) if again else {}
+        failed = dict(session.execute(_FAILED.where(Image.id.in_(again))).all()) if again else {}
         return [(image_key(run.task, run.subject), History(run.due_at, failed.get(run.subject))) for run in runs]
 
     def work(self, loaded: tuple[str, History], cancelled: Callable[[], bool]) -> list[Detection]:

@@ -118,12 +118,17 @@ def delete_task(here: Services, task_id: str) -> None:
     remove(here.database, here.executor, here.storage, f"tasks/{task_id}/")
 
 
-def start(here: Services, task_id: str) -> None:
-    """Start a task: all its images, or after an error those that failed. One transaction with the jobs."""
+def start(here: Services, task_id: str) -> dict[str, Any]:
+    """Start a task: all its images, or after an error those that failed. One transaction with the jobs.
+
+    Return the task as it is then, with nothing done yet.
+    """
     with queue.dispatching(here.database, here.executor) as session:
         task = _hold_task(here, session, task_id)
         _start(session, task)
-        settle(session, lambda: _with_images(session, task))
+        started = _with_images(session, task)
+        settle(session, lambda: started)
+    return started
 
 
 def add_images(here: Services, task_id: str, uploads: Sequence[Upload]) -> list[dict[str, Any]]:

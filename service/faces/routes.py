@@ -175,9 +175,7 @@ def delete_task(task_id: str) -> Response:
 def start_task(task_id: str) -> Response:
     """Start a task; after an error, process again just the images that failed. There is nothing to send."""
     refuse_body()
-    operations.start(_here(), task_id)
-    task, _ = operations.get_task(_here(), task_id)
-    return _started(task)
+    return _started(operations.start(_here(), task_id))
 
 
 @faces.post("/tasks/<id:task_id>/images")

@@ -48,7 +48,8 @@ def read_task(request: Request, limit: int) -> Iterator[tuple[TaskForm, list[Upl
     """
     if request.mimetype != "multipart/form-data":
         reserve_json()
-        yield TaskForm(**body(TaskIn, "application/json or multipart/form-data").model_dump()), []
+        new = body(TaskIn, "application/json or multipart/form-data")
+        yield TaskForm.model_construct(**new.model_dump()), []  # in JSON an empty text is no way to say nothing
         return
     fields = tuple(TaskForm.model_fields)
     with read_form(request, (*fields, "image"), limit, KIND, MAX_REQUEST_BYTES) as form:
