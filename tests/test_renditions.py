@@ -401,6 +401,8 @@ def test_old_files_that_cannot_be_removed_do_not_keep_an_image_pending(
     new = ended(client, accepted(sent(client, photo(2), "PUT", f"/images/{old['id']}"))["id"])
     assert (new["status"], new["error"]) == ("done", None)
     assert path.exists()
+    shutil.rmtree(path)
+    wait_for_removal(service)
 
 
 def test_of_eight_puts_at_once_the_one_with_the_latest_time_stays(
@@ -468,6 +470,19 @@ def test_puts_and_deletes_at_once_leave_one_whole_image_or_none_and_no_file(
         wait_for(lambda expected=expected: files_below(service, owner) == expected, what="no file but the image's")
 
 
+def wait_for_removal(service: Service) -> None:
+    engine = sa.create_engine(str(service.settings["DATABASE_URL"]))
+
+    def rows() -> int:
+        with engine.connect() as connection:
+            jobs = "SELECT count(*) FROM job WHERE kind = 'renditions.removal'"
+            left = connection.scalar(sa.text("SELECT count(*) FROM image_leftover"))
+            return int(left or 0) + int(connection.scalar(sa.text(jobs)) or 0)
+
+    wait_for(lambda: rows() == 0, what="the end of removal")
+    engine.dispose()
+
+
 def test_deleting_what_is_being_made_leaves_no_file(client: Client, service: Service, owner: dict[str, str]) -> None:
     ids = [accepted(sent(client, noisy(1200), data=owner))["id"] for _ in range(3)]
     wait_for(lambda: any(name.endswith(".webp") for name in files_below(service, owner)), what="a first rendition")
@@ -483,16 +498,7 @@ def test_deleting_what_is_being_made_leaves_no_file(client: Client, service: Ser
         return time.monotonic() - quiet_since > 1.5
 
     wait_for(quiet, 30, "no file for a while")
-    engine = sa.create_engine(str(service.settings["DATABASE_URL"]))
-
-    def rows() -> int:
-        with engine.connect() as connection:
-            jobs = "SELECT count(*) FROM job WHERE kind = 'renditions.removal'"
-            left = connection.scalar(sa.text("SELECT count(*) FROM image_leftover"))
-            return int(left or 0) + int(connection.scalar(sa.text(jobs)) or 0)
-
-    wait_for(lambda: rows() == 0, what="the end of removal")
-    engine.dispose()
+    wait_for_removal(service)
 
 
 def test_a_key_makes_one_image_of_two_requests_and_a_put_needs_none(client: Client, owner: dict[str, str]) -> None:
