@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import itertools
 import os
 import random
 import secrets
@@ -57,12 +58,24 @@ def faces_of(image: bytes) -> list[Detection]:
     return derived(hashlib.sha256(image).hexdigest())
 
 
+def _ports() -> Iterator[int]:
+    """Give ports of this test process's own, below those that the kernel gives to whoever connects."""
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 8
+    first, many = 10_000 + 1_000 * number, 1_000
+    for offset in itertools.count(random.SystemRandom().randrange(many)):
+        yield first + offset % many
+
+
+_port = _ports()
+
+
 def free_port() -> int:
-    """Return a port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port that nobody listens on now, and that is given to no other test soon."""
+    for port in _port:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("there is always a next port")
 
 
 def flask(database_url: object, *arguments: str) -> None:

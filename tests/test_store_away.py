@@ -1,10 +1,7 @@
 """The folder of files, gone or replaced or read-only under a running service: what clients are told, and what waits."""
 
-import io
 import shutil
-import struct
 import subprocess
-import wave
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +13,7 @@ import requests
 from service.faces.emulator_server import EmulatorServer
 from tests.conftest import MakeService, facecloud
 from tests.support import Client, Service, photo, wait_for
+from tests.test_faults import wav
 from tests.test_object_store import once
 from tests.test_processes import check_complete
 
@@ -69,14 +67,6 @@ def stage(
     service = Service(folder, **facecloud(shared_emulator))
     yield service, service.start()
     service.kill()
-
-
-def wav() -> bytes:
-    file = io.BytesIO()
-    with wave.open(file, "wb") as sound:
-        sound.setparams((1, 2, 8000, 0, "NONE", ""))
-        sound.writeframes(struct.pack("<h", 1000) * 800)
-    return file.getvalue()
 
 
 def check_away(answer: requests.Response, service: Service) -> None:
