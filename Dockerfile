@@ -17,8 +17,8 @@ FROM docker.io/library/python:3.11-slim-bookworm
 COPY --from=packages /opt/venv /opt/venv
 WORKDIR /app
 COPY wsgi.py gunicorn.conf.py ./
-COPY migrations migrations
 COPY service service
+COPY devtools devtools
 # A volume begins as a copy of the folder that it covers, its owner included; without one it would be root's.
 RUN install -d -o 10001 -g 10001 /data /secrets
 ENV PATH=/opt/venv/bin:$PATH \

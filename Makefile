@@ -5,7 +5,7 @@ BIN := .venv/bin
 .PHONY: run test chaos fuzz soak demo install install-dev migrate lint audit bench facecloud clean
 
 run: install
-	@$(BIN)/python -m service.first_run
+	@$(BIN)/python -m service.cli.first_run
 	@$(BIN)/flask database upgrade
 	@$(BIN)/gunicorn
 
@@ -42,7 +42,7 @@ bench: install-dev
 	@for name in local_engine pipeline upload show_task recordings pictures; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 facecloud: install
-	@$(BIN)/python -m service.faces.emulator
+	@$(BIN)/python -m devtools.facecloud_emulator.app
 
 migrate: install
 	@$(BIN)/flask database upgrade

@@ -8,7 +8,7 @@ from dotenv import dotenv_values
 
 from service.app import create_app
 from service.config import BadSettings, Settings
-from service.memory import give_back_what_is_freed
+from service.imaging.pixel_budget import give_back_what_is_freed
 
 give_back_what_is_freed()
 try:

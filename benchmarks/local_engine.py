@@ -24,7 +24,7 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
-from service.faces.local import MODELS, LocalEngine
+from service.features.faces.engines.local import MODELS, LocalEngine
 
 ROOT = Path(__file__).parents[1]
 ROUNDS = 9

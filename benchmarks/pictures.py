@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from service import pictures
+from service.imaging import transform as pictures
 from tests.support import ROOT
 
 FACTORS = (1.0, 0.75, 0.5, 0.25)

@@ -20,7 +20,7 @@ import numpy as np
 import requests
 
 from benchmarks.stage import resident, service
-from service.recordings import audio
+from service.features.recordings import audio
 
 SECONDS, RATE, ROUNDS = 60, 44_100, 5
 HOUR = 3600

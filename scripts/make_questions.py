@@ -22,8 +22,8 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from service.questions.builtin import number_of  # noqa: E402 - the path comes first
-from service.questions.sources import fingerprint  # noqa: E402
+from service.features.questions.builtin import number_of  # noqa: E402 - the path comes first
+from service.features.questions.source import fingerprint  # noqa: E402
 
 TARGET = ROOT / "service" / "questions" / "data" / "builtin.json"
 ORIGINS = {

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, ViewportSize
 
-from service.faces.emulator import Emulator
-from service.faces.emulator_server import EmulatorServer
-from service.faces.local import LocalEngine
-from service.faces.moods import Mood
+from devtools.facecloud_emulator.app import Emulator
+from devtools.facecloud_emulator.faults import Mood
+from devtools.facecloud_emulator.server import EmulatorServer
+from service.features.faces.engines.local import LocalEngine
 from tests.browser import chromium
 from tests.conftest import facecloud
 from tests.support import Client, Service, flask, wait_for

@@ -1,19 +1,7 @@
-"""The kinds of problem, and the one place that renders them (RFC 9457)."""
+"""The kinds of problem that a client can be told of. http/problems.py renders them."""
 
-import logging
 from collections.abc import Sequence
-from http import HTTPStatus
 from typing import Any
-
-import orjson
-import werkzeug.exceptions
-from flask import Flask, Response, request
-from sqlalchemy.exc import SQLAlchemyError
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestedRangeNotSatisfiable
-
-from service import db, logs
-
-log = logging.getLogger(__name__)
 
 
 class Problem(Exception):
@@ -131,56 +119,3 @@ class NoRoom(Problem):
     """The store is full."""
 
     status = 507
-
-
-def render(status: int, detail: str, *, title: str | None = None, headers: Any = None, **members: Any) -> Response:
-    """Return an answer of type application/problem+json."""
-    body = {"type": "about:blank", "title": title or HTTPStatus(status).phrase, "status": status, "detail": detail}
-    response = Response(orjson.dumps(body | members), status, content_type="application/problem+json")
-    for name, value in dict(headers or {}).items():
-        response.headers[name] = value
-    return response
-
-
-def _sentence(error: HTTPException, status: int) -> str:
-    """Return what a person is told of an error that was raised below this service."""
-    if isinstance(error, MethodNotAllowed):
-        return f"This address does not take {request.method}; it takes {', '.join(sorted(error.valid_methods or ()))}."
-    if isinstance(error, RequestedRangeNotSatisfiable) and error.length is not None:
-        return f"There is no such range: the file has {error.length} bytes."
-    if isinstance(error, werkzeug.exceptions.NotFound):
-        return "There is no such address. /docs shows those that there are."
-    return error.description or HTTPStatus(status).phrase
-
-
-def install(app: Flask) -> None:
-    """Make every answer that is not 2xx or 3xx a problem document."""
-
-    @app.errorhandler(Problem)
-    def problem(error: Problem) -> Response:
-        return render(error.status, error.detail, title=error.title, headers=error.headers, **error.members)
-
-    @app.errorhandler(HTTPException)
-    def http(error: HTTPException) -> Response:
-        kept = {name: value for name, value in error.get_headers() if name not in ("Content-Type", "Content-Length")}
-        status = error.code or 500
-        if status < 400:
-            return Response(status=status, headers=kept)
-        return render(status, _sentence(error, status), headers=kept)
-
-    @app.errorhandler(SQLAlchemyError)
-    def database(error: SQLAlchemyError) -> Response:
-        if db.is_away(error):
-            logs.event(log, "the database is away or busy", logging.WARNING, said=db.first_line(error))
-            if db.has_moved(error):
-                return problem(Unavailable("The database was moved away: nothing was stored. Try again later.", 30))
-            return problem(Unavailable("The database is busy. Try again in a second."))
-        if db.is_full(error):
-            return problem(NoRoom("The disk is full: nothing was stored. Make room, then try again."))
-        return unexpected(error)
-
-    @app.errorhandler(Exception)
-    def unexpected(error: Exception) -> Response:
-        reference = request.environ[logs.REQUEST_ID]
-        log.error("request failed", exc_info=error, extra={"lines": ({"request_id": reference},)})
-        return render(500, f"Something went wrong here. It was logged under {reference}.")

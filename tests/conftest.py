@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from service.faces.emulator import Emulator
-from service.faces.emulator_server import EmulatorServer
+from devtools.facecloud_emulator.app import Emulator
+from devtools.facecloud_emulator.server import EmulatorServer
 from tests.object_store import ObjectStore
 from tests.postgresql import PostgreSQLServer
 from tests.redis import RedisServer

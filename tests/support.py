@@ -24,12 +24,14 @@ from PIL import Image
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
+from devtools.facecloud_emulator.app import derived
 from service.app import create_app
-from service.cli import newest_revision
+from service.cli.main import newest_revision
 from service.config import Settings
-from service.doctor import examine
-from service.faces.emulator import derived
-from service.faces.engines import Detection
+from service.db.database import Database
+from service.features.faces.engines.engine import Detection
+from service.http.services import provided
+from service.maintenance.doctor import examine
 from tests.clock import Clock
 
 ROOT = Path(__file__).parent.parent
@@ -96,7 +98,7 @@ def application(folder: Path, database_url: object = None) -> Iterator[Flask]:
     try:
         yield app
     finally:
-        app.extensions["database"].close()
+        provided(Database, app).close()
 
 
 def inconsistencies(folder: Path, database_url: object = None) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from service.archives import safe_name, stream, unique_name
+from service.storage.zip_stream import safe_name, stream, unique_name
 
 
 def names_of(archive: bytes) -> list[str]:

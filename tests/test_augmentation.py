@@ -21,8 +21,8 @@ import pytest
 import requests
 from PIL import Image
 
-from service.augmentation.operations import file_name
 from service.config import Settings
+from service.features.augmentation.operations import file_name
 from tests.conftest import MakeService
 from tests.object_store import ObjectStore
 from tests.support import Service, photo, wait_for

@@ -15,7 +15,7 @@ import pytest
 import redis as client_library
 import requests
 
-from service.faces.emulator_server import EmulatorServer
+from devtools.facecloud_emulator.server import EmulatorServer
 from tests.conftest import MakeService, facecloud, on_both_databases
 from tests.redis import RedisServer
 from tests.support import BIN, ROOT, Service, photo, wait_for

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import pytest
 import requests
 
-from service.faces.emulator_server import EmulatorServer
+from devtools.facecloud_emulator.server import EmulatorServer
 from tests.conftest import MakeService, facecloud
 from tests.support import Client, Service, photo
 from tests.test_processes import check_complete

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from service.faces.emulator_server import EmulatorServer
-from service.faces.moods import Mood
+from devtools.facecloud_emulator.faults import Mood
+from devtools.facecloud_emulator.server import EmulatorServer
 from tests.conftest import facecloud
 from tests.support import BIN, ROOT, Client, Service, faces_of, photo, wait_for
 

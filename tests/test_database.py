@@ -14,9 +14,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 import service.app  # noqa: F401 - it imports every slice, whose models fill the metadata
-from service.cli import alembic_config
-from service.db import Database, Model
-from service.faces.models import Task
+from service.cli.main import alembic_config
+from service.db.database import Database, Model
+from service.features.faces.models import Task
 from service.jobs.models import Job
 from tests.conftest import on_both_databases
 from tests.support import flask, wait_for

@@ -12,13 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from service.cli import newest_revision
-from service.doctor import examine, repair
-from service.faces.emulator import Emulator
-from service.faces.emulator_server import EmulatorServer
-from service.faces.moods import Mood
-from service.inspection import Tally
-from service.sweep import sweep
+from devtools.facecloud_emulator.app import Emulator
+from devtools.facecloud_emulator.faults import Mood
+from devtools.facecloud_emulator.server import EmulatorServer
+from service.cli.main import newest_revision
+from service.db.database import Database
+from service.http.services import provided
+from service.maintenance.checks import Inventory, Tally
+from service.maintenance.doctor import examine, repair
+from service.maintenance.orphan_files import sweep
+from service.storage.storage import Storage
 from tests.conftest import MakeService, facecloud
 from tests.support import BIN, ROOT, Service, application, inconsistencies, photo, wait_for
 
@@ -241,8 +244,7 @@ def test_a_sweep_takes_what_a_crash_leaves_and_nothing_of_what_is_most_there_is(
             for name in range(60):
                 (folder / "files" / "tasks" / task / f"left-{name}").write_bytes(b"x")
         with application(folder) as app:
-            here = app.extensions
-            return sweep(here["database"], here["storage"], here["known_keys"], 0)
+            return sweep(provided(Database, app), provided(Storage, app), provided(Inventory, app).known_keys, 0)
 
     assert leave("one", "two") == 120, "one or two uploads, or deletions, that died"
     assert leave("one", "two", "three", "four", "five") == 0

@@ -10,7 +10,9 @@ from flask import Flask
 
 from service.app import create_app
 from service.config import Settings
-from service.faces.schemas import ImageError
+from service.db.database import Database
+from service.features.faces.schemas import ImageError
+from service.http.services import provided
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -43,7 +45,7 @@ def app(tmp_path: Path) -> Iterator[Flask]:
     )
     app = create_app(settings)
     yield app
-    app.extensions["database"].close()
+    provided(Database, app).close()
 
 
 def test_the_example_names_exactly_the_settings() -> None:

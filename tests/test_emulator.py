@@ -16,10 +16,10 @@ import pytest
 import requests
 from PIL import Image
 
-from service.faces.emulator import Emulator, derived, without_exif
-from service.faces.emulator_server import EmulatorServer
-from service.faces.engines import Detection
-from service.faces.moods import Mood, Script
+from devtools.facecloud_emulator.app import Emulator, derived, without_exif
+from devtools.facecloud_emulator.faults import Mood, Script
+from devtools.facecloud_emulator.server import EmulatorServer
+from service.features.faces.engines.engine import Detection
 
 EMAIL = f"{secrets.token_hex(6)}@example.com"
 PASSWORD = secrets.token_hex(12)
@@ -344,7 +344,7 @@ def test_closing_interrupts_a_slow_answer(emulator):
 
 
 def test_it_runs_from_the_command_line():
-    command = [sys.executable, "-m", "service.faces.emulator", "--port", "0", "--faces", "scripted"]
+    command = [sys.executable, "-m", "devtools.facecloud_emulator.app", "--port", "0", "--faces", "scripted"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parent.parent
     ) as process:

@@ -15,12 +15,12 @@ import requests
 import urllib3
 from PIL import Image
 
-from service.faces.breaker import Breaker
-from service.faces.emulator import Emulator
-from service.faces.emulator_server import EmulatorServer
-from service.faces.engines import Detection, History
-from service.faces.facecloud import TRANSPORT, FaceCloud, unanswered
-from service.faces.moods import Mood
+from devtools.facecloud_emulator.app import Emulator
+from devtools.facecloud_emulator.faults import Mood
+from devtools.facecloud_emulator.server import EmulatorServer
+from service.features.faces.engines.circuit_breaker import Breaker
+from service.features.faces.engines.engine import Detection, History
+from service.features.faces.engines.facecloud import TRANSPORT, FaceCloud, unanswered
 from service.jobs.operation import Cancelled, Failure, Postponed
 
 EMAIL = f"{secrets.token_hex(6)}@example.com"

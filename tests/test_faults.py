@@ -28,14 +28,20 @@ from flask.testing import FlaskClient
 from sqlalchemy.engine.interfaces import DBAPICursor
 from werkzeug.test import TestResponse
 
+from devtools.facecloud_emulator.server import EmulatorServer
+from service.db.database import Database
 from service.errors import NoRoom, Problem, Unavailable
-from service.faces.detection import FaceDetection
-from service.faces.emulator_server import EmulatorServer
-from service.faces.engines import Detection
-from service.jobs.journal import Journal
-from service.jobs.threads import Threads
-from service.storage import Storage
-from service.sweep import sweep
+from service.features.faces import operations as faces
+from service.features.faces.engines.engine import Detection
+from service.features.faces.job import FaceDetection
+from service.features.recordings import operations as recordings
+from service.http.services import provide, provided
+from service.jobs.dispatcher import Threads
+from service.jobs.outcome_log import Journal
+from service.maintenance.checks import Inventory
+from service.maintenance.orphan_files import sweep
+from service.storage.storage import Storage
+from service.telemetry.metrics import Metrics
 from tests.conftest import MakeService, facecloud
 from tests.support import Client, Service, application, faces_of, inconsistencies, photo, wait_for
 from tests.test_processes import check_complete
@@ -173,8 +179,8 @@ class Patient:
 
     def check_whole(self) -> None:
         """After the sweep of a start nothing is half done."""
-        storage = self.app.extensions["storage"]
-        sweep(self.app.extensions["database"], storage, self.app.extensions["known_keys"], 0)
+        storage = provided(Storage, self.app)
+        sweep(provided(Database, self.app), storage, provided(Inventory, self.app).known_keys, 0)
         assert inconsistencies(self.folder) == []
 
 
@@ -189,11 +195,9 @@ def patient(request: pytest.FixtureRequest, tmp_path: Path, migrated: Path) -> I
             with faulty_database(faults):
                 yield patient
             return
-        storage = FaultyStorage(
-            app.extensions["storage"], faults, errno.EIO if request.param == "store" else errno.ENOSPC
-        )
-        for name in ("faces", "recordings"):
-            app.extensions[name] = replace(app.extensions[name], storage=storage)
+        storage = FaultyStorage(provided(Storage, app), faults, errno.EIO if request.param == "store" else errno.ENOSPC)
+        for kind in (faces.Services, recordings.Services):
+            provide(app, {kind: replace(provided(kind, app), storage=storage)})
         patient.has_faulty_store = True
         yield patient
 
@@ -292,10 +296,10 @@ class Seeing:
 
 
 def test_whichever_call_below_fails_while_results_are_saved_each_image_counts_once(patient: Patient) -> None:
-    database, services = patient.app.extensions["database"], patient.app.extensions["faces"]
-    journal = Journal(patient.app.extensions["metrics"])
+    database, services = provided(Database, patient.app), provided(faces.Services, patient.app)
+    journal = Journal(provided(Metrics, patient.app))
     executor = Threads(database, [FaceDetection(services.storage, Seeing())], journal, workers=2)
-    patient.app.extensions["faces"] = replace(services, executor=executor)
+    provide(patient.app, {faces.Services: replace(services, executor=executor)})
     failing = "" if isinstance(services.storage, FaultyStorage) else "dispatcher"
     executor.start()
     try:

@@ -27,8 +27,8 @@ import pytest
 import requests
 from PIL import Image, ImageCms
 
-from service import security
-from service.faces.emulator_server import EmulatorServer
+from devtools.facecloud_emulator.server import EmulatorServer
+from service.http import security
 from tests.conftest import facecloud
 from tests.support import Client, Service, photo, wait_for
 from tests.test_media import BOMBS, animated_webp, corners, encoded

@@ -3,7 +3,7 @@
 import requests
 
 from service.config import Settings
-from service.links import Download, Links
+from service.storage.signed_urls import Download, Links
 from tests.conftest import MakeService
 from tests.support import Client, Service, photo, wait_for
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.faces.engines import Detection
-from service.faces.local import MODELS, LocalEngine
+from service.features.faces.engines.engine import Detection
+from service.features.faces.engines.local import MODELS, LocalEngine
 from service.jobs.operation import Cancelled, Failure
 
 ROOT = Path(__file__).parents[1]

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from service.faces.emulator_server import EmulatorServer
-from service.faces.moods import Mood
-from service.logs import JsonFormatter, TextFormatter
+from devtools.facecloud_emulator.faults import Mood
+from devtools.facecloud_emulator.server import EmulatorServer
+from service.telemetry.logging import JsonFormatter, TextFormatter
 from tests.conftest import facecloud
 from tests.support import Service, photo, wait_for
 

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from service import decoding, media
 from service.errors import Invalid, Problem, TooLarge, UnsupportedType
-from service.media import Limits, Picture, check, to_jpeg, upright
+from service.imaging import decode as decoding
+from service.imaging import validate as media
+from service.imaging.validate import Limits, Picture, check, to_jpeg, upright
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 LIMITS = Limits(bytes=20_000_000, pixels=50_000_000)

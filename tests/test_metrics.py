@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.faces.emulator_server import EmulatorServer
-from service.faces.moods import Mood
-from service.metrics import Metrics
+from devtools.facecloud_emulator.faults import Mood
+from devtools.facecloud_emulator.server import EmulatorServer
+from service.telemetry.metrics import Metrics
 from tests.conftest import MakeService, facecloud
 from tests.support import Client, Service, photo, wait_for
 

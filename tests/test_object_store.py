@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 import requests
 
+from devtools.facecloud_emulator.server import EmulatorServer
 from service.errors import NoRoom, Unavailable
-from service.faces.emulator_server import EmulatorServer
-from service.links import Download
-from service.s3 import PART, Access, S3Storage
+from service.storage.s3 import PART, Access, S3Storage
+from service.storage.signed_urls import Download
 from tests.conftest import MakeService, facecloud
 from tests.fault_proxy import FaultProxy
 from tests.object_store import ObjectStore

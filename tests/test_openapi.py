@@ -19,7 +19,7 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from schemathesis.checks import load_all_checks
 
-from service.web.document import document
+from service.http.openapi_document import document
 from tests.support import Service, application, photo
 
 EXAMPLES = int(os.environ.get("EXAMPLES", "6"))

@@ -10,9 +10,9 @@ from pathlib import Path
 from alembic import command
 from sqlalchemy.engine import make_url
 
-from service.cli import alembic_config
-from service.faces.emulator_server import EmulatorServer
-from service.metrics import Metrics
+from devtools.facecloud_emulator.server import EmulatorServer
+from service.cli.main import alembic_config
+from service.telemetry.metrics import Metrics
 from tests.conftest import MakeService, facecloud
 from tests.object_store import ObjectStore
 from tests.postgresql import PostgreSQLServer

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from service.faces.emulator import Emulator
-from service.faces.emulator_server import EmulatorServer
-from service.faces.moods import Mood
+from devtools.facecloud_emulator.app import Emulator
+from devtools.facecloud_emulator.faults import Mood
+from devtools.facecloud_emulator.server import EmulatorServer
 from tests.clock import Clock
 from tests.conftest import MakeService, facecloud, with_both_executors
 from tests.support import faces_of, free_port, photo, wait_for

@@ -19,9 +19,9 @@ import pytest
 import requests
 from PIL import Image, ImageChops
 
-from service.faces.drawing import draw_boxes
-from service.faces.emulator_server import EmulatorServer
-from service.faces.engines import Detection, Gender
+from devtools.facecloud_emulator.server import EmulatorServer
+from service.features.faces.drawing import draw_boxes
+from service.features.faces.engines.engine import Detection, Gender
 from tests.support import Client, Service, photo, wait_for
 from tests.test_tasks import problem
 

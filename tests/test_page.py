@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, expect
 
-from service.faces.emulator_server import EmulatorServer
-from service.faces.engines import Detection
-from service.faces.moods import Mood
+from devtools.facecloud_emulator.faults import Mood
+from devtools.facecloud_emulator.server import EmulatorServer
+from service.features.faces.engines.engine import Detection
 from tests.browser import Visit, check_accessible, chromium
 from tests.conftest import MakeService, facecloud
 from tests.support import Client, Service, photo, wait_for

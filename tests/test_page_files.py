@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import pytest
 
-from service.faces.schemas import ImageError
+from service.features.faces.schemas import ImageError
 from service.web.page import LANGUAGES, STATIC
 from tests.support import Client
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from service.faces.emulator_server import EmulatorServer
-from service.faces.moods import Mood
+from devtools.facecloud_emulator.faults import Mood
+from devtools.facecloud_emulator.server import EmulatorServer
 from tests.browser import Visit, check_accessible, chromium
 from tests.support import Client, Service, photo, wait_for
 

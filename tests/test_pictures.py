@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service import decoding, pictures
 from service.errors import Invalid, Problem, TooLarge
-from service.memory import Room
-from service.pictures import copies, flip, gray, renditions, resize, rotate, scale
+from service.imaging import decode as decoding
+from service.imaging import transform as pictures
+from service.imaging.pixel_budget import Room
+from service.imaging.transform import copies, flip, gray, renditions, resize, rotate, scale
 from tests.test_media import ORIENTATION, animated_webp, corners, encoded, mutated, swapped_profile
 from tests.test_media import look as checked
 

@@ -14,10 +14,10 @@ import pytest
 import requests
 import sqlalchemy as sa
 
-from service.db import Database, is_away
-from service.faces.detection import FaceDetection
-from service.faces.emulator_server import EmulatorServer
-from service.faces.models import Image, Task
+from devtools.facecloud_emulator.server import EmulatorServer
+from service.db.database import Database, is_away
+from service.features.faces.job import FaceDetection
+from service.features.faces.models import Image, Task
 from service.jobs import models
 from service.jobs.models import Job
 from tests import test_recordings

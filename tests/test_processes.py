@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from service.faces.emulator_server import EmulatorServer
-from service.faces.engines import Detection
-from service.faces.moods import Mood
+from devtools.facecloud_emulator.faults import Mood
+from devtools.facecloud_emulator.server import EmulatorServer
+from service.features.faces.engines.engine import Detection
 from tests.conftest import MakeService, facecloud, on_both_databases
 from tests.support import Client, Service, faces_of, free_port, photo, wait_for
 from tests.test_tasks import recount

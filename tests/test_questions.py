@@ -14,10 +14,10 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
-from service.questions import builtin
-from service.questions.opentdb import INTERVAL
-from service.questions.operations import ROUNDS
-from service.questions.sources import found
+from service.features.questions import builtin
+from service.features.questions.opentdb import INTERVAL
+from service.features.questions.operations import ROUNDS
+from service.features.questions.source import found
 from tests.conftest import MakeService, on_both_databases
 from tests.support import Client, wait_for
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from service.faces.emulator import Emulator
-from service.faces.emulator_server import EmulatorServer
+from devtools.facecloud_emulator.app import Emulator
+from devtools.facecloud_emulator.server import EmulatorServer
 from tests.conftest import MakeService, facecloud
 from tests.support import Client, Service, free_port, photo, wait_for
 

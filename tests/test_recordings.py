@@ -19,7 +19,10 @@ import soundfile
 
 from service.app import create_app
 from service.config import BadSettings, Settings
-from service.recordings import mp3, operations
+from service.db.database import Database
+from service.features.recordings import mp3, operations
+from service.features.recordings.operations import Services
+from service.http.services import provided
 from tests.conftest import MakeService
 from tests.support import Client, Service
 from tests.test_tasks import problem
@@ -537,6 +540,6 @@ def test_a_store_without_the_row_loses_the_file_again(tmp_path: Path) -> None:
     )
     app = create_app(settings)
     with pytest.raises(Exception, match="no such table"):
-        operations.add_recording(app.extensions["recordings"], str(uuid.uuid4()), io.BytesIO(small()))
-    app.extensions["database"].close()
+        operations.add_recording(provided(Services, app), str(uuid.uuid4()), io.BytesIO(small()))
+    provided(Database, app).close()
     assert [path for path in (tmp_path / "files").rglob("*") if path.is_file()] == []

@@ -21,9 +21,9 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from PIL import Image
 
-from service.renditions.models import Owner, keys_in, original_in
-from service.s3 import UNCHANGING
-from service.sts import policy
+from service.features.renditions.models import Owner, keys_in, original_in
+from service.storage.s3 import UNCHANGING
+from service.storage.sts import policy
 from tests.conftest import MakeService
 from tests.object_store import ROLE, ObjectStore
 from tests.support import Client, Service, photo, wait_for
@@ -308,7 +308,7 @@ def test_an_image_is_deleted_by_id_by_owner_and_by_the_url_or_key_of_its_origina
 
 def test_a_link_that_has_ended_still_tells_which_image_to_delete(service: Service, client: Client) -> None:
     from service.config import Settings
-    from service.links import Download, Links
+    from service.storage.signed_urls import Download, Links
 
     image = made(client, {"user_id": uuid.uuid4().hex})
     links = Links(Settings(api_password=service.password).signing_key)

@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from service.db import Database, days_ago
-from service.faces.emulator_server import EmulatorServer
-from service.faces.models import Face, Image, Task, image_key
-from service.faces.retention import Retention
+from devtools.facecloud_emulator.server import EmulatorServer
+from service.db.database import Database, days_ago
+from service.features.faces.models import Face, Image, Task, image_key
+from service.features.faces.operations import Services
+from service.features.faces.retention import Retention
+from service.http.services import provided
 from service.jobs.models import Job, Share
 from tests.conftest import MakeService, facecloud, on_both_databases
 from tests.object_store import ObjectStore
@@ -140,7 +142,7 @@ def retentions(new_database: Callable[[Path], str], tmp_path: Path) -> Iterator[
     url = new_database(tmp_path)
     with ExitStack() as ends:
         apps = [ends.enter_context(application(tmp_path, url)) for _ in range(3)]
-        made = [Retention(app.extensions["faces"], 30) for app in apps]
+        made = [Retention(provided(Services, app), 30) for app in apps]
         for number, one in enumerate(made):
             one._owner = f"host:{number}"
         yield made

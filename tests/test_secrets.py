@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from service.faces.emulator import Emulator
-from service.faces.emulator_server import EmulatorServer
-from service.faces.moods import Mood
+from devtools.facecloud_emulator.app import Emulator
+from devtools.facecloud_emulator.faults import Mood
+from devtools.facecloud_emulator.server import EmulatorServer
 from tests.conftest import facecloud
 from tests.support import Client, Service, photo, wait_for
 

@@ -16,10 +16,10 @@ import sqlalchemy as sa
 from flask import Flask
 from PIL import Image, PngImagePlugin
 
-from service import security
-from service.api import template
-from service.db import Database
-from service.tries import FailedTry, Tries
+from service.db.database import Database
+from service.http import security
+from service.http.login_throttle import FailedTry, Tries
+from service.http.openapi_views import template
 from tests.support import Client, Service, application, photo, wait_for
 from tests.test_tasks import problem
 

@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy.orm import Session
 
-from service.db import Database
+from service.db.database import Database
 from service.errors import Forbidden, NoRoom, NotFound
-from service.links import Download, Links
-from service.s3 import PART, Access, S3Storage
-from service.storage import DiskStorage, Storage
-from service.sweep import sweep
+from service.maintenance.orphan_files import sweep
+from service.storage.disk import DiskStorage
+from service.storage.s3 import PART, Access, S3Storage
+from service.storage.signed_urls import Download, Links
+from service.storage.storage import Storage
 from tests.object_store import ObjectStore
 
 LINKS = Links("a key of the tests")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import requests
 
-from service.faces.emulator_server import EmulatorServer
+from devtools.facecloud_emulator.server import EmulatorServer
 from tests.conftest import MakeService, facecloud
 from tests.support import Client, Service, photo, wait_for
 from tests.test_faults import wav

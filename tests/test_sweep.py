@@ -11,8 +11,13 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 
+from service.db.database import Database
+from service.http.services import provided
 from service.jobs.models import Share
-from service.sweep import Sweep
+from service.maintenance.checks import Inventory
+from service.maintenance.orphan_files import Sweep
+from service.storage.storage import Storage
+from service.telemetry.metrics import Metrics
 from tests.conftest import on_both_databases
 from tests.support import application, wait_for
 
@@ -28,7 +33,10 @@ def apps(new_database: Callable[[Path], str], tmp_path: Path) -> Iterator[list[F
 
 
 def sweeps_of(apps: list[Flask], every: float = 3600.0) -> list[Sweep]:
-    parts = [[app.extensions[name] for name in ("database", "storage", "known_keys", "metrics")] for app in apps]
+    parts = [
+        (provided(Database, app), provided(Storage, app), provided(Inventory, app).known_keys, provided(Metrics, app))
+        for app in apps
+    ]
     made = [Sweep(*part, every=every) for part in parts]
     for number, one in enumerate(made):
         one._owner = f"host:{number}"
@@ -47,7 +55,7 @@ def leave(folder: Path, name: str, seconds_ago: float) -> Path:
 def test_of_many_processes_one_sweeps_and_none_again_within_the_hour(
     apps: list[Flask], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    sweeps, database = sweeps_of(apps), apps[0].extensions["database"]
+    sweeps, database = sweeps_of(apps), provided(Database, apps[0])
     old, half, young = leave(tmp_path, "old", 4000), leave(tmp_path, ".new-half", 4000), leave(tmp_path, "young", 100)
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(Sweep.sweep_if_due, sweeps))

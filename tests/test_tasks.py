@@ -11,11 +11,11 @@ import pytest
 import requests
 from PIL import Image
 
-from service.faces.emulator_server import EmulatorServer
-from service.faces.engines import Detection
-from service.faces.moods import Mood
-from service.faces.schemas import ImageOut, Limits, TaskList, TaskOut
-from service.uploads import MAX_PARTS
+from devtools.facecloud_emulator.faults import Mood
+from devtools.facecloud_emulator.server import EmulatorServer
+from service.features.faces.engines.engine import Detection
+from service.features.faces.schemas import ImageOut, Limits, TaskList, TaskOut
+from service.http.uploads import MAX_PARTS
 from tests.conftest import on_both_databases, with_both_executors
 from tests.support import Client, Service, faces_of, photo
 

@@ -18,12 +18,14 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from devtools.facecloud_emulator.faults import Mood
+from devtools.facecloud_emulator.server import EmulatorServer
 from service.app import create_app
 from service.config import Settings
-from service.faces import targets
-from service.faces.emulator_server import EmulatorServer
-from service.faces.moods import Mood
-from service.faces.webhooks import derived_secret
+from service.db.database import Database
+from service.features.faces.webhooks import derived_secret
+from service.http import outbound as targets
+from service.http.services import provided
 from tests.conftest import MakeService, facecloud, with_both_executors
 from tests.support import Client, Service, photo, wait_for
 from tests.test_tasks import problem
@@ -254,7 +256,7 @@ def test_the_command_prints_the_secret(tmp_path: Path, secret: str) -> None:
         )
         app = create_app(settings)
         assert app.test_cli_runner().invoke(args=["webhook-secret"]).output.strip() == printed
-        app.extensions["database"].close()
+        provided(Database, app).close()
 
 
 # --- where they may go

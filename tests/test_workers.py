@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from service.faces.emulator_server import EmulatorServer
+from devtools.facecloud_emulator.server import EmulatorServer
 from tests.conftest import MakeService, facecloud, on_both_databases
 from tests.support import Service, photo, wait_for
 from tests.test_processes import calls, check_complete, done

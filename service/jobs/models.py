@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import InstrumentedAttribute, Mapped, Session, mapped_column
 
-from service.db import BigId, Model
+from service.db.database import BigId, Model
 from service.jobs.operation import Run
 
 

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from service.db import Database
-from service.jobs import models, outcomes
+from service.db.database import Database
+from service.jobs import models
+from service.jobs import transitions as outcomes
 from service.jobs.executors import Executor
 from service.jobs.models import Job
 from service.jobs.operation import Operation

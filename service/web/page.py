@@ -6,8 +6,8 @@ from pathlib import Path
 import orjson
 from flask import Blueprint, Response, make_response, redirect, render_template, request, send_from_directory
 
-from service.api import describe
-from service.auth import require_basic
+from service.http.basic_auth import require_basic
+from service.http.openapi_views import describe
 
 page = Blueprint("page", __name__, template_folder="templates")
 

@@ -1,0 +1,59 @@
+"""Make up the secrets of an installation in containers, once: `python -m service.cli.container_secrets FOLDER`."""
+
+import json
+import os
+import secrets
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+DATABASE_URL = "postgresql+psycopg://service:{password}@postgres/service"
+
+
+def main(folder: Path, password: str) -> None:
+    """Write what is missing, and print a password that was made up this once.
+
+    The folder is a volume that only the installation's own containers mount; they run as different users, so
+    each may read the files. A password given by the operator takes the place of the one that was written.
+    """
+    if password:
+        _write(folder / "api_password", password)
+    elif _once(folder / "api_password", lambda: secrets.token_urlsafe(12)):
+        made_up = (folder / "api_password").read_text("utf-8")
+        sys.stdout.write(f"\n  User name: admin\n  Password:  {made_up}\n\n")
+    _once(folder / "secret_key", secrets.token_hex)
+    _once(folder / "database_password", secrets.token_hex)
+    database_password = (folder / "database_password").read_text("utf-8")
+    _once(folder / "database_url", lambda: DATABASE_URL.format(password=database_password))
+    _once(folder / "s3_key", lambda: "service-" + secrets.token_hex(6))
+    _once(folder / "s3_secret", secrets.token_hex)
+    _once(folder / "s3.json", lambda: _identities(folder))
+
+
+def _identities(folder: Path) -> str:
+    key = (folder / "s3_key").read_text("utf-8")
+    secret = (folder / "s3_secret").read_text("utf-8")
+    identity = {
+        "name": "service",
+        "credentials": [{"accessKey": key, "secretKey": secret}],
+        "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+    }
+    return json.dumps({"identities": [identity]}, indent=1)
+
+
+def _once(file: Path, text: Callable[[], str]) -> bool:
+    if file.exists():
+        return False
+    _write(file, text())
+    return True
+
+
+def _write(file: Path, text: str) -> None:
+    unfinished = file.with_suffix(".new")
+    unfinished.write_text(text, "utf-8")
+    unfinished.chmod(0o444)
+    unfinished.replace(file)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), os.environ.get("API_PASSWORD", "").strip())

@@ -1,0 +1,183 @@
+"""Users of augmentation: registration, login, tokens.
+
+An e-mail is one user's, whatever its case: mail systems that tell Ann@ from ann@ are rare, and people who type it both
+ways are not. Its domain is compared as IDNA writes it. It is not looked up: a service on a machine of one's own has
+users at names that only that network knows.
+"""
+
+import hashlib
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import jwt
+import sqlalchemy as sa
+from argon2 import PasswordHasher
+from argon2.exceptions import VerifyMismatchError
+from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
+from sqlalchemy.exc import IntegrityError
+
+from service.db.database import Database, now
+from service.errors import Conflict, Invalid, Unauthorized, Unavailable
+from service.features.augmentation.models import User
+from service.http.login_throttle import Tries
+from service.settlement import settle
+
+if TYPE_CHECKING:
+    from jwt.types import Options
+
+TOKEN_LIFE = 24 * 3600
+"""Seconds that a token is good for."""
+ALGORITHM = "HS256"
+# Of `iat` nothing is asked: another machine, whose clock is a little ahead, may have made the token just now.
+_DEMANDS: "Options" = {"require": ["exp", "sub"], "verify_iat": False}
+TURN_SECONDS = 20
+"""How long a password waits for its turn to be hashed before the client is asked to come again."""
+
+# `.local`, `.test` and the like, which the library refuses, are names that networks of one's own have.
+SPECIAL_USE_DOMAIN_NAMES.clear()
+
+# OWASP's least for Argon2id: 19 MiB, two passes, one lane. Some 30 ms of one core.
+_hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
+
+
+@dataclass(frozen=True)
+class Accounts:
+    """What the operations of users stand on. `turns` counts how many passwords may be hashed at once here."""
+
+    database: Database
+    tries: Tries
+    turns: threading.Semaphore
+    secret: Callable[[], str]
+
+
+def register(
+    here: Accounts, email: str, password: str, first_name: str | None, last_name: str | None
+) -> dict[str, Any]:
+    """Add a user and return what `token_of` takes; raises Conflict for a known e-mail, which must be one by now."""
+    with _turn(here):
+        hashed = _hasher.hash(password)
+    user = User(
+        id=str(uuid.uuid4()),
+        email=normalized(email),
+        password=hashed,
+        created_at=now(),
+        first_name=first_name,
+        last_name=last_name,
+    )
+    login = {"user_id": user.id, "moment": int(time.time())}
+    try:
+        with here.database.write() as session:
+            session.add(user)
+            session.flush()
+            settle(session, lambda: login)
+    except IntegrityError as error:
+        raise Conflict(
+            "There is already a user with this e-mail address. Log in, or register with another address."
+        ) from error
+    return login
+
+
+@contextmanager
+def counting_other_bodies(here: Accounts, client: str) -> Iterator[None]:
+    """Let the block tell whether a body is that of an earlier registration, as often as passwords may be tried."""
+    name = _tries_from(client)
+    here.tries.check(name)
+    try:
+        yield
+    except Invalid:
+        here.tries.failed(name)
+        raise
+
+
+def log_in(here: Accounts, email: str, password: str, client: str) -> dict[str, Any]:
+    """Return a token; raises Unauthorized in one text and time for an unknown e-mail and a wrong password.
+
+    `client` is whose tries these are; they are counted for it, and for the e-mail, which takes twice as many.
+    """
+    try:
+        address = normalized(email)
+    except EmailNotValidError:
+        address = email.lower()
+    names = (_tries_from(client), f"augmentation {address}")
+    here.tries.check(names[0])
+    here.tries.check(names[1], times=2)
+    with here.database.read() as session:
+        user = session.scalar(sa.select(User).where(User.email == address)) if "\0" not in address else None
+    with _turn(here):
+        right = _verify(_nobody(), password, user.password if user else None)
+    if not (user and right):
+        here.tries.failed(*names)
+        raise Unauthorized("The e-mail or the password is wrong.", headers={"WWW-Authenticate": "Bearer"})
+    here.tries.forget(names[1])
+    return token_of(here, user.id, int(time.time()))
+
+
+def _tries_from(client: str) -> str:
+    return f"augmentation from {client}"
+
+
+def user_of(here: Accounts, token: str) -> str:
+    """Return the id of the user whose token this is; raises Unauthorized."""
+    try:
+        claims = jwt.decode(token, _key(here), algorithms=[ALGORITHM], options=_DEMANDS)
+    except jwt.InvalidTokenError as error:
+        raise _refusal() from error
+    with here.database.read() as session:
+        user = session.scalar(sa.select(User.id).where(User.id == claims["sub"]))
+    if not user:
+        raise _refusal()
+    return user
+
+
+def normalized(email: str) -> str:
+    """Return an e-mail as it is compared and stored; raises EmailNotValidError."""
+    return validate_email(email.strip(), check_deliverability=False, globally_deliverable=False).normalized.lower()
+
+
+def _verify(nobody: str, password: str, hashed: str | None) -> bool:
+    """Tell whether the password is right; an unknown user's is compared with nobody's, so that it takes as long."""
+    try:
+        return _hasher.verify(hashed or nobody, password) and hashed is not None
+    except VerifyMismatchError:
+        return False
+
+
+@cache
+def _nobody() -> str:
+    return _hasher.hash(str(uuid.uuid4()))
+
+
+@contextmanager
+def _turn(here: Accounts) -> Iterator[None]:
+    """Wait for a core: each hash takes 19 MiB, and more at once would finish none of them sooner."""
+    if not here.turns.acquire(timeout=TURN_SECONDS):
+        raise Unavailable("Too many people are logging in just now. Try again in a few seconds.", retry_after=5)
+    try:
+        yield
+    finally:
+        here.turns.release()
+
+
+def token_of(here: Accounts, user_id: str, moment: int) -> dict[str, Any]:
+    """Return the token of a login at this moment, in seconds since 1970: always the same one."""
+    claims = {"sub": user_id, "iat": moment, "exp": moment + TOKEN_LIFE}
+    token = jwt.encode(claims, _key(here), algorithm=ALGORITHM)
+    return {"access_token": token, "token_type": "bearer", "user_id": user_id}
+
+
+def _key(here: Accounts) -> bytes:
+    """Return the key of tokens alone, so that nothing else that is signed here can pass for one."""
+    return hashlib.sha256(b"augmentation token " + here.secret().encode()).digest()
+
+
+def _refusal() -> Unauthorized:
+    return Unauthorized(
+        "The token is not valid, or it has expired. Log in again.",
+        headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
+    )

@@ -1,0 +1,30 @@
+"""What must hold among the tasks of augmentation, their images, their files and their jobs."""
+
+import sqlalchemy as sa
+
+from service.features.augmentation.job import KIND
+from service.features.augmentation.models import AugmentationImage, ImageTask
+from service.jobs.models import Job
+from service.maintenance.checks import Check, Inspection, Stored
+
+_jobs = sa.select(Job.subject).where(Job.kind == KIND, Job.status.in_(("queued", "running")))
+
+INSPECTION = Inspection(
+    checks=(
+        Check(
+            key=AugmentationImage.id,
+            wrong=sa.select(AugmentationImage.id, AugmentationImage.task_id).where(
+                AugmentationImage.status == "pending", sa.cast(AugmentationImage.id, sa.String).not_in(_jobs)
+            ),
+            sentence="Image {id} of augmentation task {task_id} is pending, and no job will copy it.",
+        ),
+    ),
+    files=(
+        Stored(
+            key=ImageTask.id,
+            rows=sa.select(ImageTask.id, ImageTask.img_link),
+            name=lambda row: str(row.img_link),
+            sentence="File {id} of augmentation is not in the store at {img_link}: put it back from a backup.",
+        ),
+    ),
+)

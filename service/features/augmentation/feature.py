@@ -1,0 +1,46 @@
+"""Augmentation as a feature."""
+
+import threading
+
+from service.features.augmentation import operations
+from service.features.augmentation.accounts import Accounts
+from service.features.augmentation.checks import INSPECTION
+from service.features.augmentation.job import Copying
+from service.features.augmentation.routes import accounts, augmentation
+from service.features.feature import Feature, Kernel, Parts, Services
+from service.imaging.intake import Intake
+from service.jobs.executors import Executor
+
+
+def make(kernel: Kernel) -> Parts:
+    """Make it for one application."""
+    settings = kernel.settings
+
+    def services(executor: Executor) -> Services:
+        return {
+            Accounts: Accounts(
+                database=kernel.database,
+                tries=kernel.tries,
+                turns=threading.BoundedSemaphore(kernel.cores),
+                secret=lambda: settings.signing_key,
+            ),
+            operations.Services: operations.Services(
+                database=kernel.database,
+                executor=executor,
+                intake=Intake(kernel.storage, kernel.uploads, kernel.limits, operations.TYPES),
+                factor=settings.augmentation_scale,
+            ),
+        }
+
+    return Parts(jobs={"copies": [Copying(kernel.storage, settings.augmentation_scale)]}, services=services)
+
+
+AUGMENTATION = Feature(
+    tags={
+        accounts: "Users of augmentation: registration and login.",
+        augmentation: "Images of users, each turned, made gray and scaled.",
+    },
+    make=make,
+    known_keys={"augmentation/": operations.known_keys},
+    checks=INSPECTION,
+)

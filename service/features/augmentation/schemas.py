@@ -1,0 +1,147 @@
+"""The shapes of augmentation, as clients see them."""
+
+from typing import Annotated, Any, Literal
+
+from email_validator import EmailNotValidError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic_core import PydanticCustomError
+
+from service.features.augmentation.accounts import normalized
+from service.http.bodies import Shape
+from service.http.pagination import Page
+
+Password = Annotated[str, StringConstraints(min_length=8, max_length=1024)]
+Name = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")]
+Status = Literal["pending", "processing", "finished", "error"]
+
+_TASK, _USER = "b982acff-a46c-420b-b9be-24d137bd21e6", "0f9b5e0c-6f0e-4c39-8a26-4f1a0f6f3d11"
+_EMAIL, _PASSWORD = "ada@example.com", "(8 characters or more)"
+_LINKS = {name: f"http://localhost:8000/files/(token)/astronaut_{name}.png" for name in ("rotated", "gray", "scaled")}
+_ORIGINAL = "http://localhost:8000/files/(token)/astronaut_original.png"
+_IMAGE: dict[str, Any] = {"name": "astronaut.png", "status": "finished", **_LINKS}
+
+
+def _an_email(text: str) -> str:
+    """Return what is an e-mail address; this refuses it together with what else is wrong in the body."""
+    try:
+        normalized(text)
+    except EmailNotValidError as error:
+        why = str(error).rstrip(".")
+        raise PydanticCustomError(
+            "email", "must be an e-mail address: {why}", {"why": why[:1].lower() + why[1:]}
+        ) from error
+    return text
+
+
+class RegistrationIn(Shape):
+    """A new user. Case does not count in an e-mail."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"email": _EMAIL, "password": _PASSWORD, "first_name": "Ada"}]}
+    )
+
+    email: Annotated[str, StringConstraints(max_length=254), AfterValidator(_an_email)]
+    password: Password
+    first_name: Name | None = None
+    last_name: Name | None = None
+
+
+class LoginIn(Shape):
+    """A user's credentials."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"email": _EMAIL, "password": _PASSWORD}]})
+
+    email: Annotated[str, StringConstraints(max_length=1024)]
+    password: Annotated[str, StringConstraints(max_length=1024)]
+
+
+class TokenOut(BaseModel):
+    """A token for the header `Authorization: Bearer`, good for 24 hours."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"access_token": "(a token)", "token_type": "bearer", "user_id": _USER}]}
+    )
+
+    access_token: str
+    token_type: Literal["bearer"]
+    user_id: str
+
+
+class UploadedOut(BaseModel):
+    """The task that an upload became."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"task_id": _TASK}]})
+
+    task_id: str
+
+
+class AugmentationError(BaseModel):
+    """Why an image has no copies."""
+
+    code: str
+    detail: str
+
+
+class AugmentedImage(BaseModel):
+    """An image; links live for an hour and need no credentials. Those of the copies are null until it is finished."""
+
+    img_link: Annotated[str, Field(description="The original.")]
+    status: Status
+    name: str
+    rotated: str | None
+    gray: str | None
+    scaled: str | None
+    error: AugmentationError | None
+
+
+class StatusOut(BaseModel):
+    """How far a task is, with its images in the order of the parts."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"task_id": _TASK, "status": "finished", "images": [_IMAGE | {"img_link": _ORIGINAL, "error": None}]}
+            ]
+        }
+    )
+
+    task_id: str
+    status: Status
+    images: list[AugmentedImage]
+
+
+class HistoryItem(BaseModel):
+    """An image, with links that live for an hour."""
+
+    task_id: str
+    created_at: str
+    name: str
+    status: Status
+    original: str
+    rotated: str | None
+    gray: str | None
+    scaled: str | None
+
+
+class HistoryOut(BaseModel):
+    """A page of a user's images, newest first."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "items": [
+                        _IMAGE | {"task_id": _TASK, "created_at": "2026-01-02T03:04:05.678Z", "original": _ORIGINAL}
+                    ],
+                    "next": None,
+                }
+            ]
+        }
+    )
+
+    items: list[HistoryItem]
+    next: str | None
+
+
+class HistoryQuery(Page):
+    """The query of a history."""

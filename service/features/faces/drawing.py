@@ -1,0 +1,86 @@
+"""Photos with their faces drawn into them: a box, gender and age."""
+
+import io
+from collections.abc import Iterable
+from functools import lru_cache
+
+from PIL import ImageDraw, ImageFont
+
+from service.features.faces.engines.engine import Detection
+from service.imaging.validate import upright_within
+
+MOST_PIXELS = 16_000_000
+"""Larger photos are scaled down to this or less: it bounds memory, and no screen shows more."""
+
+# Of Okabe and Ito's palette, whose colours differ for the colour-blind too, and light, so that black text stands out.
+_COLOURS = {"male": "#56b4e9", "female": "#e69f00", "unknown": "#e5e5e5"}
+_SMALLEST_TEXT = 10  # pixels; less cannot be read
+
+Rectangle = tuple[int, int, int, int]
+
+
+def draw_boxes(image: bytes, faces: Iterable[Detection]) -> bytes:
+    """Return a JPEG of the upright photo, without metadata, in which each face has a box, its gender and its age.
+
+    Lines and letters grow with the photo and the face; boxes and labels stay inside the photo. Raises `Invalid` when
+    the image does not decode. A JPEG of 12 megapixels takes 0.2 s.
+    """
+    target = io.BytesIO()
+    with upright_within(image, MOST_PIXELS, exact=False) as (picture, scale):
+        draw = ImageDraw.Draw(picture)
+        boxes = [(face, box) for face in faces if (box := _inside(face, scale, picture.size))]
+        for face, box in boxes:
+            _draw_box(draw, box, _COLOURS[face.gender], max(2, min(picture.size) // 150))
+        for face, box in boxes:
+            _draw_label(draw, box, face, picture.size)
+        # Without subsampling, since thin coloured lines would pale at half the colours' resolution.
+        picture.save(target, "JPEG", quality=90, subsampling=0)
+    return target.getvalue()
+
+
+def _inside(face: Detection, scale: float, size: tuple[int, int]) -> Rectangle | None:
+    """Return the first and the last pixels of a box that lie in the picture; None where it is wholly outside."""
+    left, top = round(face.x * scale), round(face.y * scale)
+    right, bottom = round((face.x + face.width) * scale) - 1, round((face.y + face.height) * scale) - 1
+    if right < 0 or bottom < 0 or left >= size[0] or top >= size[1]:
+        return None
+    left, top = max(left, 0), max(top, 0)
+    return left, top, max(left, min(right, size[0] - 1)), max(top, min(bottom, size[1] - 1))
+
+
+def _draw_box(draw: ImageDraw.ImageDraw, box: Rectangle, colour: str, line: int) -> None:
+    """Draw a coloured line between two dark ones, so that it stands out from any photo."""
+    left, top, right, bottom = box
+    edge = max(1, line // 3)
+    draw.rectangle((left - edge, top - edge, right + edge, bottom + edge), outline="black", width=line + 2 * edge)
+    draw.rectangle(box, outline=colour, width=line)
+
+
+def _draw_label(draw: ImageDraw.ImageDraw, box: Rectangle, face: Detection, size: tuple[int, int]) -> None:
+    """Write gender and age above the box, else below it, else into it; not at all where there is no room to read it."""
+    text = face.gender if face.age is None else f"{face.gender}, {round(face.age)}"
+    letters = max(_SMALLEST_TEXT, min(max((box[2] - box[0]) // 5, min(size) // 40), min(size) // 15))
+    width, height, margin = _measure(text, letters)
+    if width > size[0]:
+        letters = max(letters * size[0] // width, _SMALLEST_TEXT)
+        width, height, margin = _measure(text, letters)
+    if width > size[0] or height > size[1]:
+        return
+    left = min(box[0], size[0] - width)
+    above, below = box[1] - height, box[3] + 1
+    top = above if above >= 0 else below if below + height <= size[1] else min(box[1], size[1] - height)
+    draw.rectangle((left, top, left + width - 1, top + height - 1), fill=_COLOURS[face.gender])
+    draw.text((left + margin, top + height // 2), text, fill="black", font=_font(letters), anchor="lm")
+
+
+def _measure(text: str, letters: int) -> tuple[int, int, int]:
+    """Return a label's width, height and side margin for letters of so many pixels."""
+    margin = max(1, letters // 4)
+    return round(_font(letters).getlength(text)) + 2 * margin, round(letters * 1.3), margin
+
+
+@lru_cache(maxsize=64)
+def _font(letters: int) -> ImageFont.FreeTypeFont:
+    font = ImageFont.load_default(letters)
+    assert isinstance(font, ImageFont.FreeTypeFont)  # noqa: S101 - every wheel of Pillow has FreeType
+    return font

@@ -1,0 +1,87 @@
+"""Face tasks as a feature."""
+
+import threading
+from functools import cache
+
+from service.features.faces import operations
+from service.features.faces.checks import INSPECTION
+from service.features.faces.commands import facecloud_emulator, faces_commands, tasks, webhook_secret
+from service.features.faces.engines.engine import Engine
+from service.features.faces.engines.instrumented import Measured
+from service.features.faces.job import FaceDetection, has_ever_worked
+from service.features.faces.retention import Retention
+from service.features.faces.routes import faces
+from service.features.faces.webhooks import WebhookDelivery, derived_secret
+from service.features.feature import Feature, Kernel, Parts, Services
+from service.imaging.intake import Intake
+from service.jobs.executors import Executor
+from service.maintenance.periodic import Periodic
+from service.sizing import workers_of
+
+
+def make(kernel: Kernel) -> Parts:
+    """Make it for one application."""
+    settings = kernel.settings
+    engine = Measured(_engine(kernel), settings.engine, kernel.metrics)
+    webhooks = WebhookDelivery(
+        lambda: settings.webhook_secret or derived_secret(settings.api_password),
+        private_allowed=settings.webhook_allow_private,
+    )
+
+    def services(executor: Executor) -> Services:
+        return {
+            Engine: engine,
+            operations.Services: operations.Services(
+                database=kernel.database,
+                storage=kernel.storage,
+                executor=executor,
+                # Its photos are not for a CDN: clients get them from here, or by an address that ends.
+                intake=Intake(kernel.storage, kernel.uploads, kernel.limits, tells_types=False),
+                images_per_task=settings.max_images_per_task,
+                private_webhooks=settings.webhook_allow_private,
+                drawings=threading.BoundedSemaphore(kernel.cores),
+            ),
+        }
+
+    def periodic(made: Services) -> list[Periodic]:
+        here = made[operations.Services]
+        assert isinstance(here, operations.Services)  # noqa: S101
+        return [Retention(here, settings.retention_days)]
+
+    return Parts(
+        jobs={"faces": [FaceDetection(kernel.storage, engine)], "webhooks": [webhooks]},
+        services=services,
+        periodic=periodic,
+    )
+
+
+def _engine(kernel: Kernel) -> Engine:
+    """Make the engine that the settings name. It connects, or loads its networks, with the first image."""
+    settings, metrics = kernel.settings, kernel.metrics
+    if settings.engine == "facecloud":
+        from service.features.faces.engines.circuit_breaker import Breaker
+        from service.features.faces.engines.facecloud import FaceCloud
+
+        answers = cache(metrics.answers.labels)
+        return FaceCloud(
+            settings.facecloud_url,
+            settings.facecloud_email,
+            settings.facecloud_password,
+            timeout=settings.facecloud_timeout,
+            concurrency=workers_of(settings),
+            max_pixels=settings.facecloud_max_pixels,
+            breaker=Breaker(lambda: has_ever_worked(kernel.database), processes=settings.web_concurrency),
+            observe=lambda outcome, _: metrics.notes.count(answers(outcome)),
+        )
+    from service.features.faces.engines.local import LocalEngine
+
+    return LocalEngine()
+
+
+FACES = Feature(
+    tags={faces: "Face tasks: photos in, faces with box, gender and age out."},
+    make=make,
+    known_keys={"tasks/": operations.known_keys},
+    checks=INSPECTION,
+    commands=(faces_commands, tasks, facecloud_emulator, webhook_secret),
+)

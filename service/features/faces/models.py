@@ -1,0 +1,97 @@
+"""The rows of face tasks."""
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, mapped_column
+
+from service.db.database import Model
+
+MICRO = 1_000_000
+"""Ages are summed as whole millionths of a year, so that sums are exact in any order."""
+
+
+class Task(Model):
+    """A batch of images, with counters and sums that change in the transactions of its jobs."""
+
+    __tablename__ = "task"
+    __table_args__ = (sa.Index(None, "created_at", "id"), sa.Index(None, "status", "created_at", "id"))
+
+    id: Mapped[str] = mapped_column(sa.String(36), primary_key=True)
+    name: Mapped[str | None] = mapped_column(sa.String(200))
+    webhook_url: Mapped[str | None] = mapped_column(sa.String(2000))
+    status: Mapped[str] = mapped_column(sa.String(16), default="forming")
+    created_at: Mapped[str] = mapped_column(sa.String(24))
+    started_at: Mapped[str | None] = mapped_column(sa.String(24))
+    finished_at: Mapped[str | None] = mapped_column(sa.String(24))
+    version: Mapped[int] = mapped_column(default=1)
+    next_position: Mapped[int] = mapped_column(default=0)
+    total: Mapped[int] = mapped_column(default=0)
+    done: Mapped[int] = mapped_column(default=0)
+    failed: Mapped[int] = mapped_column(default=0)
+    faces: Mapped[int] = mapped_column(default=0)
+    men: Mapped[int] = mapped_column(default=0)
+    women: Mapped[int] = mapped_column(default=0)
+    men_with_age: Mapped[int] = mapped_column(default=0)
+    women_with_age: Mapped[int] = mapped_column(default=0)
+    men_age_sum: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    women_age_sum: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+
+
+class Image(Model):
+    """A file of a task. Width and height are the upright picture's, in pixels; size is in bytes.
+
+    `failed_at` is when it failed for the first time since the last start, in seconds since 1970.
+    """
+
+    __tablename__ = "image"
+    __table_args__ = (sa.Index(None, "task_id", "position"),)
+
+    id: Mapped[str] = mapped_column(sa.String(36), primary_key=True)
+    task_id: Mapped[str] = mapped_column(sa.ForeignKey("task.id", ondelete="CASCADE"))
+    position: Mapped[int]
+    name: Mapped[str] = mapped_column(sa.String(255))
+    status: Mapped[str] = mapped_column(sa.String(16), default="pending")
+    media_type: Mapped[str] = mapped_column(sa.String(32))
+    size: Mapped[int] = mapped_column(sa.BigInteger)
+    width: Mapped[int]
+    height: Mapped[int]
+    attempts: Mapped[int] = mapped_column(default=0)
+    error_code: Mapped[str | None] = mapped_column(sa.String(32))
+    error_detail: Mapped[str | None] = mapped_column(sa.String(500))
+    failed_at: Mapped[float | None]
+
+
+class Face(Model):
+    """A face of an image; the box is in pixels of the upright picture."""
+
+    __tablename__ = "face"
+
+    image_id: Mapped[str] = mapped_column(sa.ForeignKey("image.id", ondelete="CASCADE"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    x: Mapped[int]
+    y: Mapped[int]
+    width: Mapped[int]
+    height: Mapped[int]
+    gender: Mapped[str] = mapped_column(sa.String(8))
+    age: Mapped[float | None]
+    score: Mapped[float | None]
+
+
+class WebhookEvent(Model):
+    """The end of a task, as it is told to the task's webhook until that has heard it; the id is the `webhook-id`."""
+
+    __tablename__ = "webhook_event"
+    __table_args__ = (sa.Index(None, "task_id"),)
+
+    id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    task_id: Mapped[str] = mapped_column(sa.ForeignKey("task.id", ondelete="CASCADE"))
+    body: Mapped[str] = mapped_column(sa.Text)
+
+
+def image_key(task_id: str, image_id: str) -> str:
+    """Return the storage key of an image's original."""
+    return f"tasks/{task_id}/{image_id}"
+
+
+def thumbnail_key(task_id: str, image_id: str) -> str:
+    """Return the storage key of an image's thumbnail, which is there once somebody has asked for it."""
+    return f"{image_key(task_id, image_id)}.thumbnail"

@@ -1,0 +1,343 @@
+"""What a client can do with face tasks: plain values and streams in, plain values out."""
+
+import threading
+import uuid
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from service.db.database import Database, now
+from service.errors import Conflict, Invalid, NotFound, TooLarge
+from service.features.faces.job import KIND
+from service.features.faces.models import Face, Image, Task, image_key, thumbnail_key
+from service.features.faces.summary import summary
+from service.http import outbound as targets
+from service.imaging.intake import Intake, Upload
+from service.imaging.validate import Picture
+from service.jobs import queue
+from service.jobs.executors import Executor
+from service.jobs.file_deletion import remove
+from service.settlement import settle
+from service.storage.signed_urls import Download
+from service.storage.storage import Storage
+
+STATUSES = ("forming", "processing", "completed", "error")
+
+
+@dataclass(frozen=True)
+class Services:
+    """What the operations of face tasks stand on. `drawings` bounds what is drawn or made small at once."""
+
+    database: Database
+    storage: Storage
+    executor: Executor
+    intake: Intake
+    images_per_task: int
+    private_webhooks: bool
+    drawings: threading.Semaphore
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """An image's original bytes, as a stream that the caller closes."""
+
+    id: str
+    media_type: str
+    size: int
+    stream: BinaryIO
+
+
+def create_task(
+    here: Services,
+    name: str | None,
+    webhook_url: str | None = None,
+    uploads: Sequence[Upload] = (),
+    *,
+    started: bool = False,
+) -> dict[str, Any]:
+    """Create a task, empty or with these images, started or not: all of it or nothing."""
+    if webhook_url is not None:
+        _check_webhook(here, webhook_url)
+    task = Task(id=str(uuid.uuid4()), name=name, webhook_url=webhook_url, created_at=now())
+    ids = [str(uuid.uuid4()) for _ in uploads]
+    keys = [image_key(task.id, image_id) for image_id in ids]
+    with (
+        here.intake.keeping(uploads, keys) as pictures,
+        queue.dispatching(here.database, here.executor) as session,
+    ):
+        session.add(task)
+        session.flush()
+        images = _add_rows(session, here, task, list(zip(ids, uploads, pictures, strict=True))) if ids else []
+        if started:
+            _start(session, task)
+        created = summary(task) | {"images": images}
+        settle(session, lambda: created)
+    return created
+
+
+def list_tasks(
+    here: Services, status: str | None, limit: int, before: tuple[str, str] | None
+) -> tuple[list[dict[str, Any]], tuple[str, str] | None]:
+    """Return a page of tasks, newest first, and the place where the next page begins."""
+    place = sa.tuple_(Task.created_at, Task.id)
+    query = sa.select(Task).order_by(Task.created_at.desc(), Task.id.desc()).limit(limit + 1)
+    if status:
+        query = query.where(Task.status == status)
+    if before:
+        query = query.where(place < sa.tuple_(*map(sa.literal, before)))
+    with here.database.read() as session:
+        tasks = session.scalars(query).all()
+    last = tasks[limit - 1] if len(tasks) > limit else None
+    return [summary(task) for task in tasks[:limit]], (last.created_at, last.id) if last else None
+
+
+def task_version(here: Services, task_id: str) -> int:
+    """Return a number that is another one after each change of the task."""
+    with here.database.read() as session:
+        return find_task(session, task_id).version
+
+
+def get_task(here: Services, task_id: str) -> tuple[dict[str, Any], int]:
+    """Return the task with its images and faces, and its version: three queries, whatever its size."""
+    with here.database.read() as session:
+        task = find_task(session, task_id)
+        return _with_images(session, task), task.version
+
+
+def delete_task(here: Services, task_id: str) -> None:
+    """Delete the task whatever it is doing: the rows first, then what runs, then the files."""
+    with here.database.write() as session:
+        here.database.hold(session, [task_id])
+        if not session.execute(sa.delete(Task).where(Task.id == task_id).returning(Task.id)).first():
+            raise _unknown_task()
+        queue.remove(session, task_id)
+    here.executor.cancel(task_id)
+    remove(here.database, here.executor, here.storage, f"tasks/{task_id}/")
+
+
+def start(here: Services, task_id: str) -> dict[str, Any]:
+    """Start a task: all its images, or after an error those that failed. One transaction with the jobs.
+
+    Return the task as it is then, with nothing done yet.
+    """
+    with queue.dispatching(here.database, here.executor) as session:
+        task = _hold_task(here, session, task_id)
+        _start(session, task)
+        started = _with_images(session, task)
+        settle(session, lambda: started)
+    return started
+
+
+def add_images(here: Services, task_id: str, uploads: Sequence[Upload]) -> list[dict[str, Any]]:
+    """Check and store the files, then add their rows: all of them or none."""
+    with here.database.read() as session:
+        _check_room(here, find_task(session, task_id), len(uploads))
+    ids = [str(uuid.uuid4()) for _ in uploads]
+    keys = [image_key(task_id, image_id) for image_id in ids]
+    try:
+        with here.intake.keeping(uploads, keys) as pictures, here.database.write() as session:
+            task = _hold_task(here, session, task_id)
+            images = _add_rows(session, here, task, list(zip(ids, uploads, pictures, strict=True)))
+            settle(session, lambda: images)
+    except FileNotFoundError:  # a deletion took the folder away while it was written to
+        with here.database.read() as session:
+            find_task(session, task_id)
+        raise
+    return images
+
+
+def get_image(here: Services, task_id: str, image_id: str) -> dict[str, Any]:
+    """Return one image with its faces."""
+    with here.database.read() as session:
+        row = session.execute(_IMAGES.where(Image.task_id == task_id, Image.id == image_id)).first()
+        faces = _faces(session.execute(_FACES.where(Face.image_id == image_id).order_by(Face.position)))
+    if not row:
+        raise unknown_image()
+    return _image(row, faces)
+
+
+def delete_image(here: Services, task_id: str, image_id: str) -> None:
+    """Take an image out of a task that is still forming: the row, then the file."""
+    with here.database.write() as session:
+        task = _hold_task(here, session, task_id)
+        image = find_image(session, task_id, image_id)
+        if task.status != "forming":
+            raise _not_forming(task)
+        session.delete(image)
+        task.total -= 1
+        task.version += 1
+    keys = (image_key(task_id, image_id), thumbnail_key(task_id, image_id))
+    remove(here.database, here.executor, here.storage, *keys)
+
+
+def open_content(here: Services, task_id: str, image_id: str) -> Content:
+    """Return an image's original bytes."""
+    with here.database.read() as session:
+        image = find_image(session, task_id, image_id)
+    try:
+        stream = here.storage.open(image_key(task_id, image_id))
+    except FileNotFoundError as error:  # deleted between the two
+        raise unknown_image() from error
+    return Content(image_id, image.media_type, image.size, stream)
+
+
+def content_url(here: Services, task_id: str, image_id: str, lifetime: float) -> str:
+    """Return an address of an image's original bytes that lives for so many seconds."""
+    with here.database.read() as session:
+        image = find_image(session, task_id, image_id)
+    return here.storage.url(image_key(task_id, image_id), lifetime, Download("", image.media_type, inline=True))
+
+
+def known_keys(session: Session, keys: Collection[str]) -> set[str]:
+    """Return those of the storage keys that some row knows: originals, and their thumbnails."""
+    ids = {key.rpartition("/")[2].removesuffix(".thumbnail") for key in keys}
+    rows = session.execute(sa.select(Image.task_id, Image.id).where(Image.id.in_(ids)))
+    return {key(task, image) for task, image in rows for key in (image_key, thumbnail_key)}
+
+
+def _check_webhook(here: Services, url: str) -> None:
+    try:
+        targets.check_url(url, private_allowed=here.private_webhooks)
+    except targets.Refused as refusal:
+        errors = [{"detail": str(refusal), "pointer": "#/webhook_url"}]
+        raise Invalid(f"The webhook's address cannot be used. {refusal}", errors) from refusal
+
+
+def _add_rows(
+    session: Session, here: Services, task: Task, files: Sequence[tuple[str, Upload, Picture]]
+) -> list[dict[str, Any]]:
+    """Add the images' rows to the task's, and return them as clients see them."""
+    _check_room(here, task, len(files))
+    rows = [
+        {
+            "id": image_id,
+            "task_id": task.id,
+            "position": task.next_position + number,
+            "name": upload.name,
+            "status": "pending",
+            "media_type": picture.media_type,
+            "size": picture.size,
+            "width": picture.width,
+            "height": picture.height,
+            "attempts": 0,
+        }
+        for number, (image_id, upload, picture) in enumerate(files)
+    ]
+    session.execute(sa.insert(Image), rows)
+    task.total += len(rows)
+    task.next_position += len(rows)
+    task.version += 1
+    fresh: dict[str, Any] = {"error": None, "faces": []}
+    return [{name: row[name] for name in _IMAGE_MEMBERS} | fresh for row in rows]
+
+
+def _start(session: Session, task: Task) -> None:
+    if task.status not in ("forming", "error"):
+        raise Conflict(f"This task is {task.status}: only one that is forming, or ended in error, can be started.")
+    if not task.total:
+        raise Conflict("This task has no images. Upload some, then start it.")
+    waiting = Image.status == ("pending" if task.status == "forming" else "failed")
+    chosen = (Image.task_id == task.id, waiting)
+    queue.remove(session, task.id, failed_only=True)
+    queue.enqueue(session, KIND, sa.select(Image.id, Image.task_id, Image.position).where(*chosen))
+    session.execute(
+        sa.update(Image)
+        .where(*chosen)
+        .values(status="pending", attempts=0, error_code=None, error_detail=None, failed_at=None),
+        execution_options={"synchronize_session": False},
+    )
+    task.status, task.started_at, task.finished_at = "processing", now(), None
+    task.failed, task.version = 0, task.version + 1
+
+
+def find_task(session: Session, task_id: str) -> Task:
+    """Return a task's row; raises NotFound."""
+    task = session.get(Task, task_id)
+    if not task:
+        raise _unknown_task()
+    return task
+
+
+def _hold_task(here: Services, session: Session, task_id: str) -> Task:
+    """Return the task as it stays until this transaction ends: its status, its counters, its next position."""
+    here.database.hold(session, [task_id])
+    return find_task(session, task_id)
+
+
+def find_image(session: Session, task_id: str, image_id: str) -> Image:
+    """Return an image's row; raises NotFound, also for an image of another task."""
+    image = session.get(Image, image_id)
+    if not image or image.task_id != task_id:
+        raise unknown_image()
+    return image
+
+
+def _check_room(here: Services, task: Task, number: int) -> None:
+    if task.status != "forming":
+        raise _not_forming(task)
+    if not number:
+        raise Invalid("There is no image in this request: send one or more parts named `image`.", pointer="#/image")
+    if task.total + number > here.images_per_task:
+        raise TooLarge(
+            f"A task takes at most {here.images_per_task} images: this one has {task.total}, and {number} more came. "
+            "Put the rest into another task.",
+            limit=here.images_per_task,
+        )
+
+
+def _unknown_task() -> NotFound:
+    return NotFound("There is no such task. It may have been deleted.")
+
+
+def unknown_image() -> NotFound:
+    """Return the problem of an image that is not there."""
+    return NotFound("There is no such image in this task. It may have been deleted.")
+
+
+def _not_forming(task: Task) -> Conflict:
+    return Conflict(f"This task is {task.status}: images can be added and removed only before it is started.")
+
+
+_IMAGE_MEMBERS = ("id", "name", "status", "media_type", "size", "width", "height", "attempts")
+_NO_ERROR: dict[str, None] = dict.fromkeys(("error_code", "error_detail", "failed_at"))
+_IMAGES = sa.select(*(getattr(Image, name) for name in _IMAGE_MEMBERS), Image.error_code, Image.error_detail)
+_FACES = sa.select(Face.image_id, Face.x, Face.y, Face.width, Face.height, Face.gender, Face.age, Face.score)
+
+
+def _with_images(session: Session, task: Task) -> dict[str, Any]:
+    images = session.execute(_IMAGES.where(Image.task_id == task.id).order_by(Image.position)).all()
+    rows = session.execute(_FACES.join(Image).where(Image.task_id == task.id).order_by(Face.position))
+    faces = _faces(rows)
+    return summary(task) | {"images": [_image(row, faces) for row in images]}
+
+
+def _faces(rows: Any) -> dict[str, list[dict[str, Any]]]:
+    faces: dict[str, list[dict[str, Any]]] = {}
+    for image_id, x, y, width, height, gender, age, score in rows:
+        face = {
+            "bbox": {"x": x, "y": y, "width": width, "height": height},
+            "gender": gender,
+            "age": age,
+            "score": score,
+        }
+        faces.setdefault(image_id, []).append(face)
+    return faces
+
+
+def _image(row: Any, faces: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    image_id, name, status, media_type, size, width, height, attempts, code, detail = row
+    return {
+        "id": image_id,
+        "name": name,
+        "status": status,
+        "media_type": media_type,
+        "size": size,
+        "width": width,
+        "height": height,
+        "attempts": attempts,
+        "error": {"code": code, "detail": detail} if code else None,
+        "faces": faces.get(image_id, []),
+    }

@@ -1,0 +1,220 @@
+"""The shapes of face tasks, as clients see them."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field
+
+from service.features.faces.engines.engine import Gender
+from service.http.bodies import Shape
+from service.http.pagination import Page
+
+_ID, _IMAGE_ID = "b982acff-a46c-420b-b9be-24d137bd21e6", "83b014c2-0fe6-48af-b4d7-ce77705687ae"
+_FACE = {"bbox": {"x": 178, "y": 63, "width": 90, "height": 113}, "gender": "female", "age": 33.7, "score": 0.9323}
+_IMAGE: dict[str, Any] = {
+    "id": _IMAGE_ID,
+    "name": "astronaut.png",
+    "status": "done",
+    "media_type": "image/png",
+    "size": 791555,
+    "width": 512,
+    "height": 512,
+    "attempts": 1,
+    "error": None,
+    "faces": [_FACE],
+}
+_SUMMARY: dict[str, Any] = {
+    "id": _ID,
+    "name": "team",
+    "status": "completed",
+    "created_at": "2026-01-02T03:04:05.678Z",
+    "started_at": "2026-01-02T03:04:06.012Z",
+    "finished_at": "2026-01-02T03:04:06.406Z",
+    "progress": {"total": 1, "pending": 0, "done": 1, "failed": 0},
+    "statistics": {"faces": 1, "men": 0, "women": 1, "men_average_age": None, "women_average_age": 33.7},
+}
+
+_WEBHOOK = "An http or https address that is told when the task ends, signed as Standard Webhooks say."
+
+TaskStatus = Literal["forming", "processing", "completed", "error"]
+
+
+class TaskIn(Shape):
+    """What a new task may be given."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "team"}]})
+
+    name: Annotated[str | None, Field(max_length=200, description="For people; it need not be unique.")] = None
+    webhook_url: Annotated[str | None, Field(max_length=2000, description=_WEBHOOK)] = None
+
+
+class TaskForm(TaskIn):
+    """What a new task may be given in a form, beside its images."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "team", "start": "true"}]})
+
+    name: Annotated[
+        str | None, Field(max_length=200, description="For people; it need not be unique.", examples=["team"])
+    ] = None
+    webhook_url: Annotated[
+        str | None,
+        Field(max_length=2000, description=f"{_WEBHOOK} Empty: nobody is told.", examples=[""]),
+        BeforeValidator(lambda text: text or None),
+    ] = None
+    start: Annotated[Literal["true", "false"], Field(description="Whether to start it at once.")] = "false"
+
+
+class TaskQuery(Page):
+    """The query of the list of tasks."""
+
+    status: Annotated[TaskStatus | None, Field(description="Only tasks of this status.")] = None
+
+
+class ContentQuery(Shape):
+    """The query of an image's content."""
+
+    faces: Annotated[
+        Literal["boxed"] | None,
+        Field(description="`boxed`: a JPEG of the upright photo with box, gender and age drawn at each face."),
+    ] = None
+
+
+class Box(Shape):
+    """A box in pixels of the upright image, its origin top left. It may leave the image."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+class FaceOut(Shape):
+    """A face. Age is in years; score is the engine's confidence, from 0 to 1."""
+
+    bbox: Box
+    gender: Gender
+    age: float | None
+    score: float | None
+
+
+class ImageError(Shape):
+    """Why an image failed, or, while it is pending, why its last attempt did."""
+
+    code: Literal[
+        "image_rejected",
+        "upstream_unavailable",
+        "upstream_unauthorized",
+        "upstream_quota",
+        "upstream_rejected",
+        "engine_failed",
+        "worker_lost",
+    ]
+    detail: str
+
+
+class ImageOut(Shape):
+    """An image. Size is in bytes; width and height are the upright picture's, in pixels."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_IMAGE]})
+
+    id: str
+    name: str
+    status: Literal["pending", "done", "failed"]
+    media_type: Literal["image/jpeg", "image/png", "image/webp"]
+    size: int
+    width: int
+    height: int
+    attempts: Annotated[
+        int,
+        Field(description="Attempts made so far; a start after an error sets it back to 0 for the images that failed."),
+    ]
+    error: ImageError | None
+    faces: list[FaceOut]
+
+
+class ImagesOut(Shape):
+    """The images that an upload added, in its order."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"items": [_IMAGE | {"status": "pending", "attempts": 0, "faces": []}]}]}
+    )
+
+    items: list[ImageOut]
+
+
+class Progress(Shape):
+    """Numbers of images."""
+
+    total: int
+    pending: int
+    done: int
+    failed: int
+
+
+class Statistics(Shape):
+    """Over the images done so far. An average is null where there is nobody."""
+
+    faces: int
+    men: int
+    women: int
+    men_average_age: float | None
+    women_average_age: float | None
+
+
+class TaskSummary(Shape):
+    """A task without its images."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_SUMMARY]})
+
+    id: str
+    name: str | None
+    status: TaskStatus
+    created_at: str
+    started_at: Annotated[str | None, Field(description="When it was last started; null before the first start.")]
+    finished_at: Annotated[str | None, Field(description="When it ended after the last start; null while it has not.")]
+    progress: Progress
+    statistics: Statistics
+
+
+class TaskOut(TaskSummary):
+    """A task with its images, in the order of upload."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_SUMMARY | {"images": [_IMAGE]}]})
+
+    images: list[ImageOut]
+
+
+class TaskList(Shape):
+    """A page of tasks, newest first; `next` is the cursor of the page after it, or null."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"items": [_SUMMARY], "next": None}]})
+
+    items: list[TaskSummary]
+    next: str | None
+
+
+class Limits(Shape):
+    """What uploads may be."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "max_image_bytes": 20_000_000,
+                    "max_image_pixels": 50_000_000,
+                    "max_images_per_task": 10_000,
+                    "max_request_bytes": 1_000_000_000,
+                    "max_parts_per_request": 2_000,
+                    "accepted_types": ["image/jpeg", "image/png", "image/webp"],
+                }
+            ]
+        }
+    )
+
+    max_image_bytes: int
+    max_image_pixels: int
+    max_images_per_task: int
+    max_request_bytes: int
+    max_parts_per_request: Annotated[
+        int, Field(description="Files and texts of one form: what is more goes into another request.")
+    ]
+    accepted_types: list[str]

@@ -1,0 +1,101 @@
+"""Images out of a request: multipart parts or the bare body; a whole task out of a form."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+from flask import Request
+
+from service.errors import Invalid, Malformed, UnsupportedType
+from service.features.faces.schemas import TaskForm, TaskIn
+from service.http.bodies import body, form_fields
+from service.http.idempotency import reserve, reserve_json
+from service.http.uploads import Form, Spool, display_name, fingerprint, read_form, spooling
+from service.imaging.header import ACCEPTED
+from service.imaging.intake import Upload
+
+MAX_REQUEST_BYTES = 1_000_000_000
+KIND = "image"
+
+
+@contextmanager
+def read_uploads(request: Request, limit: int) -> Iterator[list[Upload]]:
+    """Give the request's files; `limit` is in bytes a file. All are gone after the block.
+
+    Raises Malformed, Invalid, TooLarge, UnsupportedType, and what `idempotency.reserve` raises.
+    """
+    if request.mimetype == "multipart/form-data":
+        with read_form(request, ("image", "name"), limit, KIND, MAX_REQUEST_BYTES) as form:
+            yield _parts(form)
+    elif request.mimetype.startswith("image/") or request.mimetype == "application/octet-stream":
+        request.max_content_length = MAX_REQUEST_BYTES
+        with spooling(limit, KIND) as spool:
+            name = display_name(request.args.get("name", ""), KIND)
+            yield [_bare(request, name, spool(name))]
+    else:
+        accepted = ", ".join(ACCEPTED)
+        raise UnsupportedType(
+            f"Send multipart/form-data with parts named `image`, or the bytes of one image as {accepted}.",
+            accepted_types=list(ACCEPTED),
+        )
+
+
+@contextmanager
+def read_task(request: Request, limit: int) -> Iterator[tuple[TaskForm, list[Upload]]]:
+    """Give what a new task is made of: from JSON, or from a form with images, each named as its file is.
+
+    Raises Malformed, Invalid, TooLarge, and what `idempotency.reserve` raises. The files are gone after the block.
+    """
+    if request.mimetype != "multipart/form-data":
+        reserve_json()
+        new = body(TaskIn, "application/json or multipart/form-data")
+        yield TaskForm.model_construct(**new.model_dump()), []  # in JSON an empty text is no way to say nothing
+        return
+    fields = tuple(TaskForm.model_fields)
+    with read_form(request, (*fields, "image"), limit, KIND, MAX_REQUEST_BYTES) as form:
+        files = sorted(set(form.files).intersection(fields))
+        if files or "image" in form.texts:
+            wrong = f"`{files[0]}` must be a text." if files else _NO_FILE
+            raise Invalid(wrong, pointer=f"#/{files[0] if files else 'image'}")
+        task = form_fields(TaskForm, form.texts)
+        if task.start == "true" and "image" not in form.files:
+            raise Invalid("There is no image to start with: send one or more parts named `image`.", pointer="#/image")
+        yield task, _named(form, [])
+
+
+_NO_FILE = "Each `image` part must be a file with a file name."
+
+
+def _parts(form: Form) -> list[Upload]:
+    if form.texts.getlist("image") or form.files.getlist("name"):
+        raise Invalid("Each `image` part must be a file with a file name, and each `name` a text.", pointer="#/image")
+    images, names = form.files.getlist("image"), form.texts.getlist("name")
+    if not any(names):  # as forms of browsers send what nobody filled in
+        names = []
+    if names and len(names) != len(images):
+        counts = f"Images: {len(images)}, names: {len(names)}"
+        raise Invalid(f"{counts}. Send a `name` for each `image`, or none.", pointer="#/name")
+    return _named(form, names)
+
+
+def _named(form: Form, names: list[str]) -> list[Upload]:
+    images = form.files.getlist("image")
+    given = names or [""] * len(images)
+    return [
+        Upload(
+            display_name(name, display_name(image.filename or "", KIND)), cast(Any, image.stream), f"#/image/{place}"
+        )
+        for place, (name, image) in enumerate(zip(given, images, strict=True))
+    ]
+
+
+def _bare(request: Request, name: str, file: Spool) -> Upload:
+    while chunk := request.stream.read(256 * 1024):
+        file.write(chunk)
+    if request.content_length is not None and file.tell() < request.content_length:
+        raise Malformed(f"{name} was cut off: fewer bytes came than Content-Length says.")
+    if not file.tell():
+        raise Invalid("The body is empty: send the bytes of one image.")
+    file.seek(0)
+    reserve("bytes", request.mimetype, fingerprint(file))
+    return Upload(name, cast(Any, file))

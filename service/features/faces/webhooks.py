@@ -1,0 +1,156 @@
+"""Webhooks: tell the address that a client named that its task has ended, signed as Standard Webhooks say."""
+
+import hashlib
+import logging
+import random
+import re
+import time
+import uuid
+from base64 import b64encode
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+from standardwebhooks import Webhook
+
+from service.features.faces.models import Task, WebhookEvent
+from service.features.faces.summary import summary
+from service.http import outbound as targets
+from service.jobs import queue
+from service.jobs.operation import Cancelled, Failure, Run
+from service.telemetry import logging as logs
+
+KIND = "webhook"
+WAITS = (1, 5, 30, 300, 1_800, 7_200, 18_000, 36_000)
+"""Seconds after the first, second … attempt; with the last one they make nine attempts in some 18 hours."""
+_TELLS = {"User-Agent": "media-batch-service", "Content-Type": "application/json"}
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One attempt at telling one event."""
+
+    event: str
+    task: str
+    attempt: int
+    url: str
+    body: str
+
+
+def announce(session: Session, task_id: str) -> None:
+    """Write down how the task has ended and queue its delivery, in the transaction of the end: both or neither."""
+    task = session.get(Task, task_id, populate_existing=True)
+    if not task or not task.webhook_url:
+        return
+    told = {"type": f"task.{task.status}", "timestamp": task.finished_at, "data": summary(task)}
+    event = WebhookEvent(id=f"msg_{uuid.uuid4()}", task_id=task_id, body=orjson.dumps(told).decode())
+    session.add(event)
+    session.flush()
+    queue.enqueue(session, KIND, sa.select(sa.literal(event.id), sa.literal(task_id), sa.literal(0)))
+
+
+@cache
+def derived_secret(password: str) -> str:
+    """Return the secret that signs where none is set.
+
+    It is slow to make, on purpose: receivers know it, and must not find the password by trying.
+    """
+    key = hashlib.scrypt(password.encode(), salt=b"webhooks", n=2**15, r=8, p=1, maxmem=2**26, dklen=32)
+    return f"whsec_{b64encode(key).decode()}"
+
+
+class WebhookDelivery:
+    """load → work → save for webhooks. An attempt may be made twice if a process dies; its `webhook-id` is the same."""
+
+    kind = KIND
+
+    def __init__(self, secret: Callable[[], str], *, private_allowed: bool) -> None:
+        self._secret = secret
+        self._private_allowed = private_allowed
+
+    def limit(self) -> int | None:
+        """Set no bound: webhooks have a lane of their own."""
+        return None
+
+    def load(self, session: Session, runs: Sequence[Run]) -> list[Delivery | None]:
+        """Return the events with the addresses of their tasks."""
+        chosen = WebhookEvent.id.in_([run.subject for run in runs])
+        rows = session.execute(sa.select(WebhookEvent.id, Task.webhook_url, WebhookEvent.body).join(Task).where(chosen))
+        found = {event: (url or "", body) for event, url, body in rows}
+        return [
+            Delivery(run.subject, run.task, run.attempt, *found[run.subject]) if run.subject in found else None
+            for run in runs
+        ]
+
+    def work(self, delivery: Delivery | None, cancelled: Callable[[], bool]) -> None:
+        """Post the event; 2xx is success, 410 the end, all else is tried again."""
+        if not delivery or cancelled():
+            raise Cancelled
+        begin = time.perf_counter()
+        try:
+            answer = targets.post(
+                delivery.url, delivery.body.encode(), self._headers(delivery), private_allowed=self._private_allowed
+            )
+        except targets.Refused as refusal:
+            raise Failure("webhook_refused", str(refusal)) from refusal
+        except targets.Unreachable as error:
+            raise Failure("webhook_failed", str(error), **_again(delivery, None)) from error
+        if 200 <= answer.status < 300:
+            took = round(1000 * (time.perf_counter() - begin))
+            where: dict[str, Any] = {"event": delivery.event, "task": delivery.task, "attempt": delivery.attempt}
+            logs.event(log, "webhook delivered", **where, status=answer.status, ms=took)
+            return
+        text = f"{urlsplit(delivery.url).hostname} answered {answer.status}."
+        if answer.status == 410:
+            raise Failure("webhook_gone", text)
+        raise Failure("webhook_failed", text, **_again(delivery, answer.retry_after))
+
+    def _headers(self, delivery: Delivery) -> dict[str, str]:
+        moment = datetime.now(UTC)
+        return _TELLS | {
+            "webhook-id": delivery.event,
+            "webhook-timestamp": str(int(moment.timestamp())),
+            "webhook-signature": Webhook(self._secret()).sign(delivery.event, moment, delivery.body),
+        }
+
+    def save(self, session: Session, results: Sequence[tuple[Run, None]]) -> None:
+        """Forget the events that were told."""
+        _forget(session, [run for run, _ in results])
+
+    def postpone(self, session: Session, failures: Sequence[tuple[Run, Failure]]) -> None:
+        """Log why; the client is told nothing."""
+        for run, failure in failures:
+            told = {**_where(run), "again_in": round(failure.wait or 0), "detail": failure.detail}
+            logs.event(log, "webhook failed", logging.WARNING, **told)
+
+    def fail(self, session: Session, failures: Sequence[tuple[Run, Failure]]) -> None:
+        """Log why, and forget the events."""
+        for run, failure in failures:
+            told = {**_where(run), "code": failure.code, "detail": failure.detail}
+            logs.event(log, "webhook given up", logging.ERROR, **told)
+        _forget(session, [run for run, _ in failures])
+
+
+def _where(run: Run) -> dict[str, Any]:
+    return {"event": run.subject, "task": run.task, "attempt": run.attempt}
+
+
+def _forget(session: Session, runs: Sequence[Run]) -> None:
+    told = WebhookEvent.id.in_([run.subject for run in runs])
+    session.execute(sa.delete(WebhookEvent).where(told), execution_options={"synchronize_session": False})
+
+
+def _again(delivery: Delivery, retry_after: str | None) -> dict[str, Any]:
+    """Return what a failure says of the next attempt; a receiver may ask for a longer wait than ours."""
+    seconds = re.fullmatch("[0-9]{1,9}", retry_after or "")
+    asked = int(seconds[0]) if seconds else 0
+    ours = WAITS[min(delivery.attempt, len(WAITS)) - 1] * random.uniform(0.9, 1.1)  # noqa: S311 - it spreads load
+    return {"attempts": len(WAITS) + 1, "wait": max(ours, min(asked, WAITS[-1]))}

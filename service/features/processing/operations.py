@@ -1,0 +1,208 @@
+"""What a client can do with processing: plain values and streams in, plain values out."""
+
+import uuid
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from service.db.database import Database
+from service.errors import Conflict, Invalid, NotAllowed, NotFound, TooLarge
+from service.features.processing.job import KIND
+from service.features.processing.models import LARGEST_ID, ProcessingFile, ProcessingTask, moment, upload_key
+from service.imaging import transform as pictures
+from service.imaging.intake import Intake, Upload
+from service.jobs import queue
+from service.jobs.executors import Executor
+from service.jobs.file_deletion import remove
+from service.settlement import settle
+from service.storage.signed_urls import Download
+
+PREFIX = "processing/"
+_UNDER_WAY = ("pending", "processing")
+
+
+@dataclass(frozen=True)
+class Services:
+    """What the operations of processing stand on."""
+
+    database: Database
+    executor: Executor
+    intake: Intake
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A file's bytes, as a stream that the caller closes; size is in bytes."""
+
+    id: int
+    media_type: str
+    size: int
+    stream: BinaryIO
+
+
+def add_files(here: Services, uploads: Sequence[Upload]) -> list[int]:
+    """Check and store the files, then add their rows: all of them or none."""
+    if not uploads:
+        raise Invalid("There is no file in this request: send one or more parts named `file`.", pointer="#/file")
+    keys = [upload_key(str(uuid.uuid4())) for _ in uploads]
+    with here.intake.keeping(uploads, keys) as found, here.database.write() as session:
+        now = moment()
+        rows = [
+            {
+                "key": key,
+                "media_type": picture.media_type,
+                "size": picture.size,
+                "width": picture.width,
+                "height": picture.height,
+                "created_at": now,
+            }
+            for key, picture in zip(keys, found, strict=True)
+        ]
+        inserted = sa.insert(ProcessingFile).returning(ProcessingFile.id, sort_by_parameter_order=True)
+        ids = list(session.scalars(inserted, rows))
+        settle(session, lambda: ids)
+        return ids
+
+
+def open_file(here: Services, file_id: int) -> Content:
+    """Return a file's bytes."""
+    with here.database.read() as session:
+        file = _find_file(session, file_id)
+    try:
+        stream = here.intake.storage.open(file.key)
+    except FileNotFoundError as error:  # deleted between the two
+        raise _unknown_file() from error
+    return Content(file.id, file.media_type, file.size, stream)
+
+
+def file_url(here: Services, file_id: int, lifetime: float) -> str:
+    """Return an address from which the file comes without credentials, for so many seconds."""
+    with here.database.read() as session:
+        file = _find_file(session, file_id)
+    return here.intake.storage.url(file.key, lifetime, Download("", file.media_type, inline=True))
+
+
+def delete_file(here: Services, file_id: int) -> None:
+    """Delete a file that no task under way needs: the row, then the bytes."""
+    with here.database.write() as session:
+        file = _find_file(session, file_id, lock=True)
+        needing = sa.select(ProcessingTask.id).where(
+            ProcessingTask.source_id == file_id, ProcessingTask.status.in_(_UNDER_WAY)
+        )
+        if (task := session.scalar(needing.limit(1))) is not None:
+            raise Conflict(f"Task {task} needs this file. Delete it when the task has ended.")
+        session.delete(file)
+    remove(here.database, here.executor, here.intake.storage, file.key)
+
+
+def create_tasks(here: Services, file_ids: Sequence[int], algorithm: str, params: Mapping[str, Any]) -> list[int]:
+    """Make a task of each file, and start them: one transaction with the jobs."""
+    with queue.dispatching(here.database, here.executor) as session:
+        files = _find_files(session, file_ids)
+        if algorithm == "resize":
+            _check_size(here, params["width"], params["height"], {file.media_type for file in files})
+        now = moment()
+        rows = [
+            {
+                "algorithm": algorithm,
+                "params": dict(params),
+                "status": "pending",
+                "source_id": file_id,
+                "created_at": now,
+                "updated_at": now,
+            }
+            for file_id in file_ids
+        ]
+        inserted = sa.insert(ProcessingTask).returning(ProcessingTask.id, sort_by_parameter_order=True)
+        task_ids = list(session.scalars(inserted, rows))
+        _enqueue(session, task_ids)
+        settle(session, lambda: task_ids)
+    return task_ids
+
+
+def list_tasks(here: Services) -> list[dict[str, Any]]:
+    """Return all tasks in the order in which they were made."""
+    with here.database.read() as session:
+        return [dict(row) for row in session.execute(_TASKS.order_by(ProcessingTask.id)).mappings()]
+
+
+def get_task(here: Services, task_id: int) -> dict[str, Any]:
+    """Return one task."""
+    with here.database.read() as session:
+        return _task(session, task_id)
+
+
+def restart(here: Services, task_id: int) -> dict[str, Any]:
+    """Run a task that ended in error again, from its source; of several restarts at once one is accepted."""
+    with queue.dispatching(here.database, here.executor) as session:
+        _task(session, task_id)
+        failed = (ProcessingTask.id == task_id, ProcessingTask.status == "error")
+        fresh = sa.update(ProcessingTask).where(*failed).values(status="pending", updated_at=moment())
+        if not session.execute(fresh.returning(ProcessingTask.id)).first():
+            raise NotAllowed("task hasn't failed", headers={"Allow": "POST, OPTIONS"})
+        queue.remove(session, f"{PREFIX}{task_id}")
+        _enqueue(session, [task_id])
+        task = _task(session, task_id)
+        settle(session, lambda: task)
+    return task
+
+
+def known_keys(session: Session, keys: Collection[str]) -> set[str]:
+    """Return those of the storage keys that some row knows."""
+    return set(session.scalars(sa.select(ProcessingFile.key).where(ProcessingFile.key.in_(keys))))
+
+
+def _enqueue(session: Session, task_ids: Sequence[int]) -> None:
+    number = sa.cast(ProcessingTask.id, sa.String)
+    place = sa.func.row_number().over(order_by=ProcessingTask.id) - 1
+    chosen = sa.select(number, sa.literal(PREFIX) + number, place).where(ProcessingTask.id.in_(task_ids))
+    queue.enqueue(session, KIND, chosen)
+
+
+def _find_files(session: Session, file_ids: Sequence[int]) -> Sequence[ProcessingFile]:
+    """Return the files, which are kept from being deleted until the transaction ends."""
+    wanted = {file_id for file_id in file_ids if 0 < file_id <= LARGEST_ID}
+    query = sa.select(ProcessingFile).where(ProcessingFile.id.in_(wanted)).order_by(ProcessingFile.id)
+    files = session.scalars(query.with_for_update()).all()
+    if unknown := set(file_ids) - {file.id for file in files}:
+        raise _unknown_file(f"file {min(unknown)}")
+    return files
+
+
+def _find_file(session: Session, file_id: int, *, lock: bool = False) -> ProcessingFile:
+    file = session.get(ProcessingFile, file_id, with_for_update=lock) if file_id <= LARGEST_ID else None
+    if not file:
+        raise _unknown_file()
+    return file
+
+
+def _check_size(here: Services, width: int, height: int, media_types: set[str]) -> None:
+    most = here.intake.limits.pixels
+    try:
+        if width * height > most:
+            raise TooLarge(f"{width} × {height} are too many pixels: at most {most} are made.", limit=most)
+        for media_type in media_types:
+            pictures.check_size(width, height, media_type)
+    except TooLarge as error:
+        pointers = ("#/params/width", "#/params/height")
+        raise Invalid(error.detail, [{"detail": "is too large", "pointer": pointer} for pointer in pointers]) from error
+
+
+def _unknown_file(file: str = "such file") -> NotFound:
+    return NotFound(f"There is no {file}. It may have been deleted.")
+
+
+_MEMBERS = ("algorithm", "created_at", "id", "params", "result_id", "source_id", "status", "updated_at")
+_TASKS = sa.select(*(getattr(ProcessingTask, name) for name in _MEMBERS))
+
+
+def _task(session: Session, task_id: int) -> dict[str, Any]:
+    row = None
+    if task_id <= LARGEST_ID:
+        row = session.execute(_TASKS.where(ProcessingTask.id == task_id)).mappings().first()
+    if not row:
+        raise NotFound("There is no such task.")
+    return dict(row)

@@ -1,0 +1,35 @@
+"""Questions from a jservice-compatible server: GET /api/random?count= gives an array of clues."""
+
+from typing import Any
+
+from service.features.questions.http_source import Remote
+from service.features.questions.source import Batch, Found, SourceFailed, SourceName, decoded, found
+
+
+class JService:
+    """A server with the interface of jservice.io, which has been shut since 2023. `url` is its root."""
+
+    name: SourceName = "jservice"
+
+    def __init__(self, url: str) -> None:
+        self._remote = Remote(url)
+
+    def fetch(self, count: int, deadline: float) -> Batch:
+        """Ask for `count` clues; those without a question or an answer are left out."""
+        clues = self._remote.ask("/api/random", {"count": str(count)}, deadline)
+        if not isinstance(clues, list):
+            raise SourceFailed("The source of questions answered something else than a list of questions.")
+        questions = [question for clue in clues if (question := _question(clue))]
+        return Batch(questions, unusable=len(clues) - len(questions))
+
+
+def _question(clue: Any) -> Found | None:
+    if not isinstance(clue, dict):
+        return None
+    category = clue.get("category")
+    title = category.get("title") if isinstance(category, dict) else None
+    return found(clue.get("id"), *(_text(value) for value in (clue.get("question"), clue.get("answer"), title)))
+
+
+def _text(value: Any) -> str | None:
+    return decoded(value) if isinstance(value, str) else None

@@ -1,0 +1,162 @@
+"""Questions from the Open Trivia Database: 50 a call, one call in five seconds over all processes.
+
+Its answer is `{"response_code": number, "results": [{"question", "correct_answer", "category", …}]}`, every text
+percent-encoded, as asked for by `encode=url3986`. The codes: 0 here they are; 1 it has not so many; 2 a parameter is
+wrong; 3 there is no such token; 4 this token has been given everything; 5 too soon after the last call (with HTTP
+429). A token, which lives for six hours after its last use, keeps it from giving a question twice.
+"""
+
+import html
+import math
+import time
+from typing import Any
+from urllib.parse import unquote
+
+import sqlalchemy as sa
+
+from service.db.database import Database
+from service.features.questions.http_source import Remote
+from service.features.questions.models import QuestionSource
+from service.features.questions.source import Batch, Found, SourceFailed, SourceName, found
+
+INTERVAL = 5.0
+"""Seconds that must lie between two calls from one address, whatever they are for."""
+MARGIN = 0.05
+"""Seconds added to that, for clocks that are not quite one."""
+LARGEST_CALL = 50
+ONE_CALL = 1.0
+"""Seconds that one answer may well take, when a turn for a token is weighed."""
+EXHAUSTED_FOR = 3600
+
+_TOO_SOON = "The Open Trivia Database takes one call in five seconds, and other calls come first."
+
+
+class OpenTrivia:
+    """The Open Trivia Database at `url`. What all processes must know, the last call and the token, is a row."""
+
+    name: SourceName = "opentdb"
+
+    def __init__(self, url: str, database: Database) -> None:
+        self._remote = Remote(url)
+        self._database = database
+
+    def fetch(self, count: int, deadline: float) -> Batch:
+        """Return up to 50 questions; waits for its turn, and goes on after a token has run out."""
+        amount = min(count, LARGEST_CALL)
+        while True:
+            token = self._token(count, deadline)
+            parameters = {"amount": str(amount), "encode": "url3986"} | ({"token": token} if token else {})
+            answer = self._call("/api.php", parameters, deadline)
+            code = answer.get("response_code")
+            if code == 0:
+                return _batch(answer.get("results"))
+            if code in (3, 4):
+                self._forget(token)
+            elif code == 1 and amount > 1:
+                amount //= 2
+            elif code == 1:
+                return Batch([], last=True)
+            elif code != 5:
+                raise SourceFailed(f"The Open Trivia Database refused the call with its code {code!s:.20}.", 60)
+
+    def _call(self, path: str, parameters: dict[str, str], deadline: float) -> dict[str, Any]:
+        """Wait for a turn and make one call. A 429 is an answer too: code 5."""
+        self._take_turn(deadline)
+        pause = 0.0
+        try:
+            answer = self._remote.ask(path, parameters, deadline)
+        except SourceFailed as error:
+            if error.status != 429 or time.monotonic() + max(error.retry_after, INTERVAL) > deadline:
+                raise
+            answer = {"response_code": 5}
+            pause = max(0.0, error.retry_after - INTERVAL)
+        finally:
+            # The other side may have counted from the call's arrival, which was at the latest now.
+            self._stamp(time.time() + pause)
+        if not isinstance(answer, dict):
+            raise SourceFailed("The Open Trivia Database answered something else than it promises.")
+        return answer
+
+    def _take_turn(self, deadline: float) -> None:
+        """Wait until the last call of any process is five seconds ago, and take the turn by a guarded update."""
+        while True:
+            moment = time.time()
+            free = sa.or_(
+                QuestionSource.last_call_at <= moment - INTERVAL - MARGIN,
+                QuestionSource.last_call_at > moment + INTERVAL,  # the clock was set back
+            )
+            with self._database.write() as session:
+                taken = session.execute(
+                    sa.update(QuestionSource)
+                    .where(QuestionSource.name == self.name, free)
+                    .values(last_call_at=moment)
+                    .returning(QuestionSource.name)
+                ).first()
+            if taken:
+                return
+            wait = self._wait()
+            if time.monotonic() + wait >= deadline:
+                raise SourceFailed(_TOO_SOON, math.ceil(wait))
+            time.sleep(wait)
+
+    def _wait(self) -> float:
+        """Return the seconds until the next turn is free, a hundredth at least."""
+        with self._database.read() as session:
+            last = session.scalar(sa.select(QuestionSource.last_call_at).where(QuestionSource.name == self.name))
+        return max(0.01, (last or 0.0) + INTERVAL + MARGIN - time.time())
+
+    def _stamp(self, moment: float) -> None:
+        with self._database.write() as session:
+            session.execute(
+                sa.update(QuestionSource).where(QuestionSource.name == self.name).values(last_call_at=moment)
+            )
+
+    def _token(self, count: int, deadline: float) -> str | None:
+        """Return the shared token. A new one takes a turn: it is done without where the questions need them all."""
+        kept = self._kept_token()
+        if kept:
+            return kept
+        calls = math.ceil(count / LARGEST_CALL)
+        if time.monotonic() + self._wait() + calls * (INTERVAL + 2 * MARGIN) + ONE_CALL > deadline:
+            return None
+        try:
+            token = self._call("/api_token.php", {"command": "request"}, deadline).get("token")
+        except SourceFailed as error:
+            if error.status is None:
+                raise
+            return None  # it is up and gives no token: repeats are sorted out here too
+        if not isinstance(token, str) or not 0 < len(token) <= 128:
+            return None
+        with self._database.write() as session:
+            session.execute(
+                sa.update(QuestionSource)
+                .where(QuestionSource.name == self.name, QuestionSource.token.is_(None))
+                .values(token=token)
+            )
+        return self._kept_token()
+
+    def _kept_token(self) -> str | None:
+        with self._database.read() as session:
+            return session.scalar(sa.select(QuestionSource.token).where(QuestionSource.name == self.name))
+
+    def _forget(self, token: str | None) -> None:
+        """Drop a token that has run out or does not exist, unless another process has put a new one in its place."""
+        with self._database.write() as session:
+            session.execute(
+                sa.update(QuestionSource)
+                .where(QuestionSource.name == self.name, QuestionSource.token == token)
+                .values(token=None)
+            )
+
+
+def _batch(results: Any) -> Batch:
+    if not isinstance(results, list):
+        raise SourceFailed("The Open Trivia Database answered something else than it promises.")
+    made = (_question(result) for result in results if isinstance(result, dict))
+    questions = [question for question in made if question]
+    return Batch(questions, unusable=len(results) - len(questions))
+
+
+def _question(result: dict[str, Any]) -> Found | None:
+    texts = (result.get("question"), result.get("correct_answer"), result.get("category"))
+    return found(None, *(html.unescape(unquote(text)) if isinstance(text, str) else None for text in texts))

@@ -1,0 +1,119 @@
+"""The shapes of questions, as clients see them."""
+
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field, RootModel
+
+from service.features.questions.source import SourceName
+from service.http.bodies import Count, Shape
+
+_QUESTION: dict[str, Any] = {
+    "id": 41,
+    "question": "Which planet is the largest of the solar system?",
+    "answer": "Jupiter",
+    "category": "Astronomy",
+    "created_at": "2026-01-02T03:04:05.678Z",
+    "source": "builtin",
+}
+
+
+class QuestionsIn(Shape):
+    """How many new questions to fetch and store."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"questions_num": 3}]})
+
+    questions_num: Annotated[int, Field(ge=1, le=100, description="How many new questions to store.")]
+
+
+class QuestionOut(Shape):
+    """A stored question. Ids grow in the order of saving."""
+
+    id: int
+    question: str
+    answer: str
+    category: str | None
+    created_at: str
+    source: SourceName
+
+
+class NoQuestion(Shape):
+    """Nothing: no question was saved before."""
+
+
+class PreviousQuestion(RootModel[QuestionOut | NoQuestion]):
+    """The question saved last before this request; `{}` for the first request of all."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_QUESTION, {}]})
+
+
+class QuestionList(Shape):
+    """A page of questions, newest first; `next` is the cursor of the page after it, or null."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"items": [_QUESTION], "next": None}]})
+
+    items: list[QuestionOut]
+    next: str | None
+
+
+class ClueQuery(Shape):
+    """How many questions to draw."""
+
+    count: Annotated[Count, Field(ge=1, le=100, description="How many questions to draw.")] = 1
+
+
+class ClueCategory(Shape):
+    """A category in the jservice form."""
+
+    id: int
+    title: str
+    created_at: str
+    updated_at: str
+    clues_count: int
+
+
+class Clue(Shape):
+    """A question in the jservice form."""
+
+    id: int
+    answer: str
+    question: str
+    value: int | None
+    airdate: str
+    created_at: str
+    updated_at: str
+    category_id: int
+    game_id: int | None
+    invalid_count: int | None
+    category: ClueCategory
+
+
+class Clues(RootModel[list[Clue]]):
+    """Questions in the jservice form, drawn by chance, none twice."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                [
+                    {
+                        "id": 1,
+                        "answer": "Jupiter",
+                        "question": "Which planet is the largest of the solar system?",
+                        "value": None,
+                        "airdate": "2026-01-02T12:00:00.000Z",
+                        "created_at": "2026-01-02T12:00:00.000Z",
+                        "updated_at": "2026-01-02T12:00:00.000Z",
+                        "category_id": 7,
+                        "game_id": None,
+                        "invalid_count": None,
+                        "category": {
+                            "id": 7,
+                            "title": "astronomy",
+                            "created_at": "2026-01-02T12:00:00.000Z",
+                            "updated_at": "2026-01-02T12:00:00.000Z",
+                            "clues_count": 12,
+                        },
+                    }
+                ]
+            ]
+        }
+    )

@@ -1,0 +1,177 @@
+"""What a client can do with recordings: plain values and streams in, plain values out."""
+
+import hashlib
+import hmac
+import re
+import tempfile
+import threading
+import uuid
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, BinaryIO, cast
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from service.db.database import Database, now
+from service.errors import NoRoom, NotFound, Unauthorized, Unavailable
+from service.features.recordings.models import Recording, RecordingUser, recording_key
+from service.settlement import settle
+from service.storage.signed_urls import Download
+from service.storage.storage import Storage, is_full
+
+TURN_SECONDS = 60
+"""How long a recording waits for its turn to be encoded before the client is asked to come again."""
+_NOBODY = hashlib.sha256(b"").hexdigest()
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a recording may be, and how it is encoded: `quality` 0 to 9, or None for the `bitrate` in kbit/s."""
+
+    bytes: int
+    seconds: float
+    bitrate: int
+    quality: int | None
+
+
+@dataclass(frozen=True)
+class Services:
+    """What the operations of recordings stand on. `turns` counts how many may be encoded at once in this process."""
+
+    database: Database
+    storage: Storage
+    limits: Limits
+    turns: threading.Semaphore
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """An MP3, as a stream that the caller closes; size is in bytes."""
+
+    id: str
+    size: int
+    stream: BinaryIO
+
+
+def add_user(here: Services, name: str) -> dict[str, Any]:
+    """Add a user and return the id and the token, which is not kept and cannot be shown again."""
+    token = str(uuid.uuid4())
+    user = RecordingUser(id=str(uuid.uuid4()), name=name, token_hash=_hash(token), created_at=now())
+    with here.database.write() as session:
+        session.add(user)
+    return {"id": user.id, "token": token}
+
+
+def check_token(here: Services, user_id: str, token: str) -> None:
+    """Raise Unauthorized, with one text, for an unknown user and for a wrong token."""
+    known = None
+    if _UUID.fullmatch(user_id):
+        with here.database.read() as session:
+            known = session.scalar(sa.select(RecordingUser.token_hash).where(RecordingUser.id == user_id))
+    # The comparison is made for an unknown user too, so that the time tells as little as the text.
+    right = hmac.compare_digest(_hash(token), known or _NOBODY)
+    if not (right and known):
+        raise Unauthorized(
+            "The user is unknown, or the token is not this user's.",
+            headers={"WWW-Authenticate": 'Token realm="recordings"'},
+        )
+
+
+def add_recording(here: Services, user_id: str, stream: BinaryIO) -> tuple[str, str]:
+    """Encode a WAV, store it as MP3, and return its id and its user's. The token has been checked."""
+    # A heavy import, and numpy starts threads with it: for those processes only that get a recording, after the fork.
+    from service.features.recordings import audio
+
+    wave = audio.read_header(stream, here.limits.seconds)
+    recording = Recording(id=str(uuid.uuid4()), user_id=user_id, seconds=wave.seconds)
+    with _temporary_file() as mp3:
+        with _turn(here):
+            audio.convert(stream, wave, mp3, here.limits.bitrate, here.limits.quality)
+        mp3.seek(0)
+        _store(here, recording, mp3)
+    return recording.id, user_id
+
+
+def open_recording(here: Services, user_id: str, recording_id: str) -> Content:
+    """Return a recording's MP3; raises NotFound for whatever is not there."""
+    recording = _find(here, user_id, recording_id)
+    try:
+        stream = here.storage.open(recording_key(user_id, recording_id))
+    except FileNotFoundError as error:
+        raise _unknown() from error
+    return Content(recording_id, recording.size, stream)
+
+
+def recording_url(here: Services, user_id: str, recording_id: str, lifetime: float) -> str:
+    """Return an address of a recording's MP3 that lives for so many seconds; raises NotFound."""
+    recording = _find(here, user_id, recording_id)
+    download = Download(f"{recording.id}.mp3", "audio/mpeg")
+    return here.storage.url(recording_key(user_id, recording_id), lifetime, download)
+
+
+def known_keys(session: Session, keys: Collection[str]) -> set[str]:
+    """Return those of the storage keys that some row knows."""
+    ids = {key.rpartition("/")[2] for key in keys}
+    rows = session.execute(sa.select(Recording.user_id, Recording.id).where(Recording.id.in_(ids)))
+    return {recording_key(user, recording) for user, recording in rows}
+
+
+def _find(here: Services, user_id: str, recording_id: str) -> Recording:
+    recording = None
+    if _UUID.fullmatch(user_id) and _UUID.fullmatch(recording_id):
+        with here.database.read() as session:
+            recording = session.get(Recording, recording_id)
+    if not recording or recording.user_id != user_id:
+        raise _unknown()
+    return recording
+
+
+def _hash(token: str) -> str:
+    # A token is 122 random bits: nobody can try them all, so it needs no slow hash, as passwords do.
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+@contextmanager
+def _turn(here: Services) -> Iterator[None]:
+    """Wait for a core: more encodings at once than cores would only make each of them slower, and all else too."""
+    if not here.turns.acquire(timeout=TURN_SECONDS):
+        raise Unavailable("Too many recordings are being encoded. Try again in a minute.", retry_after=60)
+    try:
+        yield
+    finally:
+        here.turns.release()
+
+
+@contextmanager
+def _temporary_file() -> Iterator[BinaryIO]:
+    """Give a file without a name: it is gone after the block, and also when the process is killed."""
+    try:
+        with tempfile.TemporaryFile() as file:
+            yield cast(BinaryIO, file)
+    except OSError as error:
+        if is_full(error):
+            raise NoRoom("There is no room to encode the recording: nothing was stored. Try again later.") from error
+        raise
+
+
+def _store(here: Services, recording: Recording, mp3: BinaryIO) -> None:
+    """Store the file, then the row; without the row the file goes again."""
+    key = recording_key(recording.user_id, recording.id)
+    try:
+        recording.size = here.storage.save(key, mp3)
+        recording.created_at = now()
+        with here.database.write() as session:
+            session.add(recording)
+            session.flush()
+            settle(session, lambda: (recording.id, recording.user_id))
+    except BaseException:
+        with suppress(Unavailable):  # then the sweep takes it
+            here.storage.delete(key)
+        raise
+
+
+def _unknown() -> NotFound:
+    return NotFound("There is no such recording.")

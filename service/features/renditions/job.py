@@ -1,0 +1,123 @@
+"""The operation of renditions: one version into its WebPs."""
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from service.features.renditions.models import (
+    KINDS,
+    ImageVersion,
+    OwnedImage,
+    Rendition,
+    folders,
+    original_key,
+    rendition_key,
+)
+from service.features.renditions.replacement import take_out, take_out_images
+from service.imaging import transform as pictures
+from service.jobs.file_deletion import leave
+from service.jobs.operation import Cancelled, Failure, Run, judging
+from service.storage.storage import Storage
+
+KIND = "renditions"
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A rendition that was made and stored; size is in bytes."""
+
+    kind: str
+    width: int
+    height: int
+    size: int
+
+
+class Making:
+    """load → work → save for the versions of images. `scales` are the sizes of `KINDS`."""
+
+    kind = KIND
+
+    def __init__(self, storage: Storage, scales: Sequence[float]) -> None:
+        self.storage = storage
+        self.scales = scales
+
+    def limit(self) -> int | None:
+        """Set no bound."""
+        return None
+
+    def load(self, session: Session, runs: Sequence[Run]) -> list[str]:
+        """Return the folders of the versions."""
+        ids = [run.subject for run in runs]
+        known = {version: folder for folder, version, _ in folders(session, ImageVersion.id.in_(ids))}
+        return [known.get(version, "") for version in ids]
+
+    def work(self, folder: str, cancelled: Callable[[], bool]) -> list[Made]:
+        """Decode once, make and store each rendition: the files come before their rows."""
+        if not folder:
+            raise Failure("engine_failed", "The image has been deleted.")
+        made = []
+        with judging():
+            original = self.storage.read(original_key(folder))
+            with closing(pictures.renditions(original, self.scales)) as copies:  # type: ignore[type-var]
+                for kind, copy in zip(KINDS, copies, strict=True):
+                    if cancelled():
+                        raise Cancelled
+                    size = self.storage.save(rendition_key(folder, kind), copy.stream, copy.media_type)
+                    made.append(Made(kind, copy.width, copy.height, size))
+        return made
+
+    def save(self, session: Session, results: Sequence[tuple[Run, list[Made]]]) -> None:
+        """End the versions, and take out what they replace: all in the transaction that ends the jobs."""
+        for run, made in results:
+            fixed = {"version_id": run.subject}
+            rows = [fixed | {"kind": m.kind, "width": m.width, "height": m.height, "size": m.size} for m in made]
+            session.execute(sa.insert(Rendition), rows)
+            _set_status(session, run, "done", None)
+            _take_out_older(session, run.subject)
+
+    def postpone(self, session: Session, failures: Sequence[tuple[Run, Failure]]) -> None:
+        """Let the versions wait, and say why."""
+        for run, failure in failures:
+            _set_status(session, run, "pending", failure)
+
+    def fail(self, session: Session, failures: Sequence[tuple[Run, Failure]]) -> None:
+        """End the versions with the reason. What they were to replace stays."""
+        for run, failure in failures:
+            _set_status(session, run, "failed", failure)
+
+    def undo(self, session: Session, dropped: Sequence[tuple[Run, Any]]) -> None:
+        """Remove what runs wrote whose versions were deleted under their hands; others may need theirs."""
+        ids = [run.subject for run, _ in dropped]
+        there = set(session.scalars(sa.select(ImageVersion.id).where(ImageVersion.id.in_(ids))))
+        leave(session, [folder for run, folder in dropped if folder and run.subject not in there])
+
+
+def _set_status(session: Session, run: Run, status: str, failure: Failure | None) -> None:
+    code, detail = (failure.code, failure.detail[:500]) if failure else (None, None)
+    session.execute(
+        sa.update(ImageVersion)
+        .where(ImageVersion.id == run.subject)
+        .values(status=status, error_code=code, error_detail=detail),
+        execution_options={"synchronize_session": False},
+    )
+
+
+def _take_out_older(session: Session, version_id: str) -> None:
+    """Take out the older versions of this one's image, and the older images of its owner if it was to replace them."""
+    version, image = session.execute(
+        sa.select(ImageVersion.number, OwnedImage)
+        .join(OwnedImage, OwnedImage.id == ImageVersion.image_id)
+        .where(ImageVersion.id == version_id)
+    ).one()
+    take_out(session, ImageVersion.image_id == image.id, ImageVersion.number < version, awaited_by=version_id)
+    if image.replaces:
+        older = (
+            OwnedImage.owner_type == image.owner_type,
+            OwnedImage.owner_id == image.owner_id,
+            OwnedImage.number < image.number,
+        )
+        take_out_images(session, *older, awaited_by=version_id)

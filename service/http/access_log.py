@@ -1,0 +1,94 @@
+"""One line in the log, and one count, for every request; and an id by which to find it."""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from flask import Flask, request
+
+from service.http.openapi_views import template
+from service.telemetry import logging as logs
+from service.telemetry.metrics import METHODS, OTHER, Metrics
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+log = logging.getLogger(__name__)
+
+_ROUTE = "service.route"
+_ID = "_id"
+"""How the parts of a path that may be logged end: others may be secrets, such as a signed link's token."""
+
+
+def watch(app: Flask, metrics: Metrics) -> None:
+    """Let every request of the application be logged and counted."""
+    app.before_request(_note_route)
+    app.wsgi_app = Watch(app.wsgi_app, metrics)  # type: ignore[method-assign]
+
+
+def _note_route() -> None:
+    rule = request.url_rule
+    request.environ[_ROUTE] = (template(rule.rule) if rule else OTHER, request.view_args or {})
+
+
+class Watch:
+    """Stands around the application, so that it sees the last byte of an answer and what went wrong on the way."""
+
+    def __init__(self, app: "WSGIApplication", metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        """Answer a request, with its id in the header `X-Request-Id`."""
+        begin = time.perf_counter()
+        request_id = environ[logs.REQUEST_ID] = logs.request_id(environ.get("HTTP_X_REQUEST_ID"))
+        status = ""
+
+        def start(line: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+            nonlocal status
+            status = line[:3]
+            return start_response(line, [*headers, ("X-Request-Id", request_id)], *more)
+
+        return _Answer(self._app(environ, start), lambda size: self._note(environ, status, size, begin))
+
+    def _note(self, environ: "WSGIEnvironment", status: str, size: int, begin: float) -> None:
+        seconds = time.perf_counter() - begin
+        route, ids = environ.get(_ROUTE, (OTHER, {}))
+        method = environ["REQUEST_METHOD"]
+        counted = method if method in METHODS else OTHER
+        self._metrics.requests.labels(route, counted, status).inc()
+        self._metrics.request_seconds.labels(route, counted).observe(seconds)
+        logs.event(
+            log,
+            "request",
+            method=method,
+            route=route,
+            **{name.removesuffix(_ID): value for name, value in ids.items() if name.endswith(_ID)},
+            status=int(status or 0),
+            ms=round(seconds * 1000, 1),
+            bytes=size,
+            request_id=environ[logs.REQUEST_ID],
+            address=environ.get("REMOTE_ADDR"),
+        )
+
+
+class _Answer:
+    """An answer's body: counts its bytes, and tells when the server closes it, sent to its end or not."""
+
+    def __init__(self, body: Iterable[bytes], ended: Callable[[int], None]) -> None:
+        self._body = body
+        self._ended = ended
+        self._size = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        for part in self._body:
+            self._size += len(part)
+            yield part
+
+    def close(self) -> None:
+        try:
+            if close := getattr(self._body, "close", None):
+                close()
+        finally:
+            self._ended(self._size)

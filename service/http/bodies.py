@@ -1,0 +1,141 @@
+"""JSON bodies, queries and form fields, checked by pydantic."""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, TypeVar
+
+import orjson
+from flask import request
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
+from werkzeug.datastructures import MultiDict
+
+from service.errors import Invalid, Malformed
+from service.http.idempotency import read_body
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class Shape(BaseModel):
+    """The base of what comes in: unknown members are refused, and nothing is guessed from another type."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    @field_validator("*")
+    @classmethod
+    def _without_nul(cls, value: Any) -> Any:
+        """Refuse the one character that PostgreSQL's texts cannot have."""
+        if isinstance(value, str) and "\0" in value:
+            raise PydanticCustomError("nul", "must not have the character U+0000")
+        return value
+
+
+def _digits(text: Any) -> Any:
+    """Refuse what is a number for Python alone: with a sign, a point, spaces, underscores, or other scripts' digits."""
+    if isinstance(text, str) and not re.fullmatch("[0-9]+", text):
+        raise PydanticCustomError("digits", "must be a whole number")
+    return text
+
+
+Count = Annotated[int, BeforeValidator(_digits)]
+"""A number in a query."""
+
+
+def body(model: type[M], types: str = "application/json") -> M:
+    """Return the request's JSON as the model; an empty body counts as `{}`. Raises Malformed, Invalid, TooLarge.
+
+    `types` is what a client is told to send that sent something else than JSON.
+    """
+    text = read_body() or b"{}"
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        if request.mimetype and not request.is_json:
+            raise Malformed(f"The body is not JSON, and its Content-Type says something else: send {types}.") from error
+        raise Malformed(f"The body is not JSON: {error}.") from error
+    return _validated(lambda: model.model_validate_json(text, strict=True), "body", value)
+
+
+class Nothing(Shape):
+    """A body that has nothing to say."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{}]})
+
+
+def refuse_body() -> None:
+    """Refuse JSON that says anything: it would have no effect. A body of another type is not looked at."""
+    if request.is_json:
+        body(Nothing)
+
+
+def validated(model: type[M], value: Any, part: str = "body") -> M:
+    """Return a JSON value, or the named part of one, as the model; raises Invalid."""
+    return _validated(lambda: model.model_validate(value, strict=True), part, value)
+
+
+def query(model: type[M]) -> M:
+    """Return the query string as the model; raises Invalid."""
+    repeated = [name for name, values in request.args.lists() if len(values) > 1]
+    if repeated:
+        raise Invalid(
+            f"The query has `{repeated[0]}` more than once: send it once.", pointer=f"#/{_escaped(repeated[0])}"
+        )
+    return _validated(lambda: model.model_validate(request.args.to_dict()), "query", None)
+
+
+def form_fields(model: type[M], texts: MultiDict[str, str]) -> M:
+    """Return a form's texts as the model; raises Invalid."""
+    repeated = [name for name, values in texts.lists() if len(values) > 1]
+    if repeated:
+        raise Invalid(
+            f"The form has `{repeated[0]}` more than once: send it once.", pointer=f"#/{_escaped(repeated[0])}"
+        )
+    return _validated(lambda: model.model_validate(texts.to_dict()), "form", None)
+
+
+def _validated(validate: Callable[[], M], part: str, value: Any) -> M:
+    if part == "body" and not isinstance(value, dict):
+        raise Invalid("The body must be a JSON object.", [{"detail": "must be an object", "pointer": "#"}])
+    root = "#" if part in ("body", "query", "form") else f"#/{part}"
+    try:
+        return validate()
+    except ValidationError as error:
+        faults = [
+            ("".join(f"/{_escaped(step)}" for step in fault["loc"]), _must(str(fault["msg"])))
+            for fault in error.errors(include_url=False, include_input=False)
+        ]
+        errors = [{"detail": must, "pointer": root + place} for place, must in faults]
+        raise Invalid(_sentence(part, faults[:5]), errors) from error
+
+
+def _sentence(part: str, faults: Sequence[tuple[str, str]]) -> str:
+    """Say what must be, for each place such as `/name` within the part, or for the part itself."""
+    return " ".join(
+        f"`{place[1:]}` in the {part} {must}." if place else f"The {part} {must}." for place, must in faults
+    )
+
+
+def _must(message: str) -> str:
+    """Return pydantic's sentence as the end of one that begins with a name."""
+    for pattern, words in _WORDS.items():
+        message = re.sub(pattern, words, message)
+    return message
+
+
+_WORDS = {
+    "^Field required$": "must be sent",
+    "^Extra inputs are not permitted$": "is unknown here",
+    "^[A-Z][a-z]+ should ": "must ",
+    "^must match pattern": "must match the pattern",
+    "a valid string": "a text",
+    "a valid integer": "a whole number",
+    "a valid list": "an array",
+    "a valid dictionary": "an object",
+    "greater than or equal to": "at least",
+    "less than or equal to": "at most",
+    ", unable to parse .*| after validation": "",
+}
+
+
+def _escaped(step: object) -> str:
+    return str(step).replace("~", "~0").replace("/", "~1")[:200]

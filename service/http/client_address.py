@@ -1,0 +1,18 @@
+"""Whose tries a request counts as."""
+
+import ipaddress
+
+from flask import request
+
+
+def address() -> str:
+    """Return whose tries the request's count as: the address it comes from, of IPv6 the /64, which one client has."""
+    try:
+        client = ipaddress.ip_address((request.remote_addr or "").partition("%")[0])
+    except ValueError:
+        return "nowhere"
+    if isinstance(client, ipaddress.IPv6Address):
+        if client.ipv4_mapped:
+            return str(client.ipv4_mapped)
+        return str(ipaddress.ip_network((client, 64), strict=False))
+    return str(client)

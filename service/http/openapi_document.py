@@ -1,0 +1,279 @@
+"""The OpenAPI 3.1 document, made from the views: their docstrings, models and descriptions."""
+
+import inspect
+from functools import cache
+from typing import Any
+
+from apispec import APISpec
+from flask import Flask
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+from werkzeug.routing import Rule
+
+from service.http import security
+from service.http.openapi_examples import PROBLEM, example
+from service.http.openapi_views import Described, template, without_null
+from service.http.services import provided
+
+HEADERS = {
+    "Allow": "The methods that this path knows.",
+    "Content-Disposition": "The name under which to keep it.",
+    "Content-Range": "Which bytes of how many these are.",
+    "ETag": "Stands for this version; send it as `If-None-Match` to hear 304 while it is the newest.",
+    "Idempotency-Replayed": "`true` where this is the first answer given again.",
+    "Location": "The address of what the answer is about.",
+    "Retry-After": "Seconds to wait before asking again.",
+    "WWW-Authenticate": "How to authenticate.",
+    "X-Request-Id": "Stands in the log with this request: the header `X-Request-Id` that came with it, or a new one.",
+}
+"""All headers that answers are documented with."""
+ALWAYS = ("Location", "Retry-After", "ETag", "Content-Range", "WWW-Authenticate")
+"""Those that are there in every answer of a status which is documented with them."""
+OF_STATUS = {
+    206: ("Content-Range",),
+    302: ("Location",),
+    401: ("WWW-Authenticate",),
+    429: ("Retry-After",),
+    503: ("Retry-After",),
+}
+IN_PATH = {
+    "file_id": "The file's id.",
+    "image_id": "The image's id.",
+    "name": "The file's name.",
+    "task_id": "The task's id.",
+    "token": "What the link was signed with.",
+    "user_id": "One's own id, as registration and login tell it.",
+}
+"""What the parameters of paths are."""
+RANGE = {
+    "name": "Range",
+    "in": "header",
+    "description": "A part of the file, such as `bytes=0-1023`. Several parts, or other units than bytes, are ignored.",
+    "schema": {"type": "string"},
+}
+KNOWN = {
+    "name": "If-None-Match",
+    "in": "header",
+    "description": "The `ETag` of what the client has: 304 while that is the newest.",
+    "schema": {"type": "string"},
+}
+KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "Made up by the client, a new one for each new request: sent again with the same key within 24 "
+    "hours, the request gets its first answer again, and nothing happens twice. 409 while the first is still being "
+    "carried out, 422 for another request with the same key. Refusals are not kept.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
+}
+ABOUT = """Hand in a batch of photos, get every face with box, gender and age.
+
+Every 4xx and 5xx is a problem document (RFC 9457) with a `detail` for people. What a call does not answer for itself it
+has in common with all others: 400, 408, 414 and 431 where a request cannot be read, 405 with `Allow` for another
+method, 404 for another path."""
+TEXTS = {
+    200: "Done.",
+    201: "Created.",
+    202: "Accepted; it goes on in the background.",
+    204: "Gone.",
+    206: "The part that `Range` asks for.",
+    302: "The file is at the address in `Location`, which is signed and ends soon.",
+    304: "Not changed.",
+    400: "The request cannot be read.",
+    401: "No credentials, or wrong ones.",
+    403: "From a page of another site, or not allowed any more.",
+    404: "There is no such thing.",
+    405: "Not with this method.",
+    408: "The request came too slowly.",
+    409: "Not in this state.",
+    413: "Too large; the answer names the limit.",
+    414: "The request line is too long; the member `limit` has the bytes that it may have.",
+    415: "Not an accepted type; the answer names them.",
+    416: "There is no such range.",
+    422: "Well-formed but wrong; `errors` names each fault.",
+    429: "Too many wrong credentials; `Retry-After` says when the next may come.",
+    431: "There are too many headers, or one is too long; the detail says which, the member `limit` how many or long.",
+    500: "A fault of the service; the answer has the id under which it was logged.",
+    503: "Not now; `Retry-After` says when.",
+    507: "The store is full.",
+}
+
+
+class Tags(dict[str, str]):
+    """What each blueprint is for, by its name, in the order of the document."""
+
+
+@cache
+def document(app: Flask) -> dict[str, Any]:
+    """Return the document of the application's described views. `app` may be flask's proxy."""
+    spec = APISpec(
+        title="Media batch service",
+        version="1",
+        openapi_version="3.1.0",
+        info={"description": ABOUT},
+    )
+    for name, text in provided(Tags, app).items():
+        spec.tag({"name": name, "description": text})
+    spec.components.security_scheme("basic", {"type": "http", "scheme": "basic"})
+    bearer = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+    spec.components.security_scheme("bearer", bearer)
+    spec.components.schema("Problem", PROBLEM)
+    for name in HEADERS:
+        spec.components.header(name, _header(name, required=name in ALWAYS))
+    for status in TEXTS:
+        if status >= 400:
+            spec.components.response(f"Problem{status}", _problem(status))
+    views = [(rule, app.view_functions[rule.endpoint]) for rule in app.url_map.iter_rules()]
+    described = [(rule, view, view.described) for rule, view in views if hasattr(view, "described")]
+    for name, schema in _schemas([found for _, _, found in described]).items():
+        spec.components.schema(name, schema)
+    for rule, view, found in described:
+        (method,) = (rule.methods or set()) & {"GET", "POST", "PUT", "DELETE"}
+        operation = _operation(rule, view, found)
+        spec.path(template(rule.rule), operations={method.lower(): operation})
+    return spec.to_dict()
+
+
+def _schemas(described: list[Described]) -> dict[str, Any]:
+    answers = [value for found in described for value in (*found.answers.values(), found.body)]
+    flat = [value[0] if isinstance(value, list) else value for value in answers]
+    ordered = sorted({model for model in flat if _is_model(model)}, key=lambda model: model.__name__)  # type: ignore[union-attr]
+    _, schema = models_json_schema(
+        [(model, "serialization") for model in ordered],  # type: ignore[misc]
+        ref_template="#/components/schemas/{model}",
+    )
+    return dict(schema["$defs"])
+
+
+def _is_model(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, BaseModel)
+
+
+def _operation(rule: Rule, view: Any, found: Described) -> dict[str, Any]:
+    text, keyed = inspect.getdoc(view) or "", hasattr(view, "idempotent")
+    summary, _, rest = text.partition("\n\n")
+    operation: dict[str, Any] = {
+        "operationId": _id(rule),
+        "tags": [rule.endpoint.partition(".")[0]],
+        "summary": summary.replace("`", ""),  # which is plain text, unlike a description
+        "parameters": _parameters(rule, found) + [KEY] * keyed,
+        "responses": _responses(rule, found, keyed=keyed),
+        "security": [] if found.open else [{found.scheme: []}],
+    }
+    if rest:
+        operation["description"] = rest
+    content = dict(found.content)
+    if found.body:
+        content["application/json"] = _json(found.body)
+    if content:
+        optional = found.body and not any(member.is_required() for member in found.body.model_fields.values())
+        operation["requestBody"] = {"content": content, "required": not optional}
+    return operation
+
+
+def _id(rule: Rule) -> str:
+    """Return the view's name, with its slice's where two have the same, and with what tells two paths of one apart."""
+    endpoint: str = rule.endpoint
+    slice_name, _, name = endpoint.rpartition(".")
+    same = [other for other in rule.map.iter_rules() if other.endpoint.rpartition(".")[2] == name]
+    if len({other.endpoint for other in same}) > 1:
+        name = f"{slice_name}_{name}"
+    if rule.arguments and len([other for other in same if other.endpoint == endpoint]) > 1:
+        name += f"_by_{'_'.join(sorted(rule.arguments))}"
+    return name
+
+
+def _parameters(rule: Rule, found: Described) -> list[dict[str, Any]]:
+    parameters: list[dict[str, Any]] = [
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "description": IN_PATH[name],
+            "schema": {"type": _path_type(rule, name)},
+        }
+        for name in sorted(rule.arguments)
+    ]
+    if found.query:
+        schema = found.query.model_json_schema()
+        for name, value in schema["properties"].items():
+            shape = without_null(value)
+            text = shape.pop("description", "")
+            required = name in schema.get("required", ())
+            parameters.append({"name": name, "in": "query", "required": required, "description": text, "schema": shape})
+    if set(found.content) - {"multipart/form-data"}:
+        text = "The name of a bare image."
+        parameters.append({"name": "name", "in": "query", "description": text, "schema": {"type": "string"}})
+    return parameters + [KNOWN] * found.conditional + [RANGE] * _is_file(found)
+
+
+def _is_file(found: Described) -> bool:
+    """Tell whether the answer is a stored file, of which a part may be asked for."""
+    return found.conditional and isinstance(found.answers.get(200), str)
+
+
+def _path_type(rule: Rule, name: str) -> str:
+    return "integer" if f"<number:{name}>" in rule.rule else "string"
+
+
+def _responses(rule: Rule, found: Described, *, keyed: bool) -> dict[str, Any]:
+    answers = dict(found.answers)
+    if _is_file(found):
+        answers.setdefault(206, found.answers[200])
+    if found.conditional:
+        answers.setdefault(304, "")
+    responses: dict[str, Any] = {}
+    for status, value in sorted(answers.items()):
+        names = {*found.headers.get(status, ()), *OF_STATUS.get(status, ())}
+        names |= {"ETag"} if found.conditional and status != 302 else set()
+        names |= {"Idempotency-Replayed"} if keyed else set()
+        responses[str(status)] = {"description": TEXTS[status], "headers": _headers(names)}
+        if value:
+            responses[str(status)]["content"] = {value: {"schema": {}}} if isinstance(value, str) else _content(value)
+    for status in sorted({*found.problems, *_common(rule, found, keyed=keyed)}):
+        responses[str(status)] = {"$ref": f"#/components/responses/Problem{status}"}
+    return responses
+
+
+def _problem(status: int) -> dict[str, Any]:
+    shown = {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example(status)}
+    content = {"application/problem+json": shown}
+    return {"description": TEXTS[status], "headers": _headers(set(OF_STATUS.get(status, ()))), "content": content}
+
+
+def _headers(names: set[str]) -> dict[str, Any]:
+    """Return the headers of an answer; a name that ends with `?` is one which is not always there."""
+    always = {name: {"$ref": f"#/components/headers/{name}"} for name in {"X-Request-Id", *names} if name[-1] != "?"}
+    at_times = {name[:-1]: _header(name[:-1], required=False) for name in names if name[-1] == "?"}
+    return dict(sorted((always | at_times).items()))
+
+
+def _header(name: str, *, required: bool) -> dict[str, Any]:
+    kind = "integer" if name == "Retry-After" else "string"
+    return {"description": HEADERS[name], "schema": {"type": kind}, "required": required}
+
+
+def _common(rule: Rule, found: Described, *, keyed: bool) -> set[int]:
+    """Return the problems that the service has for every call of this kind."""
+    common = {400, 408, 414, 431, 500, 503}
+    common |= {403} if (rule.methods or set()) - security.SAFE else set()
+    common |= set() if found.open else {401, 429}
+    common |= {409, 413, 422} if keyed else set()
+    common |= {413, 422} if found.body or found.content else set()
+    common |= {422} if found.query else set()
+    common |= {404} if rule.arguments else set()
+    return common | ({416} if _is_file(found) else set())
+
+
+def _content(value: Any) -> dict[str, Any]:
+    return {"application/json": _json(value)}
+
+
+def _json(model: Any) -> dict[str, Any]:
+    """Return what JSON of the model is like, or of an array of it, with the model's own example."""
+    if isinstance(model, list):
+        item = _json(model[0])
+        array = {"schema": {"type": "array", "items": item["schema"]}}
+        return array | {"example": [item["example"]]} if "example" in item else array
+    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
+    examples = model.model_json_schema().get("examples")
+    return {"schema": schema, "example": examples[0]} if examples else {"schema": schema}

@@ -1,0 +1,58 @@
+"""What a view says of itself for the OpenAPI document."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+Answer = type[BaseModel] | list[type[BaseModel]] | str
+"""A model, an array of a model, or a media type."""
+
+
+@cache
+def template(rule: str) -> str:
+    """Return a rule's path as the OpenAPI document writes it: `/tasks/{task_id}`."""
+    return re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule)
+
+
+FILE: dict[str, Any] = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
+"""What the OpenAPI document says of a form's part that is a file; by the `format` a page knows to ask for one."""
+
+
+def without_null(shape: dict[str, Any]) -> dict[str, Any]:
+    """Return a member's JSON schema as that of a part of a form or query, where leaving it out is the only null."""
+    bare = {name: value for name, value in shape.items() if name != "anyOf" and (name, value) != ("default", None)}
+    for one in shape.get("anyOf", ()):
+        bare |= one if one != {"type": "null"} else {}
+    return bare
+
+
+@dataclass(frozen=True)
+class Described:
+    """What the OpenAPI document says of a view beside its docstring."""
+
+    answers: Mapping[int, Answer]
+    problems: tuple[int, ...] = ()
+    body: type[BaseModel] | None = None
+    query: type[BaseModel] | None = None
+    content: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    conditional: bool = False
+    open: bool = False
+    scheme: str = "basic"
+
+
+def describe(answers: Mapping[int, Answer], *problems: int, **more: Any) -> Callable[[F], F]:
+    """Tell the OpenAPI document what a view takes and answers: a model, an array of one, or a media type, a status."""
+
+    def mark(view: F) -> F:
+        view.described = Described(answers, problems, **more)  # type: ignore[attr-defined]
+        return view
+
+    return mark

@@ -1,0 +1,56 @@
+"""Lists in pages, and the signed cursors between them."""
+
+from typing import Annotated, Any
+
+from flask import Response, request
+from itsdangerous import BadSignature, URLSafeSerializer
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+
+from service.config import Settings
+from service.errors import Invalid
+from service.http.bodies import Count, Shape
+from service.http.responses import answer
+from service.http.services import provided
+
+
+def _given_out(cursor: str) -> str:
+    """Return a cursor that this list has signed; this refuses another together with what else is wrong in the query."""
+    try:
+        place_of(cursor, None)
+    except Invalid as refusal:
+        raise PydanticCustomError("cursor", "is unknown: take the `next` of the page before") from refusal
+    return cursor
+
+
+Cursor = Annotated[str, AfterValidator(_given_out)]
+
+
+class Page(Shape):
+    """The query of a list."""
+
+    limit: Annotated[Count, Field(ge=1, le=100, description="How many items a page has.")] = 20
+    cursor: Annotated[Cursor | None, Field(description="The `next` of the page before.")] = None
+
+
+def page_answer(items: list[dict[str, Any]], place: tuple[str, ...] | None) -> Response:
+    """Return a page of a list; `place` is where the next one begins."""
+    return answer({"items": items, "next": str(_signer().dumps(place)) if place else None})
+
+
+def place_of(cursor: str | None, parts: int | None) -> tuple[str, ...] | None:
+    """Return the place that a cursor stands for. Signed, so that what was not given out here is refused: Invalid."""
+    if cursor is None:
+        return None
+    try:
+        place = _signer().loads(cursor)
+    except BadSignature as error:
+        raise Invalid("This cursor is unknown: take the `next` of the page before.", pointer="#/cursor") from error
+    if parts is not None and len(place) != parts:
+        detail = "This cursor belongs to another list: take the `next` of a page of this one."
+        raise Invalid(detail, pointer="#/cursor")
+    return tuple(place)
+
+
+def _signer() -> URLSafeSerializer:
+    return URLSafeSerializer(provided(Settings).signing_key, salt=f"cursor {request.endpoint}")

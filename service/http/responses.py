@@ -1,0 +1,101 @@
+"""Answers: JSON, stored files, streams, redirects."""
+
+import errno
+import logging
+import re
+import unicodedata
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+from urllib.parse import quote
+
+import orjson
+from flask import Response, request
+from werkzeug.wsgi import FileWrapper
+
+from service.config import Settings
+from service.errors import Problem
+from service.http.services import provided
+from service.telemetry import logging as logs
+
+log = logging.getLogger(__name__)
+
+
+LINK_SECONDS = 300
+"""How long the address lives that a request for a file is redirected to."""
+
+
+def answer(value: Any, status: int = 200, **headers: str) -> Response:
+    """Return JSON. Keyword names are header names with `_` for `-`."""
+    response = Response(orjson.dumps(value), status, content_type="application/json")
+    for name, text in headers.items():
+        response.headers[name.replace("_", "-")] = text
+    return response
+
+
+def file_answer(stream: BinaryIO, size: int, tag: str, media_type: str) -> Response:
+    """Return stored bytes that never change, whole, by `Range`, or as 304; the stream is closed with the answer."""
+    response = Response(FileWrapper(stream, 64 * 1024), content_type=media_type, direct_passthrough=True)
+    response.content_length = size
+    response.set_etag(tag)
+    response.headers["Cache-Control"] = "private, max-age=31536000, immutable"
+    response.make_conditional(_with_one_range(size), accept_ranges=True, complete_length=size)
+    return response
+
+
+def _with_one_range(size: int) -> dict[str, Any]:
+    """Return the request's environment; a `Range` that is not one part in bytes is ignored (RFC 9110, section 14.2)."""
+    environ = dict(request.environ)
+    wanted = request.range
+    if not wanted or wanted.units != "bytes" or len(wanted.ranges) > 1:
+        environ.pop("HTTP_RANGE", None)
+    elif wanted.ranges[0][0] < -size:
+        environ["HTTP_RANGE"] = "bytes=0-"  # the last bytes, more than there are: all of them
+    return environ
+
+
+def stream_answer(pieces: Iterator[bytes], media_type: str, file_name: str) -> Response:
+    """Return what is made while it is sent, as an attachment of this name; it is closed when the client goes away.
+
+    The first piece is made here: a problem met by then is the answer. One that is met later breaks the answer off.
+    """
+    first = next(pieces, b"")
+    response = Response(_sent(first, pieces, request.environ[logs.REQUEST_ID]), content_type=media_type)
+    response.headers["Content-Disposition"] = attachment(file_name)
+    response.headers["Cache-Control"] = "private, no-cache"
+    return response
+
+
+def _sent(first: bytes, rest: Iterator[bytes], request_id: str) -> Iterator[bytes]:
+    yield first
+    try:
+        yield from rest
+    except Problem as problem:
+        logs.event(log, "answer broke off", why=problem.detail, request_id=request_id)
+        # The server takes it for a client that has gone: it says no more, not even that this was the end.
+        raise BrokenPipeError(errno.EPIPE, "the answer breaks off") from problem
+
+
+def attachment(file_name: str) -> str:
+    """Return a Content-Disposition after RFC 6266: the name as it is, and in ASCII for old clients."""
+    plain = re.sub(r'[^ -~]|["\\%]', "_", unicodedata.normalize("NFC", file_name))
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(file_name, safe='')}"
+
+
+def redirects() -> bool:
+    """Tell whether this request for a file is to be answered with its address. It is signed for GET, not for HEAD."""
+    return provided(Settings).content_delivery == "redirect" and request.method == "GET"
+
+
+def redirect_answer(url: str) -> Response:
+    """Lead to a file at an address that lives for LINK_SECONDS; the browser may keep the answer half as long."""
+    response = Response(status=302, headers={"Location": url})
+    response.headers["Cache-Control"] = f"private, max-age={LINK_SECONDS // 2}"
+    return response
+
+
+def absolute(url: str) -> str:
+    """Return the url itself, or a path of this service with `PUBLIC_URL`, or else the request's host, before it."""
+    if not url.startswith("/"):
+        return url
+    base: str = provided(Settings).public_url or request.host_url
+    return base.rstrip("/") + url

@@ -1,0 +1,92 @@
+"""What holds for every request and answer: no other site acts for a browser, and browsers are told what not to do."""
+
+import functools
+from urllib.parse import urlsplit
+
+from flask import Flask, Response, request
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from service.config import Settings
+from service.errors import Forbidden, Malformed
+from service.http.services import provided
+
+SAFE = {"GET", "HEAD", "OPTIONS"}
+
+PAGE = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
+    "font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+"""For pages: their own files and calls, nothing inline, nothing from elsewhere."""
+CONTENT = "default-src 'none'; frame-ancestors 'none'; sandbox"
+"""For all else, stored files among it: opened in a browser, it can do nothing, whatever it turns out to be."""
+
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    # Not `no-referrer`: under it browsers send `Origin: null` with a form, which is refused here.
+    "Referrer-Policy": "same-origin",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+
+
+def install(app: Flask, settings: Settings) -> None:
+    """Check every request, and give every answer the headers."""
+    if not settings.public_url:
+        app.before_request(refuse_hosts_that_are_none)
+    app.before_request(refuse_other_sites)
+    app.after_request(functools.partial(harden, page_policy(settings)))
+    if number := settings.trusted_proxies:
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=number, x_proto=number, x_host=number)  # type: ignore[method-assign]
+
+
+def refuse_hosts_that_are_none() -> None:
+    """Refuse a `Host` that is empty or no name, before anything is done: no link could be made of it."""
+    if not request.host:
+        raise Malformed("The header `Host` is not the name or address of a server, such as example.com or [::1]:8000.")
+
+
+def refuse_other_sites() -> None:
+    """Refuse what another site makes a browser send, which would come with the user's credentials.
+
+    Browsers say where a request comes from, and no page can change that: in `Sec-Fetch-Site`, or where the connection
+    is not secure in `Origin` alone. Programs send neither.
+    """
+    if request.method in SAFE:
+        return
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        allowed = site in ("same-origin", "none")
+    else:
+        origin = request.headers.get("Origin")
+        allowed = origin is None or origin in _own_origins()
+    if not allowed:
+        raise Forbidden(
+            "This request came from a page of another site, which may not act here. Send it from a page of this "
+            "service or from a program; where a proxy stands before the service, set PUBLIC_URL."
+        )
+
+
+def page_policy(settings: Settings) -> str:
+    """Return the policy of pages. Where files are answered with their address, pages show pictures from there."""
+    if settings.content_delivery != "redirect":
+        return PAGE
+    store = urlsplit(settings.cdn_url or settings.s3_public_endpoint_url or settings.s3_endpoint_url)
+    origin = f"{store.scheme}://{store.netloc}" if store.netloc else "https:"
+    return PAGE.replace("img-src 'self'", f"img-src 'self' {origin}")
+
+
+def harden(page: str, response: Response) -> Response:
+    """Tell browsers to guess no type, to embed it nowhere, and what a page may load."""
+    if response.status_code in (204, 304):
+        response.headers.pop("Content-Type", None)  # of nothing; Flask would say text/html
+    is_page = response.mimetype == "text/html"
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+    response.headers.setdefault("Content-Security-Policy", page if is_page else CONTENT)
+    return response
+
+
+def _own_origins() -> set[str]:
+    public = urlsplit(provided(Settings).public_url)
+    return {request.host_url.rstrip("/"), f"{public.scheme}://{public.netloc}"}

@@ -1,0 +1,1 @@
+"""Untrusted images in, pictures out."""

@@ -1,0 +1,244 @@
+"""What is made of pictures: turned, flipped, grey and resized copies, and WebP renditions, by libvips.
+
+For images that `media.check` has let in. Whatever comes out is upright, in sRGB with eight bits a colour, and has no
+metadata. Colours, sizes and turns are worked out here from what `media.bare` tells; libvips gets bare pixels, and may
+use three decoders. It works line by line: beside the decoded original, 3 or 4 bytes a pixel, a copy takes next to no
+memory, except that a WebP's encoder holds some 3 bytes for each of its pixels.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+from service.errors import Invalid, NoRoom, TooLarge
+from service.imaging import validate as media
+from service.imaging.pixel_budget import Room
+from service.storage.storage import is_full
+
+if TYPE_CHECKING:
+    import pyvips
+
+JPEG_QUALITY = 92  # with it libvips keeps the full resolution of the colours
+WEBP_QUALITY = 90
+RENDITION_QUALITY = 80
+EFFORT = 4  # of 0 to 6; more takes WebP far more time for a few bytes
+PNG_COMPRESSION = 4  # of 0 to 9: 2 % larger than 6, in two thirds of the time
+
+LONGEST_SIDE = {"image/jpeg": 65_500, "image/png": 1_000_000, "image/webp": 16_383}
+"""Pixels that a side may have; PNG's own bound lies beyond any picture's."""
+
+AT_ONCE = 64_000_000
+"""Pixels worked on at a time in a process; a larger picture waits until it is alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A picture that was made: a nameless file at its beginning, gone when the next copy is made; size is in bytes."""
+
+    stream: BinaryIO
+    media_type: str
+    width: int
+    height: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """One way to make a copy: the size that it gives a picture of (width, height), and how it is drawn in that size."""
+
+    size: Callable[[int, int], tuple[int, int]]
+    draw: Callable[["pyvips.Image", int, int], "pyvips.Image"]
+
+
+def rotate(*, clockwise: bool = True) -> Edit:
+    """Turn by 90°."""
+    return Edit(lambda width, height: (height, width), lambda image, *_: image.rot90() if clockwise else image.rot270())
+
+
+def flip(*, horizontal: bool = True) -> Edit:
+    """Exchange left and right, or top and bottom."""
+    return Edit(_same, lambda image, *_: image.fliphor() if horizontal else image.flipver())
+
+
+def gray() -> Edit:
+    """Take the colours away, by ITU-R BT.601: what is seen as bright stays bright."""
+    return Edit(_same, lambda image, *_: _gray(image))
+
+
+def resize(width: int, height: int) -> Edit:
+    """Draw in this size, whatever becomes of the proportions."""
+    return Edit(lambda *_: (width, height), _resized)
+
+
+def scale(factor: float) -> Edit:
+    """Draw larger or smaller; sides are rounded, at least 1."""
+    return Edit(lambda width, height: (_scaled(width, factor), _scaled(height, factor)), _resized)
+
+
+def copies(data: bytes, edits: Sequence[Edit]) -> Iterator[Copy]:
+    """Make a copy by each edit, in the original's type; it is decoded once for all.
+
+    Raises `Invalid` where the image does not decode, `TooLarge` where its type has no room for a copy so large, and
+    `NoRoom`. A lossless WebP stays lossless.
+    """
+    bare = media.bare(data)
+    return _made(bare, edits, bare.media_type, WEBP_QUALITY)
+
+
+def renditions(data: bytes, factors: Sequence[float], quality: int = RENDITION_QUALITY) -> Iterator[Copy]:
+    """Make a WebP of each size, 1.0 being the original's; it is decoded once for all. Raises as `copies` does."""
+    bare = media.bare(data)
+    return _made(bare, [scale(factor) for factor in factors], "image/webp", quality)
+
+
+def check_size(width: int, height: int, media_type: str) -> None:
+    """Raise `TooLarge` where this type of file has no room for such a picture."""
+    longest = LONGEST_SIDE[media_type]
+    if max(width, height) > longest:
+        kind = media_type.removeprefix("image/").upper()
+        raise TooLarge(
+            f"A picture of {width} × {height} pixels does not fit into {kind}: a side may have {longest}.",
+            limit=longest,
+        )
+
+
+def _same(width: int, height: int) -> tuple[int, int]:
+    return width, height
+
+
+def _scaled(side: int, factor: float) -> int:
+    return max(1, round(side * factor))
+
+
+def _made(bare: media.Bare, edits: Sequence[Edit], media_type: str, quality: int) -> Iterator[Copy]:
+    """Make the copies one after the other, each when it is asked for."""
+    sizes = [edit.size(*bare.upright_size) for edit in edits]
+    for width, height in sizes:
+        check_size(width, height, media_type)
+    lossless = bare.is_lossless and bare.media_type == media_type
+    largest = max(width * height for width, height in [bare.upright_size, *sizes])
+    with _at_once.room_for(largest), _refusing_what_fails():
+        image = _upright(bare, sizes)
+        for edit, (width, height) in zip(edits, sizes, strict=True):
+            with tempfile.TemporaryFile() as file:
+                _write(edit.draw(image, width, height), file.fileno(), media_type, quality, lossless=lossless)
+                size = file.tell()
+                file.seek(0)
+                yield Copy(cast(BinaryIO, file), media_type, width, height, size)
+
+
+@contextmanager
+def _refusing_what_fails() -> Iterator[None]:
+    import pyvips
+
+    try:
+        yield
+    except (pyvips.Error, OSError) as error:
+        if "No space left" in str(error) or (isinstance(error, OSError) and is_full(error)):
+            raise NoRoom("There is no room to make the picture: nothing was stored. Try again later.") from error
+        if isinstance(error, OSError):
+            raise
+        raise Invalid("The image does not decode: it is damaged or cut off. Save it anew, or leave it out.") from error
+
+
+_at_once = Room(AT_ONCE)
+
+
+# --- libvips -----------------------------------------------------------------------------------------------------
+
+
+@cache
+def _vips() -> Any:
+    """Load libvips with the first picture: after a fork, and for those processes only that get one."""
+    import pyvips
+
+    # One thread a picture: the pool has as many as there are cores to use. And no two pictures are the same, so
+    # nothing is to be remembered.
+    pyvips.concurrency_set(1)
+    pyvips.cache_set_max(0)
+    pyvips.block_untrusted_set(True)
+    pyvips.operation_block_set("VipsForeignLoad", True)
+    for decoder in ("Jpeg", "Png", "Webp"):
+        pyvips.operation_block_set(f"VipsForeignLoad{decoder}", False)
+    return pyvips
+
+
+def _upright(bare: media.Bare, sizes: Sequence[tuple[int, int]]) -> "pyvips.Image":
+    """Decode once, into memory: in sRGB or grey, eight bits a colour, alpha as it came, turned as it was meant."""
+    options: dict[str, Any] = {"access": "sequential", "fail_on": "error"}
+    if bare.media_type == "image/jpeg":
+        options["shrink"] = _shrink(bare, sizes)
+    image = getattr(_vips().Image, _DECODERS[bare.media_type])(bare.data, **options)
+    # The turn comes after the decoder's lines are in memory: it reads them in another order.
+    return _TURNS[bare.orientation](_in_srgb(image, bare.profile).copy_memory())
+
+
+_DECODERS = {"image/jpeg": "jpegload_buffer", "image/png": "pngload_buffer", "image/webp": "webpload_buffer"}
+
+_TURNS: dict[int, Callable[["pyvips.Image"], "pyvips.Image"]] = {
+    1: lambda image: image,
+    2: lambda image: image.fliphor(),
+    3: lambda image: image.rot180(),
+    4: lambda image: image.flipver(),
+    5: lambda image: image.rot90().fliphor(),
+    6: lambda image: image.rot90(),
+    7: lambda image: image.rot270().fliphor(),
+    8: lambda image: image.rot270(),
+}
+
+
+def _shrink(bare: media.Bare, sizes: Sequence[tuple[int, int]]) -> int:
+    """Return by how much a JPEG may be shrunk while it is decoded, so that no copy has to be enlarged for it."""
+    width, height = bare.upright_size
+    widest, highest = max(size[0] for size in sizes), max(size[1] for size in sizes)
+    return next(by for by in (8, 4, 2, 1) if by == 1 or (width >= by * widest and height >= by * highest))
+
+
+def _in_srgb(image: "pyvips.Image", profile: bytes) -> "pyvips.Image":
+    """Apply the profile where it fits the picture; without one CMYK is taken as ink on white paper, as browsers do."""
+    colours = image.bands - image.hasalpha()
+    if profile and profile[16:20] == {1: b"GRAY", 3: b"RGB ", 4: b"CMYK"}[colours]:  # ICC.1:2022 §7.2.6
+        try:
+            return _by_profile(image, profile)
+        except _vips().Error:
+            pass  # a broken profile is ignored
+    if colours == 4:
+        light = 255 - image
+        return ((light[:3] * light[3]) / 255 + 0.5).cast("uchar").copy(interpretation="srgb")
+    return image.colourspace("srgb" if colours == 3 else "b-w")
+
+
+def _by_profile(image: "pyvips.Image", profile: bytes) -> "pyvips.Image":
+    image = image.copy()
+    image.set_type(_vips().GValue.blob_type, "icc-profile-data", profile)
+    return image.icc_transform("srgb", embedded=True, intent="perceptual", depth=8)
+
+
+def _gray(image: "pyvips.Image") -> "pyvips.Image":
+    if image.bands < 3:
+        return image
+    weights = [0.299, 0.587, 0.114]
+    matrix = [weights] if image.bands == 3 else [[*weights, 0], [0, 0, 0, 1]]
+    return (image.recomb(matrix) + 0.5).cast("uchar").copy(interpretation="b-w")
+
+
+def _resized(image: "pyvips.Image", width: int, height: int) -> "pyvips.Image":
+    """Draw in another size by Lanczos; transparent pixels lend nothing of their colour to those beside them."""
+    if (image.width, image.height) == (width, height):
+        return image
+    return image.thumbnail_image(width, height=height, size="force", no_rotate=True)
+
+
+def _write(image: "pyvips.Image", descriptor: int, media_type: str, quality: int, *, lossless: bool) -> None:
+    target = _vips().Target.new_to_descriptor(descriptor)
+    if media_type == "image/jpeg":
+        if image.hasalpha():
+            image = image.flatten(background=[255])
+        image.jpegsave_target(target, Q=JPEG_QUALITY, keep="none")
+    elif media_type == "image/png":
+        image.pngsave_target(target, compression=PNG_COMPRESSION, filter="all", keep="none")
+    else:
+        image.webpsave_target(target, Q=quality, effort=EFFORT, lossless=lossless, keep="none")

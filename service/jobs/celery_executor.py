@@ -1,0 +1,301 @@
+"""Celery: messages carry the ids of jobs to the workers, and the rows stay the truth.
+
+A message names a batch of jobs that are due, and lets the worker that gets it claim as many: the fairest ones at that
+moment, by the same guarded UPDATE as everywhere. So a message that is lost, late or delivered twice does no harm. Until
+its jobs are claimed a message is not acknowledged; from then on the leases in the rows protect them.
+"""
+
+import logging
+import logging.config
+import mmap
+import os
+import random
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from queue import SimpleQueue
+from typing import Any
+
+from celery import Celery, Task, concurrency, signals
+from celery.concurrency.prefork import TaskPool as Prefork
+from celery.concurrency.thread import TaskPool as ThreadPool
+from kombu import Connection, Exchange, Queue
+from kombu.exceptions import OperationalError
+from sqlalchemy.exc import SQLAlchemyError
+
+from service.db.database import Database, first_line, is_away
+from service.jobs import models
+from service.jobs.celery_dispatcher import Crew
+from service.jobs.executors import GRACE, Lanes
+from service.telemetry import logging as logs
+
+log = logging.getLogger(__name__)
+
+SLOTS = 3
+"""Messages that a worker holds at a time, where its command line does not say otherwise."""
+HOLD_SECONDS = 0.5
+"""After so long a message that finds no room makes way for those of other lanes, to the end of its own."""
+BATCH = 50
+"""The most ids in one message; a small task gets smaller messages, so that all workers have a part of it."""
+SMALL_BATCH = 8
+BROKER_SECONDS = 3
+"""How long the broker may take to answer."""
+SWEEP_SECONDS = 0.5
+"""How often a worker looks for jobs that are due though no message tells of them."""
+SWEEP_JOBS = 1000
+"""So many jobs a sweep publishes at most."""
+STOP_POLL = 0.1
+"""Seconds within which a process that was forked notices that its parent is to end."""
+SOFT_LIMIT, HARD_LIMIT = 30, 60
+"""Seconds that a message may take in a process of its own. It takes `HOLD_SECONDS`, unless something is stuck."""
+
+
+class CeleryExecutor:
+    """Publishes jobs from every process, and in the processes of `celery worker` works on them."""
+
+    def __init__(
+        self,
+        database: Database,
+        lanes: Mapping[str, Crew],
+        broker_url: str,
+        *,
+        log_settings: dict[str, Any],
+        begin: Callable[[], object],
+    ) -> None:
+        """`lanes` has a crew for every queue; `begin` prepares a process for work, and what it returns is kept."""
+        self.app = celery_app(broker_url, lanes)
+        self._database = database
+        self._crews = lanes
+        self._lanes = Lanes(*lanes.values())
+        self._lane_of = {kind: name for name, crew in lanes.items() for kind in crew.kinds}
+        self._begin = begin
+        self._log_settings = log_settings
+        self._added: SimpleQueue[tuple[str, Sequence[int]] | None] = SimpleQueue()
+        self._publisher: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._broker_is_away = False
+        self._stopped = threading.Event()
+        self._ending_since: float | None = None
+        self._held: object = None
+        # Shared with the processes that fork from this one, which get no signal when it is told to end.
+        self._ending = mmap.mmap(-1, 1)
+
+        @self.app.task(name="run", bind=True)  # type: ignore[untyped-decorator]  # Celery has no types
+        def run(task: Task, job_ids: list[int]) -> None:
+            self._take_on(task.request.delivery_info["routing_key"], job_ids)
+
+        self._run = run
+        self._listen()
+
+    # What all processes call.
+
+    def start(self) -> None:
+        """Begin to work; call it in a worker, after the fork."""
+        # The dispatcher must not wait 5 ms, the default, whenever a worker computes.
+        sys.setswitchinterval(0.001)
+        self._held = self._begin()
+        self._lanes.start()
+        threading.Thread(target=self._watch_over, name="sweep", daemon=True).start()
+        log.info("working on jobs")
+
+    def wake(self, added: Mapping[str, Sequence[int]]) -> None:
+        """Publish jobs, in a thread: nobody waits for the broker, and one that is away is no failure of a request."""
+        with self._lock:
+            if not self._publisher:
+                self._publisher = threading.Thread(target=self._publish_added, name="publisher", daemon=True)
+                self._publisher.start()
+        for kind, ids in added.items():
+            self._added.put((self._lane_of[kind], ids))
+
+    def cancel(self, task: str) -> None:
+        """Stop a task's runs here; the workers see within `CANCEL_POLL` seconds that their rows are gone."""
+        self._lanes.cancel(task)
+
+    def begin_stop(self) -> None:
+        """Claim nothing more."""
+        self._lanes.begin_stop()
+
+    def stop(self, grace: float) -> None:
+        """Publish what was added, let what runs end within `grace` seconds, and give back the rest."""
+        self._stopped.set()
+        self._lanes.stop(grace)
+        if self._publisher:
+            self._added.put(None)
+            self._publisher.join(BROKER_SECONDS)
+
+    def working(self) -> bool:
+        """Tell whether jobs are being taken here."""
+        return self._lanes.working()
+
+    def check(self) -> None:
+        """Raise an error if the broker does not answer."""
+        with self.app.connection_for_write() as connection:
+            connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0, interval_max=0)
+            connection.default_channel.close()
+
+    # Publishing.
+
+    def _publish_added(self) -> None:
+        while added := self._added.get():
+            self._publish(*added)
+
+    def _publish(self, lane: str, ids: Sequence[int]) -> None:
+        """Publish jobs in batches; what the broker does not take, a sweep publishes when it is back."""
+        size = max(SMALL_BATCH, min(BATCH, len(ids) // 32))
+
+        def send() -> None:
+            with self.app.producer_pool.acquire(block=True, timeout=BROKER_SECONDS) as producer:
+                for begin in range(0, len(ids), size):
+                    self._run.apply_async((list(ids[begin : begin + size]),), queue=lane, producer=producer)
+
+        self._ask(send)
+
+    def _ask(self, question: Callable[[], Any]) -> Any:
+        """Return what the broker says, or None while it is away, which is logged once."""
+        try:
+            answer = question()
+        except _faults(self.app) as error:
+            if not self._broker_is_away:
+                said = str(error).partition("\n")[0]
+                logs.event(log, "the broker is away; a sweep publishes what it missed", logging.WARNING, said=said)
+            self._broker_is_away = True
+            return None
+        self._broker_is_away = False
+        return answer
+
+    # A worker.
+
+    def _take_on(self, lane: str, job_ids: list[int]) -> None:
+        left = self._crews[lane].take_on(len(job_ids), HOLD_SECONDS)
+        if left:
+            self._publish(lane, job_ids[-left:])
+
+    def _watch_over(self) -> None:
+        """Publish what nobody has published, from time to time; notice that the parent is to end."""
+        sweep_at = 0.0
+        while not self._stopped.wait(STOP_POLL):
+            if self._ending[0]:
+                self.begin_stop()
+                return
+            if time.monotonic() < sweep_at:
+                continue
+            # By chance, so that of many workers not all look at the same moment and publish the same.
+            sweep_at = time.monotonic() + SWEEP_SECONDS * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
+            try:
+                self._sweep()
+            except SQLAlchemyError as error:
+                if not is_away(error):
+                    log.exception("the sweep of jobs failed; it tries again")
+                else:
+                    logs.event(
+                        log, "the database is away; the sweep tries again", logging.WARNING, said=first_line(error)
+                    )
+
+    def _sweep(self) -> None:
+        """Publish jobs of the lanes in which this worker may claim nothing, though some are due and no message waits.
+
+        They are those whose message is lost, that were never published, recovered from a dead worker, or that wait
+        for another try. A job that is published twice costs a message: only one claim gets it.
+        """
+        for name, crew in self._crews.items():
+            if not crew.lacks_permits():
+                continue
+            with self._database.read() as session:
+                ids = models.due(session, crew.kinds, SWEEP_JOBS, now=time.time())
+            if ids and self._ask(partial(self._messages, name)) == 0:
+                self._publish(name, ids)
+
+    def _messages(self, lane: str) -> int:
+        """Return how many messages wait in a lane's queue."""
+        with self.app.connection_or_acquire() as connection:
+            # Redis knows no empty queue, and RabbitMQ perhaps not yet this one: to declare it counts it all the same.
+            number: int = self.app.amqp.queues[lane](connection.default_channel).queue_declare().message_count
+            return number
+
+    def _listen(self) -> None:
+        """Take part in the life of Celery's processes: with threads there is one, else a parent and its children."""
+        signals.setup_logging.connect(self._set_up_logging, weak=False)
+        signals.worker_init.connect(self._on_init, weak=False)
+        signals.worker_process_init.connect(lambda **_: self.start(), weak=False)
+        signals.worker_process_shutdown.connect(lambda **_: self.stop(GRACE), weak=False)
+        signals.worker_shutting_down.connect(self._on_ending, weak=False)
+        signals.worker_shutdown.connect(self._on_end, weak=False)
+
+    def _set_up_logging(self, **_: Any) -> None:
+        logging.config.dictConfig(self._log_settings)
+        for name in ("celery.worker.strategy", "celery.app.trace"):  # a line or two for every message
+            logging.getLogger(name).setLevel(logging.WARNING)
+
+    def _on_init(self, sender: Any, **_: Any) -> None:
+        self._set_up_logging()  # Celery asks for it only later
+        pool = concurrency.get_implementation(sender.pool_cls)
+        if issubclass(pool, ThreadPool):
+            self.start()
+        elif not issubclass(pool, Prefork):
+            sys.exit("Start the worker with --pool threads or --pool prefork; the service knows no other.")
+
+    def _on_ending(self, **_: Any) -> None:
+        self._ending_since = time.monotonic()
+        self._ending[0] = 1
+        self.begin_stop()
+
+    def _on_end(self, **_: Any) -> None:
+        gone = time.monotonic() - (self._ending_since or time.monotonic())
+        self.stop(max(0.0, GRACE - gone))
+        if any(crew.is_busy() for crew in self._crews.values()):
+            # Python would wait for a thread that was given up, and so for whoever keeps it waiting.
+            logging.shutdown()
+            os._exit(0)
+
+
+def celery_app(broker_url: str, lanes: Mapping[str, Crew]) -> Celery:
+    """Make Celery's application. It connects with the first message."""
+    app = Celery("service", broker=broker_url, set_as_current=False)
+    exchange = Exchange("jobs", type="direct")
+    app.conf.update(
+        task_queues=[Queue(name, exchange, routing_key=name) for name in lanes],
+        task_default_queue=next(iter(lanes)),
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        worker_prefetch_multiplier=1,
+        worker_concurrency=SLOTS,
+        accept_content=["json"],
+        task_serializer="json",
+        task_ignore_result=True,
+        task_store_errors_even_if_ignored=False,
+        result_backend=None,
+        task_soft_time_limit=SOFT_LIMIT,
+        task_time_limit=HARD_LIMIT,
+        task_publish_retry_policy={"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0},
+        broker_connection_timeout=BROKER_SECONDS,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options=_transport_options(broker_url),
+        worker_enable_remote_control=False,
+        worker_send_task_events=False,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+    )
+    return app
+
+
+def _transport_options(broker_url: str) -> dict[str, Any]:
+    if not broker_url.startswith("redis"):
+        return {"confirm_publish": True}
+    return {
+        # Redis gives a message of a dead worker to another one after this; with a sweep every second of this transport.
+        "visibility_timeout": HARD_LIMIT,
+        "unacked_restore_interval": 1,
+        "unacked_restore_throttle": 1,
+        "socket_connect_timeout": BROKER_SECONDS,
+        "socket_timeout": 2 * BROKER_SECONDS,
+        "socket_keepalive": True,
+    }
+
+
+def _faults(app: Celery) -> tuple[type[BaseException], ...]:
+    """Return what is raised while the broker is away."""
+    connection: Connection = app.connection_for_write()
+    return (OperationalError, OSError, *connection.connection_errors, *connection.channel_errors)

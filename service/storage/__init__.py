@@ -1,0 +1,1 @@
+"""The byte store: disk, S3, signed URLs, temporary credentials."""

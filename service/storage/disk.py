@@ -1,0 +1,204 @@
+"""The byte store in a folder."""
+
+import errno
+import fcntl
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from service.errors import NoRoom, Unavailable
+from service.storage.signed_urls import Download, Links
+from service.storage.storage import CHUNK, Unusable, is_full, parts_of
+from service.telemetry import logging as logs
+
+UNFINISHED = ".new-"
+"""What the name of a file begins with while it is written."""
+
+
+log = logging.getLogger(__name__)
+
+
+class DiskStorage:
+    """A folder. A file appears under its key only when it is whole and synced. `links` makes its urls."""
+
+    shared = False
+
+    def __init__(self, root: Path, links: Links) -> None:
+        self.root = root.resolve()
+        self.root.mkdir(parents=True, exist_ok=True)
+        self._links = links
+
+    def _path(self, key: str) -> Path:
+        return self.root.joinpath(*parts_of(key))
+
+    def save(self, key: str, stream: BinaryIO, media_type: str = "") -> int:
+        """Write to a temporary name in the same folder, sync, rename. A folder keeps no types: links tell them."""
+        path = self._path(key)
+        with self._told():
+            self._look()
+            descriptor, temporary = self._temporary(path.parent)
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    shutil.copyfileobj(stream, file, CHUNK)
+                    size = file.tell()
+                    file.flush()
+                    os.fsync(file.fileno())
+                # The folder itself is not synced: the commit that follows, of the row, syncs the file system's journal.
+                Path(temporary).replace(path)
+            except BaseException:
+                with suppress(OSError):
+                    Path(temporary).unlink()
+                self._remove_empty(path.parent)
+                raise
+        return size
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Turn what the file system says into what every storage says; what the stream's own peer did stays."""
+        try:
+            yield
+        except ConnectionError:
+            raise
+        except OSError as error:
+            if isinstance(error, FileNotFoundError) and self.root.is_dir():
+                raise
+            if is_full(error):
+                raise NoRoom("The store has no room: nothing was stored. Make room, then try again.") from error
+            fault = errno.errorcode.get(error.errno or 0, type(error).__name__)
+            logs.event(log, "the folder of files cannot be used", logging.WARNING, fault=fault)
+            use = "written to" if error.errno == errno.EROFS else "used"
+            detail = f"The folder of files cannot be {use} now. Try again in a few seconds."
+            raise Unavailable(detail, retry_after=5) from error
+
+    def _look(self) -> None:
+        """Raise OSError when the root itself is gone: it is not made anew, since its files are somewhere else then."""
+        if not self.root.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(self.root))
+
+    def _temporary(self, folder: Path) -> tuple[int, str]:
+        for _ in range(100):
+            # Another thread may remove the empty folder between any two looks, also between those of mkdir() itself:
+            # it finds a folder, then finds it gone, and says that something else is in its place.
+            with suppress(FileNotFoundError, FileExistsError):
+                folder.mkdir(parents=True, exist_ok=True)
+                return tempfile.mkstemp(prefix=UNFINISHED, dir=folder)
+        raise FileNotFoundError(folder)
+
+    def open(self, key: str) -> BinaryIO:
+        """Open the file for reading."""
+        path = self._path(key)
+        with self._told():
+            return path.open("rb")
+
+    def read(self, key: str) -> bytes:
+        """Read the whole file."""
+        path = self._path(key)
+        with self._told():
+            return path.read_bytes()
+
+    def delete(self, *keys: str) -> None:
+        """Remove the files, and the folders that they leave empty."""
+        paths = [self._path(key) for key in keys]
+        with self._told():
+            self._look()
+            for path in paths:
+                path.unlink(missing_ok=True)
+                self._remove_empty(path.parent)
+
+    def delete_prefix(self, prefix: str) -> None:
+        """Remove the folder, also when somebody is just writing into it."""
+        folder = self._path(prefix.rstrip("/"))
+        with self._told():
+            self._look()
+            for _ in range(20):
+                shutil.rmtree(folder, ignore_errors=True)
+                if not folder.exists():
+                    break
+            else:
+                shutil.rmtree(folder)  # says why it cannot
+            self._remove_empty(folder.parent)
+
+    def _remove_empty(self, folder: Path) -> None:
+        with suppress(OSError):
+            while folder != self.root:
+                folder.rmdir()
+                folder = folder.parent
+
+    def url(self, key: str, lifetime: float, download: Download | None = None) -> str:
+        """Return a signed path of this service."""
+        parts_of(key)
+        return self._links.make(key, lifetime, download or Download())
+
+    def full_key(self, key: str) -> str:
+        """Return the key itself."""
+        return key
+
+    def keys(self, older_than: float = 0, prefix: str = "") -> Iterator[str]:
+        """Walk the folder."""
+        for path in self._files(self.root / prefix, older_than):
+            if path != self._lock and not path.name.startswith(UNFINISHED):
+                yield path.relative_to(self.root).as_posix()
+
+    def drop_unfinished(self, older_than: float) -> int:
+        """Remove temporary files whose writer died, and the folders that they leave empty."""
+        count = 0
+        for path in self._files(self.root, older_than):
+            if path.name.startswith(UNFINISHED):
+                with self._told():
+                    path.unlink(missing_ok=True)
+                self._remove_empty(path.parent)
+                count += 1
+        return count
+
+    def _files(self, folder: Path, older_than: float) -> Iterator[Path]:
+        limit = time.time() - older_than
+        with self._told():
+            self._look()
+        for place, _, names in os.walk(folder, onerror=self._refuse):
+            for path in (Path(place, name) for name in names):
+                with suppress(FileNotFoundError):
+                    if path.stat().st_mtime <= limit:
+                        yield path
+
+    def _refuse(self, error: OSError) -> None:
+        """Let nobody take a folder that cannot be read for an empty one."""
+        with suppress(FileNotFoundError), self._told():
+            raise error
+
+    def check(self) -> None:
+        """Raise Unavailable when the folder is gone or cannot be written to."""
+        with self._told(), tempfile.NamedTemporaryFile(prefix=UNFINISHED, dir=self.root):
+            pass
+
+    @property
+    def _lock(self) -> Path:
+        return self.root / ".lock"
+
+    def hold(self) -> BinaryIO:
+        """Tell others that a process works on this folder, until it ends or closes what this returns."""
+        file = self._open_lock()
+        fcntl.flock(file, fcntl.LOCK_SH)
+        return file
+
+    def _open_lock(self) -> BinaryIO:
+        try:
+            return self._lock.open("wb")
+        except OSError as error:
+            raise Unusable(f"The folder of files {self.root} cannot be used: {error.strerror}.") from error
+
+    @contextmanager
+    def alone(self) -> Iterator[bool]:
+        """Tell whether no process holds this folder; while true is told, none can begin to."""
+        with self._open_lock() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+            else:
+                yield True

@@ -1,0 +1,79 @@
+"""The byte store: keys to bytes."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from typing import BinaryIO, Protocol
+
+from service.storage.signed_urls import Download
+
+CHUNK = 256 * 1024
+
+
+class Unusable(OSError):
+    """The storage is set up wrongly, so that trying again does not help; the message is for the operator."""
+
+
+class Storage(Protocol):
+    """Bytes under keys such as `tasks/<id>/<id>`.
+
+    A missing key is `FileNotFoundError`; a full store is `NoRoom`; one that cannot be reached now is `Unavailable`.
+    """
+
+    shared: bool
+    """Whether other machines may use it too, so that nobody can know to be alone with it."""
+
+    def save(self, key: str, stream: BinaryIO, media_type: str = "") -> int:
+        """Store the rest of the stream under the key, whole or not at all, and return its size in bytes.
+
+        With a media type it may be fetched from the store itself, by a CDN say, and the key must never get other bytes.
+        """
+
+    def open(self, key: str) -> BinaryIO:
+        """Return the bytes as a stream, which the caller closes."""
+
+    def read(self, key: str) -> bytes:
+        """Return the bytes."""
+
+    def delete(self, *keys: str) -> None:
+        """Remove the keys; one that is not there is no error."""
+
+    def delete_prefix(self, prefix: str) -> None:
+        """Remove every key below the prefix, which ends with a slash."""
+
+    def url(self, key: str, lifetime: float, download: Download | None = None) -> str:
+        """Return an address that gives the bytes to whoever has it, for so many seconds. The key is not looked up.
+
+        On the disk it is a path of this service where `PUBLIC_URL` is not set: `api.absolute` completes it.
+        """
+
+    def full_key(self, key: str) -> str:
+        """Return the key as others who use the same bucket or folder know it."""
+
+    def keys(self, older_than: float = 0, prefix: str = "") -> Iterator[str]:
+        """Walk over the keys below the prefix that were written more than so many seconds ago."""
+
+    def drop_unfinished(self, older_than: float) -> int:
+        """Remove what was begun so many seconds ago and never became a key; return how many."""
+
+    def check(self) -> None:
+        """Raise Unusable or Unavailable when nothing can be stored."""
+
+    def hold(self) -> BinaryIO:
+        """Tell others that a process works on this storage, until it ends or closes what this returns."""
+
+    def alone(self) -> AbstractContextManager[bool]:
+        """Tell whether no process holds this storage; while true is told, none can begin to."""
+
+
+def is_full(error: OSError) -> bool:
+    """Tell whether this is what a disk without room says."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def parts_of(key: str) -> list[str]:
+    """Return the parts of a key; raise ValueError for what leaves the root of the storage or is no name there."""
+    parts = key.split("/")
+    if not all(parts) or any(part in (".", "..") or "\0" in part for part in parts):
+        raise ValueError(f"not a key: {key!r}")
+    return parts

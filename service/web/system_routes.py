@@ -1,0 +1,154 @@
+"""Health, the OpenAPI document and the page at /docs, open to everybody."""
+
+import logging
+import time
+from collections.abc import Callable
+from io import SEEK_END
+from pathlib import Path
+from typing import Any, Literal
+
+import flask_openapi3_swagger
+from flask import Blueprint, Response, current_app, redirect, render_template, send_from_directory
+from pydantic import ConfigDict, RootModel
+from sqlalchemy.exc import SQLAlchemyError
+
+from service.db.database import Database
+from service.errors import NotFound
+from service.http.basic_auth import basic
+from service.http.bodies import Shape
+from service.http.openapi_document import document
+from service.http.openapi_views import describe
+from service.http.problems import render
+from service.http.responses import answer, file_answer
+from service.http.services import provided
+from service.jobs import models
+from service.maintenance.checks import Inventory
+from service.storage.signed_urls import Links
+from service.storage.storage import Storage
+from service.telemetry.metrics import CONTENT_TYPE, Metrics, Waiting
+
+log = logging.getLogger(__name__)
+
+web = Blueprint("web", __name__, template_folder="templates")
+
+SWAGGER = Path(flask_openapi3_swagger.__file__).parent / "templates" / "swagger"
+STATIC = Path(__file__).parent / "static"
+
+
+class Health(Shape):
+    """The process lives."""
+
+    status: Literal["ok"]
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "ok"}]})
+
+
+class Readiness(Shape):
+    """The service can work."""
+
+    status: Literal["ready"]
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "ready"}]})
+
+
+class OpenAPI(RootModel[dict[str, Any]]):
+    """An OpenAPI 3.1 document."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"openapi": "3.1.0", "info": {"title": "…", "version": "1"}, "paths": {}}]}
+    )
+
+
+@web.get("/")
+@describe({302: ""}, open=True)
+def home() -> Response:
+    """Lead to the page for people."""
+    return redirect("/tasks")  # type: ignore[return-value]
+
+
+class ReadinessChecks(dict[str, Callable[[], None]]):
+    """What must be there, by name; each raises an error where it is not."""
+
+
+@web.get("/healthz")
+@describe({200: Health}, open=True)
+def healthz() -> Response:
+    """Tell that the process lives; it asks nothing else."""
+    return answer({"status": "ok"})
+
+
+@web.get("/readyz")
+@describe({200: Readiness}, 503, open=True)
+def readyz() -> Response:
+    """Tell whether the service can work, or what is missing."""
+    missing = {}
+    for name, check in provided(ReadinessChecks).items():
+        try:
+            check()
+        except Exception:
+            log.exception("not ready", extra={"lines": ({"check": name},)})
+            missing[name] = "missing"
+    if missing:
+        return render(503, f"Not ready: {', '.join(missing)}.", headers={"Retry-After": "5"}, missing=sorted(missing))
+    return answer({"status": "ready"})
+
+
+@web.get("/metrics")
+@describe({200: "text/plain"})
+@basic.login_required  # type: ignore[untyped-decorator]
+def show_metrics() -> Response:
+    """Tell Prometheus what all processes have counted, and how long the queue is."""
+    metrics: Metrics = provided(Metrics)
+    return Response(metrics.text(_waiting()), content_type=CONTENT_TYPE)
+
+
+def _waiting() -> list[Waiting] | None:
+    """Read the queue, once for all processes; None where the database cannot be asked, which is worth showing too."""
+    try:
+        with provided(Database).read() as session:
+            kinds = list(provided(Inventory).operations)
+            return [Waiting(*row) for row in models.waiting(session, kinds, now=time.time())]
+    except SQLAlchemyError:
+        log.exception("the queue could not be read")
+        return None
+
+
+@web.get("/files/<token>/<name>")
+@describe({200: "*/*"}, 403, 404, 503, conditional=True, open=True)
+def get_file(token: str, name: str) -> Response:
+    """Get a stored file by a signed link, whole or by `Range`, until the link ends. No credentials."""
+    links: Links = provided(Links)
+    storage: Storage = provided(Storage)
+    key, left, download = links.read(token)
+    try:
+        stream = storage.open(key)
+    except FileNotFoundError as error:
+        raise NotFound("There is no such file any more.") from error
+    size = stream.seek(0, SEEK_END)
+    stream.seek(0)
+    response = file_answer(stream, size, token.rpartition(".")[2], download.media_type)
+    response.headers["Cache-Control"] = f"private, max-age={int(left)}"
+    if disposition := download.disposition():
+        response.headers["Content-Disposition"] = disposition
+    return response
+
+
+@web.get("/openapi.json")
+@describe({200: OpenAPI}, open=True)
+def openapi() -> Response:
+    """Give the OpenAPI 3.1 document."""
+    return answer(document(current_app))
+
+
+@web.get("/docs")
+@describe({200: "text/html"}, open=True)
+def docs() -> str:
+    """Show the page to try the interface."""
+    return render_template("docs.html")
+
+
+@web.get("/docs/<path:name>")
+@describe({200: "*/*"}, open=True, conditional=True)
+def docs_file(name: str) -> Response:
+    """Serve Swagger UI from its package, so that the page works without the internet, and the script that starts it."""
+    return send_from_directory(STATIC if name == "docs.js" else SWAGGER, name, max_age=86400)
