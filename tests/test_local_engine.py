@@ -158,7 +158,7 @@ def test_many_threads_at_once_share_one_set_of_networks_and_agree() -> None:
 def test_a_forked_child_makes_networks_of_its_own() -> None:
     program = """
 import os, sys
-from service.faces.local import LocalEngine
+from service.features.faces.engines.local import LocalEngine
 engine = LocalEngine()
 data = open("samples/group.jpg", "rb").read()
 assert "onnxruntime" not in sys.modules
@@ -175,7 +175,7 @@ def test_memory_stays_flat_over_pictures_of_every_size() -> None:
     program = """
 import io, random
 from PIL import Image
-from service.faces.local import LocalEngine
+from service.features.faces.engines.local import LocalEngine
 engine, dice = LocalEngine(), random.Random(5)
 group = Image.open("samples/group.jpg")
 def resident():

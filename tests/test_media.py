@@ -356,7 +356,7 @@ MEASURE = """
 import io, resource, sys, time, warnings
 warnings.simplefilter("error")
 from service.errors import Problem
-from service.media import Limits, check
+from service.imaging.validate import Limits, check
 limits = Limits(20_000_000, 50_000_000)
 data = open(sys.argv[1], "rb").read()
 small = open(sys.argv[2], "rb").read()
