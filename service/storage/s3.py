@@ -17,7 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError, CredentialRetrievalE
 
 from service.errors import NoRoom, Unavailable
 from service.storage.signed_urls import Download
-from service.storage.storage import Unusable, parts_of
+from service.storage.storage import Unusable, check_prefix, parts_of
 from service.telemetry import logging as logs
 
 PART = 8 * 1024 * 1024
@@ -64,16 +64,19 @@ class S3Storage:
 
     shared = True
 
-    def __init__(self, bucket: str, prefix: str, access: Access) -> None:
+    def __init__(self, bucket: str, prefix: str, access: Access, prefixes: Sequence[str] = ("",)) -> None:
+        """Keep keys below `prefix` of the bucket; refuse to save those below none of `prefixes`."""
         self.bucket = bucket
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._access = access
+        self._prefixes = prefixes
         self._clients: dict[tuple[int, str], Any] = {}
         self._session: Any = None
         self._lock = threading.Lock()
 
     def save(self, key: str, stream: BinaryIO, media_type: str = "") -> int:
         """Send the stream, in parts where it is long; the key is there when all of it is."""
+        check_prefix(key, self._prefixes)
         name = self._name(key)
         headers = {"ContentType": media_type, "CacheControl": UNCHANGING} if media_type else {}
         first = _read(stream)

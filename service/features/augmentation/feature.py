@@ -8,7 +8,6 @@ from service.features.augmentation.checks import INSPECTION
 from service.features.augmentation.job import Copying
 from service.features.augmentation.routes import accounts, augmentation
 from service.features.feature import Feature, Kernel, Parts, Services
-from service.imaging.intake import Intake
 from service.jobs.executors import Executor
 
 
@@ -27,12 +26,13 @@ def make(kernel: Kernel) -> Parts:
             operations.Services: operations.Services(
                 database=kernel.database,
                 executor=executor,
-                intake=Intake(kernel.storage, kernel.uploads, kernel.limits, operations.TYPES),
+                intake=kernel.intake(types=operations.TYPES),
                 factor=settings.augmentation_scale,
             ),
         }
 
-    return Parts(jobs={"copies": [Copying(kernel.storage, settings.augmentation_scale)]}, services=services)
+    copying = Copying(kernel.storage, settings.augmentation_scale)
+    return Parts(lanes=[kernel.image_lane(copying)], services=services)
 
 
 AUGMENTATION = Feature(

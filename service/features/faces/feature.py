@@ -3,20 +3,23 @@
 import threading
 from functools import cache
 
+from service.config import Settings
 from service.features.faces import operations
 from service.features.faces.checks import INSPECTION
 from service.features.faces.commands import facecloud_emulator, faces_commands, tasks, webhook_secret
 from service.features.faces.engines.engine import Engine
 from service.features.faces.engines.instrumented import Measured
-from service.features.faces.job import FaceDetection, has_ever_worked
+from service.features.faces.job import KIND, FaceDetection, has_ever_worked
 from service.features.faces.retention import Retention
 from service.features.faces.routes import faces
 from service.features.faces.webhooks import WebhookDelivery, derived_secret
-from service.features.feature import Feature, Kernel, Parts, Services
-from service.imaging.intake import Intake
+from service.features.feature import Feature, Kernel, Lane, Parts, Services
+from service.jobs.dispatcher import POLL
 from service.jobs.executors import Executor
-from service.maintenance.periodic import Periodic
 from service.sizing import workers_of
+
+WEBHOOK_THREADS = 4
+"""Webhooks under way at a time in one server process."""
 
 
 def make(kernel: Kernel) -> Parts:
@@ -36,23 +39,34 @@ def make(kernel: Kernel) -> Parts:
                 storage=kernel.storage,
                 executor=executor,
                 # Its photos are not for a CDN: clients get them from here, or by an address that ends.
-                intake=Intake(kernel.storage, kernel.uploads, kernel.limits, tells_types=False),
+                intake=kernel.intake(tells_types=False),
                 images_per_task=settings.max_images_per_task,
                 private_webhooks=settings.webhook_allow_private,
                 drawings=threading.BoundedSemaphore(kernel.cores),
             ),
         }
 
-    def periodic(made: Services) -> list[Periodic]:
-        here = made[operations.Services]
-        assert isinstance(here, operations.Services)  # noqa: S101
-        return [Retention(here, settings.retention_days)]
-
     return Parts(
-        jobs={"faces": [FaceDetection(kernel.storage, engine)], "webhooks": [webhooks]},
+        lanes=[
+            Lane(
+                name="faces",
+                operations=[FaceDetection(kernel.storage, engine)],
+                threads=workers_of(settings),
+                poll=POLL,
+                bounds=_bounds(settings),
+            ),
+            # A receiver that is slow must not hold up photos, and nobody waits for a webhook to the millisecond.
+            Lane(name="webhooks", operations=[webhooks], threads=WEBHOOK_THREADS, poll=0.2),
+        ],
         services=services,
-        periodic=periodic,
+        periodic=lambda made: [Retention(made[operations.Services], settings.retention_days)],
     )
+
+
+def _bounds(settings: Settings) -> dict[str, int]:
+    """Return how many calls of FaceCloud all processes together may have under way, if that is bounded."""
+    bounded = settings.engine == "facecloud" and settings.facecloud_max_concurrency
+    return {KIND: settings.facecloud_max_concurrency} if bounded else {}
 
 
 def _engine(kernel: Kernel) -> Engine:

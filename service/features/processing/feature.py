@@ -5,14 +5,13 @@ from service.features.processing import operations
 from service.features.processing.checks import INSPECTION
 from service.features.processing.job import Processing
 from service.features.processing.routes import processing
-from service.imaging.intake import Intake
 
 
 def make(kernel: Kernel) -> Parts:
     """Make it for one application."""
-    intake = Intake(kernel.storage, kernel.uploads, kernel.limits)
+    intake = kernel.intake()
     return Parts(
-        jobs={"copies": [Processing(kernel.storage)]},
+        lanes=[kernel.image_lane(Processing(kernel.storage))],
         services=lambda executor: {
             operations.Services: operations.Services(database=kernel.database, executor=executor, intake=intake)
         },

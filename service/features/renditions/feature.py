@@ -4,9 +4,8 @@ from service.features.feature import Feature, Kernel, Parts
 from service.features.renditions import operations
 from service.features.renditions.checks import INSPECTION
 from service.features.renditions.job import Making
-from service.features.renditions.models import PREFIX, known_keys
+from service.features.renditions.models import PREFIX, keys_in, known_keys
 from service.features.renditions.routes import renditions
-from service.imaging.intake import Intake
 from service.imaging.validate import Limits
 from service.storage.credentials_provider import make_grants
 
@@ -16,14 +15,13 @@ def make(kernel: Kernel) -> Parts:
     settings = kernel.settings
     scales = (1.0, *settings.scales)
     small = Limits(bytes=settings.max_rendition_bytes, pixels=settings.max_image_pixels)
-    intake = Intake(kernel.storage, kernel.uploads, small)
     return Parts(
-        jobs={"copies": [Making(kernel.storage, scales)]},
+        lanes=[kernel.image_lane(Making(kernel.storage, scales))],
         services=lambda executor: {
             operations.Services: operations.Services(
                 database=kernel.database,
                 executor=executor,
-                intake=intake,
+                intake=kernel.intake(limits=small),
                 scales=scales,
                 links=kernel.links,
                 grants=make_grants(settings),
@@ -38,4 +36,5 @@ RENDITIONS = Feature(
     make=make,
     known_keys={PREFIX: known_keys},
     checks=INSPECTION,
+    shared_folders={PREFIX: keys_in},
 )
