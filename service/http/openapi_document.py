@@ -37,14 +37,11 @@ OF_STATUS = {
     503: ("Retry-After",),
 }
 IN_PATH = {
-    "file_id": "The file's id.",
-    "image_id": "The image's id.",
     "name": "The file's name.",
-    "task_id": "The task's id.",
     "token": "What the link was signed with.",
     "user_id": "One's own id, as registration and login tell it.",
 }
-"""What the parameters of paths are."""
+"""What those parameters of paths are that are not the id of something: `task_id` is the task's."""
 RANGE = {
     "name": "Range",
     "in": "header",
@@ -188,7 +185,7 @@ def _parameters(rule: Rule, found: Described) -> list[dict[str, Any]]:
             "name": name,
             "in": "path",
             "required": True,
-            "description": IN_PATH[name],
+            "description": IN_PATH.get(name, f"The {name.removesuffix('_id')}'s id."),
             "schema": {"type": _path_type(rule, name)},
         }
         for name in sorted(rule.arguments)

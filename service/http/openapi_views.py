@@ -1,7 +1,7 @@
 """What a view says of itself for the OpenAPI document."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, TypeVar
@@ -23,6 +23,12 @@ def template(rule: str) -> str:
 
 FILE: dict[str, Any] = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
 """What the OpenAPI document says of a form's part that is a file; by the `format` a page knows to ask for one."""
+
+
+def form(parts: Mapping[str, Any], example: Mapping[str, Any], *, required: Sequence[str]) -> dict[str, Any]:
+    """Return what the OpenAPI document says of a form with these parts, given as JSON schemas, and no others."""
+    schema = {"type": "object", "additionalProperties": False, "required": [*required], "properties": {**parts}}
+    return {"multipart/form-data": {"schema": schema, "example": {**example}}}
 
 
 def without_null(shape: dict[str, Any]) -> dict[str, Any]:

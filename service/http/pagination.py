@@ -52,5 +52,11 @@ def place_of(cursor: str | None, parts: int | None) -> tuple[str, ...] | None:
     return tuple(place)
 
 
+def number_of(cursor: str | None) -> int | None:
+    """Return the number that a cursor of a list in the order of numbers stands for; raise Invalid as `place_of`."""
+    place = place_of(cursor, 1)
+    return int(place[0]) if place else None
+
+
 def _signer() -> URLSafeSerializer:
     return URLSafeSerializer(provided(Settings).signing_key, salt=f"cursor {request.endpoint}")

@@ -48,7 +48,7 @@ _hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 
 @dataclass(frozen=True)
 class Accounts:
-    """What the operations of users stand on. `turns` counts how many passwords may be hashed at once here."""
+    """What the operations of users stand on. `turns` counts how many passwords may be hashed at once accounts."""
 
     database: Database
     tries: Tries
@@ -57,10 +57,10 @@ class Accounts:
 
 
 def register(
-    here: Accounts, email: str, password: str, first_name: str | None, last_name: str | None
+    accounts: Accounts, email: str, password: str, first_name: str | None, last_name: str | None
 ) -> dict[str, Any]:
     """Add a user and return what `token_of` takes; raises Conflict for a known e-mail, which must be one by now."""
-    with _turn(here):
+    with _turn(accounts):
         hashed = _hasher.hash(password)
     user = User(
         id=str(uuid.uuid4()),
@@ -72,7 +72,7 @@ def register(
     )
     login = {"user_id": user.id, "moment": int(time.time())}
     try:
-        with here.database.write() as session:
+        with accounts.database.write() as session:
             session.add(user)
             session.flush()
             settle(session, lambda: login)
@@ -84,18 +84,18 @@ def register(
 
 
 @contextmanager
-def counting_other_bodies(here: Accounts, client: str) -> Iterator[None]:
+def counting_other_bodies(accounts: Accounts, client: str) -> Iterator[None]:
     """Let the block tell whether a body is that of an earlier registration, as often as passwords may be tried."""
     name = _tries_from(client)
-    here.tries.check(name)
+    accounts.tries.check(name)
     try:
         yield
     except Invalid:
-        here.tries.failed(name)
+        accounts.tries.failed(name)
         raise
 
 
-def log_in(here: Accounts, email: str, password: str, client: str) -> dict[str, Any]:
+def log_in(accounts: Accounts, email: str, password: str, client: str) -> dict[str, Any]:
     """Return a token; raises Unauthorized in one text and time for an unknown e-mail and a wrong password.
 
     `client` is whose tries these are; they are counted for it, and for the e-mail, which takes twice as many.
@@ -105,30 +105,30 @@ def log_in(here: Accounts, email: str, password: str, client: str) -> dict[str, 
     except EmailNotValidError:
         address = email.lower()
     names = (_tries_from(client), f"augmentation {address}")
-    here.tries.check(names[0])
-    here.tries.check(names[1], times=2)
-    with here.database.read() as session:
+    accounts.tries.check(names[0])
+    accounts.tries.check(names[1], times=2)
+    with accounts.database.read() as session:
         user = session.scalar(sa.select(User).where(User.email == address)) if "\0" not in address else None
-    with _turn(here):
+    with _turn(accounts):
         right = _verify(_nobody(), password, user.password if user else None)
     if not (user and right):
-        here.tries.failed(*names)
+        accounts.tries.failed(*names)
         raise Unauthorized("The e-mail or the password is wrong.", headers={"WWW-Authenticate": "Bearer"})
-    here.tries.forget(names[1])
-    return token_of(here, user.id, int(time.time()))
+    accounts.tries.forget(names[1])
+    return token_of(accounts, user.id, int(time.time()))
 
 
 def _tries_from(client: str) -> str:
     return f"augmentation from {client}"
 
 
-def user_of(here: Accounts, token: str) -> str:
+def user_of(accounts: Accounts, token: str) -> str:
     """Return the id of the user whose token this is; raises Unauthorized."""
     try:
-        claims = jwt.decode(token, _key(here), algorithms=[ALGORITHM], options=_DEMANDS)
+        claims = jwt.decode(token, _key(accounts), algorithms=[ALGORITHM], options=_DEMANDS)
     except jwt.InvalidTokenError as error:
         raise _refusal() from error
-    with here.database.read() as session:
+    with accounts.database.read() as session:
         user = session.scalar(sa.select(User.id).where(User.id == claims["sub"]))
     if not user:
         raise _refusal()
@@ -154,26 +154,26 @@ def _nobody() -> str:
 
 
 @contextmanager
-def _turn(here: Accounts) -> Iterator[None]:
+def _turn(accounts: Accounts) -> Iterator[None]:
     """Wait for a core: each hash takes 19 MiB, and more at once would finish none of them sooner."""
-    if not here.turns.acquire(timeout=TURN_SECONDS):
+    if not accounts.turns.acquire(timeout=TURN_SECONDS):
         raise Unavailable("Too many people are logging in just now. Try again in a few seconds.", retry_after=5)
     try:
         yield
     finally:
-        here.turns.release()
+        accounts.turns.release()
 
 
-def token_of(here: Accounts, user_id: str, moment: int) -> dict[str, Any]:
+def token_of(accounts: Accounts, user_id: str, moment: int) -> dict[str, Any]:
     """Return the token of a login at this moment, in seconds since 1970: always the same one."""
     claims = {"sub": user_id, "iat": moment, "exp": moment + TOKEN_LIFE}
-    token = jwt.encode(claims, _key(here), algorithm=ALGORITHM)
+    token = jwt.encode(claims, _key(accounts), algorithm=ALGORITHM)
     return {"access_token": token, "token_type": "bearer", "user_id": user_id}
 
 
-def _key(here: Accounts) -> bytes:
+def _key(accounts: Accounts) -> bytes:
     """Return the key of tokens alone, so that nothing else that is signed here can pass for one."""
-    return hashlib.sha256(b"augmentation token " + here.secret().encode()).digest()
+    return hashlib.sha256(b"augmentation token " + accounts.secret().encode()).digest()
 
 
 def _refusal() -> Unauthorized:

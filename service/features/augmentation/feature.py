@@ -5,7 +5,7 @@ import threading
 from service.features.augmentation import operations
 from service.features.augmentation.accounts import Accounts
 from service.features.augmentation.checks import INSPECTION
-from service.features.augmentation.job import Copying
+from service.features.augmentation.job import Augmentation
 from service.features.augmentation.routes import accounts, augmentation
 from service.features.feature import Feature, Kernel, Parts, Services
 from service.jobs.executors import Executor
@@ -31,8 +31,8 @@ def make(kernel: Kernel) -> Parts:
             ),
         }
 
-    copying = Copying(kernel.storage, settings.augmentation_scale)
-    return Parts(lanes=[kernel.image_lane(copying)], services=services)
+    operation = Augmentation(kernel.storage, settings.augmentation_scale)
+    return Parts(lanes=[kernel.image_lane(operation)], services=services)
 
 
 AUGMENTATION = Feature(

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from service.features.processing.models import ProcessingFile, ProcessingTask, moment, result_key
-from service.imaging import transform as pictures
+from service.imaging import transform
 from service.jobs.operation import Failure, Run, judging
 from service.storage.storage import Storage
 
@@ -21,7 +21,7 @@ class Order:
 
     source: str | None
     target: str
-    edit: pictures.Edit
+    edit: transform.Edit
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +60,10 @@ class Processing:
             raise Failure("engine_failed", "The source has been deleted.")
         with judging():
             original = self.storage.read(order.source)
-            (result,) = [self._store(order.target, copy) for copy in pictures.copies(original, [order.edit])]
+            (result,) = [self._store(order.target, copy) for copy in transform.copies(original, [order.edit])]
         return result
 
-    def _store(self, key: str, copy: pictures.Copy) -> Result:
+    def _store(self, key: str, copy: transform.Copy) -> Result:
         return Result(copy.media_type, self.storage.save(key, copy.stream), copy.width, copy.height)
 
     def save(self, session: Session, results: Sequence[tuple[Run, Result]]) -> None:
@@ -91,13 +91,13 @@ class Processing:
         _set_status(session, [int(run.subject) for run, _ in failures], "error")
 
 
-def edit_of(algorithm: str, params: dict[str, Any]) -> pictures.Edit:
+def edit_of(algorithm: str, params: dict[str, Any]) -> transform.Edit:
     """Return what an algorithm does with a picture; the parameters have been checked."""
     if algorithm == "flip":
-        return pictures.flip(horizontal=params["orientation"] == "horizontal")
+        return transform.flip(horizontal=params["orientation"] == "horizontal")
     if algorithm == "resize":
-        return pictures.resize(params["width"], params["height"])
-    return pictures.rotate(clockwise=params["direction"] == "clockwise")
+        return transform.resize(params["width"], params["height"])
+    return transform.rotate(clockwise=params["direction"] == "clockwise")
 
 
 _ORDERS = sa.select(ProcessingTask.id, ProcessingTask.algorithm, ProcessingTask.params, ProcessingFile.key).join_from(

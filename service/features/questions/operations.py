@@ -54,7 +54,7 @@ class Saved(NamedTuple):
     previous: dict[str, Any]
 
 
-def fetch_questions(here: Services, number: int) -> dict[str, Any]:
+def fetch_questions(services: Services, number: int) -> dict[str, Any]:
     """Store so many new questions and return the last one stored before them, `{}` if there was none.
 
     Raises Unavailable with the member `saved` where the source gives fewer; those stay.
@@ -69,22 +69,22 @@ def fetch_questions(here: Services, number: int) -> dict[str, Any]:
             trouble = "The source took too long to give enough new questions.", 1
             break
         try:
-            batch = here.source.fetch(short, deadline)
+            batch = services.source.fetch(short, deadline)
         except SourceFailed as error:
             trouble = error.detail, error.retry_after
             break
         candidates.extend(batch.questions)
         unusable += batch.unusable
-        short = number - _count_fresh(here, candidates, number)
+        short = number - _count_fresh(services, candidates, number)
         if not short:
-            saved = _save(here, candidates, number, whole=True)
+            saved = _save(services, candidates, number, whole=True)
             if saved:
                 return saved.previous
-            short = number - _count_fresh(here, candidates, number) or 1
+            short = number - _count_fresh(services, candidates, number) or 1
         if batch.last:
             trouble = "The source has no new questions left.", EXHAUSTED_FOR
             break
-    saved = _save(here, candidates, number, whole=False)
+    saved = _save(services, candidates, number, whole=False)
     if saved and saved.number == number:
         return saved.previous
     count = saved.number if saved else 0
@@ -92,12 +92,14 @@ def fetch_questions(here: Services, number: int) -> dict[str, Any]:
     raise Unavailable(f"{detail} {count} of {number} were stored.", retry_after, saved=count)
 
 
-def list_questions(here: Services, limit: int, before: int | None) -> tuple[list[dict[str, Any]], tuple[str] | None]:
+def list_questions(
+    services: Services, limit: int, before: int | None
+) -> tuple[list[dict[str, Any]], tuple[str] | None]:
     """Return a page of questions, the last saved first, and the place where the next page begins."""
     query = _QUESTIONS.limit(limit + 1)
     if before is not None:
         query = query.where(Question.id < before)
-    with here.database.read() as session:
+    with services.database.read() as session:
         rows = session.execute(query).mappings().all()
     place = (str(rows[limit - 1]["id"]),) if len(rows) > limit else None
     return [dict(row) for row in rows[:limit]], place
@@ -116,26 +118,26 @@ def _shortage(some_new: bool, some_known: bool, some_unusable: bool) -> tuple[st
     return "The source gave no questions.", SILENT_FOR
 
 
-def _count_fresh(here: Services, candidates: Sequence[Found], number: int) -> int:
-    with here.database.read() as session:
-        return sum(1 for _ in islice(_fresh(session, here.source.name, candidates), number))
+def _count_fresh(services: Services, candidates: Sequence[Found], number: int) -> int:
+    with services.database.read() as session:
+        return sum(1 for _ in islice(_fresh(session, services.source.name, candidates), number))
 
 
-def _save(here: Services, candidates: Sequence[Found], number: int, *, whole: bool) -> Saved | None:
+def _save(services: Services, candidates: Sequence[Found], number: int, *, whole: bool) -> Saved | None:
     """Store up to `number` of the candidates in one transaction; with `whole`, all of them or none.
 
-    Others may have stored some since they were looked at, so they are looked at again here.
+    Others may have stored some since they were looked at, so they are looked at again services.
     """
     if not candidates:
         return None
-    with here.database.write() as session:
+    with services.database.write() as session:
         # Read to its end: SQLite keeps a statement's view of the database while it waits, beyond the commit.
         session.scalars(sa.select(QuestionSource.name).where(QuestionSource.name == ORDER).with_for_update()).all()
-        fresh = list(islice(_fresh(session, here.source.name, candidates), number))
+        fresh = list(islice(_fresh(session, services.source.name, candidates), number))
         if not fresh or (whole and len(fresh) < number):
             return None
         previous = session.execute(_QUESTIONS.limit(1)).mappings().first()
-        common = {"source": here.source.name, "created_at": now()}
+        common = {"source": services.source.name, "created_at": now()}
         session.execute(sa.insert(Question), [question._asdict() | common for question in fresh])
         saved = Saved(len(fresh), dict(previous) if previous else {})
         if saved.number == number:  # else the answer will be 503, and the same request may be sent again

@@ -1,5 +1,6 @@
 """The HTTP interface of recordings."""
 
+from functools import partial
 from typing import Any, cast
 from urllib.parse import urlencode
 
@@ -14,7 +15,7 @@ from service.http.bodies import body
 from service.http.client_address import address
 from service.http.idempotency import idempotent, identify
 from service.http.login_throttle import Tries
-from service.http.openapi_views import FILE, describe
+from service.http.openapi_views import FILE, describe, form
 from service.http.responses import LINK_SECONDS, absolute, answer, file_answer, redirect_answer, redirects
 from service.http.services import provided
 from service.http.uploads import FORM_TYPES, Form, read_form
@@ -26,35 +27,20 @@ recordings = Blueprint("recordings", __name__)
 FORM_BYTES = 1_000_000
 """What a form may have beside the recording."""
 FIELDS = ("user", "token", "audio")
-UPLOAD: dict[str, Any] = {
-    "multipart/form-data": {
-        "schema": {
-            "type": "object",
-            "additionalProperties": False,
-            "required": list(FIELDS),
-            "properties": {
-                "user": {"type": "string", "format": "uuid"},
-                "token": {"type": "string", "format": "uuid"},
-                "audio": FILE | {"contentMediaType": "audio/wav"},
-            },
-        },
-        "example": {
-            "user": "0f9b5e0c-6f0e-4c39-8a26-4f1a0f6f3d11",
-            "token": "00000000-0000-4000-8000-000000000000",
-            "audio": "(a WAV's bytes)",
-        },
+UPLOAD = form(
+    {
+        "user": {"type": "string", "format": "uuid"},
+        "token": {"type": "string", "format": "uuid"},
+        "audio": FILE | {"contentMediaType": "audio/wav"},
     },
-}
-
-
-def _here() -> operations.Services:
-    here: operations.Services = provided(operations.Services)
-    return here
-
-
-def _tries() -> Tries:
-    tries: Tries = provided(Tries)
-    return tries
+    {
+        "user": "0f9b5e0c-6f0e-4c39-8a26-4f1a0f6f3d11",
+        "token": "00000000-0000-4000-8000-000000000000",
+        "audio": "(a WAV's bytes)",
+    },
+    required=FIELDS,
+)
+_services = partial(provided, operations.Services)
 
 
 def _added(recording: tuple[str, str]) -> Response:
@@ -66,7 +52,7 @@ def _added(recording: tuple[str, str]) -> Response:
 @describe({201: RecordingUserOut}, 400, 413, 422, body=RecordingUserIn)
 def add_recording_user() -> Response:
     """Add a user who may send recordings. The token is shown this once and not kept."""
-    return answer(operations.add_user(_here(), body(RecordingUserIn).name), 201, Cache_Control="no-store")
+    return answer(operations.add_user(_services(), body(RecordingUserIn).name), 201, Cache_Control="no-store")
 
 
 @recordings.post("/records")
@@ -84,19 +70,19 @@ def add_recording() -> Response:
     RIFF or RF64, PCM of 8 to 32 bits or float, A-law or µ-law, 1 to 64 channels, 8 to 192 kHz. More than two channels
     are mixed down to stereo. The WAV is not kept.
     """
-    limit = _here().limits.bytes
+    limit = _services().limits.bytes
     if request.mimetype not in ("", *FORM_TYPES):
         raise UnsupportedType(
             "Send multipart/form-data with `user`, `token` and `audio`.", accepted_types=[FORM_TYPES[0]]
         )
     if (request.content_length or 0) > limit + FORM_BYTES:
         raise TooLarge(f"The recording is too large: at most {limit} bytes are accepted. Make it shorter.", limit=limit)
-    with read_form(request, FIELDS, limit, "recording", limit + FORM_BYTES, _check_token) as form:
-        _check(form)
-        _check_token(form.texts)
-        user = form.texts["user"]
+    with read_form(request, FIELDS, limit, "recording", limit + FORM_BYTES, _check_token) as sent:
+        _check(sent)
+        _check_token(sent.texts)
+        user = sent.texts["user"]
         identify(f"recordings:{user}")
-        return _added(operations.add_recording(_here(), user, cast(Any, form.files["audio"].stream)))
+        return _added(operations.add_recording(_services(), user, cast(Any, sent.files["audio"].stream)))
 
 
 @recordings.get("/record")
@@ -112,8 +98,8 @@ def get_recording() -> Response:
     """Download a recording's MP3, whole or by `Range`. No credentials: who has the link may."""
     user, recording = request.args.get("user", ""), request.args.get("id", "")
     if redirects():
-        return redirect_answer(operations.recording_url(_here(), user, recording, LINK_SECONDS))
-    content = operations.open_recording(_here(), user, recording)
+        return redirect_answer(operations.recording_url(_services(), user, recording, LINK_SECONDS))
+    content = operations.open_recording(_services(), user, recording)
     response = file_answer(content.stream, content.size, content.id, "audio/mpeg")
     response.headers["Content-Disposition"] = f'attachment; filename="{content.id}.mp3"'
     return response
@@ -123,16 +109,17 @@ def _check_token(texts: MultiDict[str, str]) -> None:
     """Check the token if it is there, once: before the audio is taken, where it stands after user and token."""
     user, token = texts.get("user"), texts.get("token")
     if user and token and g.get("checked") != (user, token):
-        with _tries().counting(f"recordings {address()}"):
-            operations.check_token(_here(), user, token)
+        with provided(Tries).counting(f"recordings {address()}"):
+            operations.check_token(_services(), user, token)
         g.checked = (user, token)
 
 
-def _check(form: Form) -> None:
-    missing = [name for name in FIELDS if not (form.files if name == "audio" else form.texts).get(name)]
+def _check(sent: Form) -> None:
+    """Raise Invalid unless each field of the form is there once."""
+    missing = [name for name in FIELDS if not (sent.files if name == "audio" else sent.texts).get(name)]
     if missing:
         faults = [{"detail": "must be sent", "pointer": f"#/{name}"} for name in missing]
         named = " and ".join(f"`{name}`" for name in missing)
         raise Invalid(f"The form lacks {named}: `user` and `token` are texts, `audio` is a file with a name.", faults)
-    if len([*form.texts.items(multi=True), *form.files.items(multi=True)]) > len(FIELDS):
+    if len([*sent.texts.items(multi=True), *sent.files.items(multi=True)]) > len(FIELDS):
         raise Invalid("The form has a part more than once: send `user`, `token` and `audio` once each.")

@@ -3,7 +3,7 @@
 from service.features.feature import Feature, Kernel, Parts
 from service.features.renditions import operations
 from service.features.renditions.checks import INSPECTION
-from service.features.renditions.job import Making
+from service.features.renditions.job import RenditionCreation
 from service.features.renditions.models import PREFIX, keys_in, known_keys
 from service.features.renditions.routes import renditions
 from service.imaging.validate import Limits
@@ -16,7 +16,7 @@ def make(kernel: Kernel) -> Parts:
     scales = (1.0, *settings.scales)
     small = Limits(bytes=settings.max_rendition_bytes, pixels=settings.max_image_pixels)
     return Parts(
-        lanes=[kernel.image_lane(Making(kernel.storage, scales))],
+        lanes=[kernel.image_lane(RenditionCreation(kernel.storage, scales))],
         services=lambda executor: {
             operations.Services: operations.Services(
                 database=kernel.database,

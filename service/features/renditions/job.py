@@ -18,7 +18,7 @@ from service.features.renditions.models import (
     rendition_key,
 )
 from service.features.renditions.replacement import take_out, take_out_images
-from service.imaging import transform as pictures
+from service.imaging import transform
 from service.jobs.file_deletion import leave
 from service.jobs.operation import Cancelled, Failure, Run, judging
 from service.storage.storage import Storage
@@ -36,7 +36,7 @@ class Made:
     size: int
 
 
-class Making:
+class RenditionCreation:
     """load → work → save for the versions of images. `scales` are the sizes of `KINDS`."""
 
     kind = KIND
@@ -62,7 +62,7 @@ class Making:
         made = []
         with judging():
             original = self.storage.read(original_key(folder))
-            with closing(pictures.renditions(original, self.scales)) as copies:  # type: ignore[type-var]
+            with closing(transform.renditions(original, self.scales)) as copies:  # type: ignore[type-var]
                 for kind, copy in zip(KINDS, copies, strict=True):
                     if cancelled():
                         raise Cancelled

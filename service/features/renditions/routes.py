@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 from flask import Blueprint, Response, request, url_for
@@ -23,8 +24,8 @@ from service.features.renditions.schemas import (
 from service.http.basic_auth import require_basic
 from service.http.bodies import body, query, validated
 from service.http.idempotency import idempotent
-from service.http.openapi_views import FILE, describe
-from service.http.pagination import page_answer, place_of
+from service.http.openapi_views import FILE, describe, form
+from service.http.pagination import number_of, page_answer
 from service.http.responses import absolute, answer
 from service.http.services import provided
 from service.http.uploads import FORM_TYPES, display_name, read_form
@@ -45,29 +46,11 @@ def _owner_text(name: str) -> dict[str, Any]:
     return {"type": "string", "description": about, "examples": [OWNER[name]]}
 
 
-ONE_IMAGE: dict[str, Any] = {
-    "multipart/form-data": {
-        "schema": {
-            "type": "object",
-            "additionalProperties": False,
-            "required": ["image"],
-            "properties": IMAGE,
-        },
-        "example": {"image": "(a photo's bytes)"},
-    }
-}
-UPLOAD: dict[str, Any] = {
-    "multipart/form-data": {
-        "schema": {
-            "type": "object",
-            "additionalProperties": False,
-            "required": ["image"],
-            "properties": IMAGE | {name: _owner_text(name) for name in OWNER},
-        },
-        "example": {"image": "(a photo's bytes)", "user_id": "1"},
-    },
-}
+EXAMPLE = {"image": "(a photo's bytes)"}
+ONE_IMAGE = form(IMAGE, EXAMPLE, required=["image"])
+UPLOAD = form(IMAGE | {name: _owner_text(name) for name in OWNER}, EXAMPLE | {"user_id": "1"}, required=["image"])
 REFUSALS = (400, 413, 415, 422, 503, 507)
+_services = partial(provided, operations.Services)
 
 
 @dataclass(frozen=True)
@@ -81,11 +64,6 @@ class Sent:
         """Return whose it is, by the form or by the query."""
         in_form = self.texts or (request.method == "POST" and not request.args)
         return validated(WholeOwner, self.texts, "form").owner() if in_form else query(WholeOwner).owner()
-
-
-def _here() -> operations.Services:
-    here: operations.Services = provided(operations.Services)
-    return here
 
 
 def _accepted(image: dict[str, Any]) -> Response:
@@ -104,7 +82,7 @@ def _shown(image: dict[str, Any]) -> dict[str, Any]:
 def add_owned_image() -> Response:
     """Upload an image of an owner: JPEG, PNG or WebP. It is pending at once, and done when its renditions are made."""
     with _sent(*OWNER) as sent:
-        return _accepted(operations.add_image(_here(), sent.owner(), sent.upload))
+        return _accepted(operations.add_image(_services(), sent.owner(), sent.upload))
 
 
 @renditions.get("/images")
@@ -112,9 +90,8 @@ def add_owned_image() -> Response:
 def list_owned_images() -> Response:
     """List the images, newest first; all, or those of an owner."""
     wanted = query(ImagesQuery)
-    place = place_of(wanted.cursor, 1)
     owner = wanted.owner() if wanted.has_owner() else None
-    items, end = operations.list_images(_here(), owner, wanted.limit, int(place[0]) if place else None)
+    items, end = operations.list_images(_services(), owner, wanted.limit, number_of(wanted.cursor))
     return page_answer([_shown(image) for image in items], (str(end),) if end else None)
 
 
@@ -127,7 +104,7 @@ def replace_owners_images() -> Response:
     gone, the image is done.
     """
     with _sent(*OWNER) as sent:
-        return _accepted(operations.add_image(_here(), sent.owner(), sent.upload, replacing=True))
+        return _accepted(operations.add_image(_services(), sent.owner(), sent.upload, replacing=True))
 
 
 @renditions.delete("/images")
@@ -139,9 +116,9 @@ def delete_owned_images() -> Response:
     """
     which = query(DeleteQuery)
     if which.url is None:
-        operations.delete_of_owner(_here(), which.owner())
+        operations.delete_of_owner(_services(), which.owner())
     else:
-        operations.delete_by_url(_here(), which.url)
+        operations.delete_by_url(_services(), which.url)
     return Response(status=204)
 
 
@@ -154,7 +131,7 @@ def lend_credentials() -> Response:
     `Idempotency-Key`, which would mean keeping the secret.
     """
     wanted = body(CredentialsIn)
-    given = operations.grant(_here(), wanted.owner(), wanted.actions, wanted.lifetime)
+    given = operations.grant(_services(), wanted.owner(), wanted.actions, wanted.lifetime)
     return answer(given, 201, Cache_Control="no-store")
 
 
@@ -162,7 +139,7 @@ def lend_credentials() -> Response:
 @describe({200: OwnedImageOut}, 404)
 def get_owned_image(image_id: str) -> Response:
     """Get an image with its renditions: pending, done, or failed."""
-    return answer(_shown(operations.get_image(_here(), image_id)))
+    return answer(_shown(operations.get_image(_services(), image_id)))
 
 
 @renditions.put("/images/<id:image_id>")
@@ -170,33 +147,33 @@ def get_owned_image(image_id: str) -> Response:
 def replace_owned_image(image_id: str) -> Response:
     """Replace an image; its id stays. The old renditions are shown until the new ones are made; then their files go."""
     with _sent() as sent:
-        return _accepted(operations.replace_image(_here(), image_id, sent.upload))
+        return _accepted(operations.replace_image(_services(), image_id, sent.upload))
 
 
 @renditions.delete("/images/<id:image_id>")
 @describe({204: ""}, 404)
 def delete_owned_image(image_id: str) -> Response:
     """Delete an image in any status, with all its files."""
-    operations.delete_image(_here(), image_id)
+    operations.delete_image(_services(), image_id)
     return Response(status=204)
 
 
 @contextmanager
 def _sent(*names: str) -> Iterator[Sent]:
     """Give the one image of a form, and the texts with these names."""
-    limit = _here().intake.limits.bytes
+    limit = _services().intake.limits.bytes
     if request.mimetype not in ("", *FORM_TYPES):
         raise UnsupportedType("Send multipart/form-data with the file `image`.", accepted_types=[FORM_TYPES[0]])
     if (request.content_length or 0) > limit + FORM_BYTES:
         raise TooLarge(f"The image is too large: at most {limit} bytes are accepted. Make it smaller.", limit=limit)
-    with read_form(request, ("image", *names), limit, "image", limit + FORM_BYTES) as form:
-        files = form.files.getlist("image")
-        if len(files) != 1 or "image" in form.texts:
+    with read_form(request, ("image", *names), limit, "image", limit + FORM_BYTES) as sent:
+        files = sent.files.getlist("image")
+        if len(files) != 1 or "image" in sent.texts:
             fault = {"detail": "must be sent once, as a file", "pointer": "#/image"}
             raise Invalid("The form needs one part `image`, which is a file with a name.", [fault])
-        repeated = [name for name, values in form.texts.lists() if len(values) > 1]
+        repeated = [name for name, values in sent.texts.lists() if len(values) > 1]
         if repeated:
             raise Invalid(f"The form has `{repeated[0]}` more than once: send it once.")
-        filled = {key: text for key, text in form.texts.items() if text}
+        filled = {key: text for key, text in sent.texts.items() if text}
         name = display_name(files[0].filename or "", "image")
-        yield Sent(Upload(name, cast(Any, files[0].stream), "#/image"), filled or form.texts.to_dict())
+        yield Sent(Upload(name, cast(Any, files[0].stream), "#/image"), filled or sent.texts.to_dict())
