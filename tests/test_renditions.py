@@ -21,7 +21,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from PIL import Image
 
-from service.features.renditions.models import Owner, keys_in, original_in
+from service.features.renditions.keys import Owner, keys_in, original_in
 from service.storage.s3 import UNCHANGING
 from service.storage.sts import policy
 from tests.conftest import MakeService

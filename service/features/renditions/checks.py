@@ -3,16 +3,8 @@
 import sqlalchemy as sa
 
 from service.features.renditions.job import KIND
-from service.features.renditions.models import (
-    KINDS,
-    ImageVersion,
-    OwnedImage,
-    Owner,
-    Rendition,
-    folder_of,
-    original_key,
-    rendition_key,
-)
+from service.features.renditions.keys import KINDS, Owner, folder_of, original_key, rendition_key
+from service.features.renditions.models import ImageVersion, OwnedImage, Rendition
 from service.jobs.queue import open_subjects
 from service.maintenance.checks import Check, Inspection, Row, Stored
 

@@ -4,7 +4,9 @@ from service.features.feature import Feature, Kernel, Parts
 from service.features.renditions import operations
 from service.features.renditions.checks import INSPECTION
 from service.features.renditions.job import RenditionCreation
-from service.features.renditions.models import PREFIX, keys_in, known_keys
+from service.features.renditions.keys import PREFIX, keys_in
+from service.features.renditions.models import known_keys
+from service.features.renditions.representation import FileAddresses
 from service.features.renditions.routes import renditions
 from service.imaging.validate import Limits
 from service.storage.credentials_provider import make_grants
@@ -25,7 +27,7 @@ def make(kernel: Kernel) -> Parts:
                 scales=scales,
                 links=kernel.links,
                 grants=make_grants(settings),
-                cdn=settings.cdn_url.rstrip("/"),
+                files=FileAddresses(kernel.storage, settings.cdn_url.rstrip("/")),
             )
         },
     )

@@ -5,7 +5,6 @@ import uuid
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from pathlib import PurePath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -15,37 +14,23 @@ from sqlalchemy.orm import Session
 from service.db.database import Database, now
 from service.errors import NotFound, TooLarge, Unavailable
 from service.features.renditions.job import KIND
-from service.features.renditions.models import (
-    KINDS,
-    TASK,
-    ImageVersion,
-    OwnedImage,
-    Owner,
-    Rendition,
-    folder_of,
-    is_own,
-    keys_in,
-    original_in,
-    original_key,
-    rendition_key,
-)
-from service.features.renditions.replacement import take_out_images
+from service.features.renditions.keys import Owner, folder_of, keys_in, original_in, original_key, version_in
+from service.features.renditions.models import TASK, ImageVersion, OwnedImage
+from service.features.renditions.removal import remove_images
+from service.features.renditions.representation import FileAddresses, show_images
 from service.imaging import transform
 from service.imaging.intake import Intake, Upload, pointing_at
 from service.imaging.validate import Picture, shown
 from service.jobs import queue
 from service.jobs.executors import Executor
-from service.jobs.file_deletion import Leftover
 from service.settlement import settle
-from service.storage.signed_urls import Download, Links
+from service.storage.signed_urls import Links
 from service.storage.temporary_credentials import Action, Grants
-
-LINK_SECONDS = 3600
 
 
 @dataclass(frozen=True)
 class Services:
-    """What the operations of renditions stand on. `scales` are the sizes of `KINDS`; `cdn` an address, or empty."""
+    """What the operations of renditions stand on. `scales` are the sizes of `KINDS`."""
 
     database: Database
     executor: Executor
@@ -53,7 +38,7 @@ class Services:
     scales: Sequence[float]
     links: Links
     grants: Grants
-    cdn: str
+    files: FileAddresses
 
 
 def add_image(services: Services, owner: Owner, upload: Upload, *, replacing: bool = False) -> dict[str, Any]:
@@ -87,7 +72,7 @@ def replace_image(services: Services, image_id: str, upload: Upload) -> dict[str
 def get_image(services: Services, image_id: str) -> dict[str, Any]:
     """Return an image with its renditions."""
     with services.database.read() as session:
-        return _shown(services, session, [_find(session, image_id)])[0]
+        return show_images(services.files, session, [_find(session, image_id)])[0]
 
 
 def list_images(
@@ -101,7 +86,7 @@ def list_images(
         query = query.where(OwnedImage.number < before)
     with services.database.read() as session:
         images = session.scalars(query).all()
-        items = _shown(services, session, images[:limit])
+        items = show_images(services.files, session, images[:limit])
     return items, images[limit - 1].number if len(images) > limit else None
 
 
@@ -173,7 +158,7 @@ def _accept(services: Services, owner: Owner, upload: Upload, place: Callable[[S
             session.flush()
             chosen = sa.select(ImageVersion.id, sa.literal(TASK) + ImageVersion.id, sa.literal(0))
             queue.enqueue(session, KIND, chosen.where(ImageVersion.id == version_id))
-            answer = _shown(services, session, [image])[0]
+            answer = show_images(services.files, session, [image])[0]
             settle(session, lambda: answer)
     return answer
 
@@ -197,7 +182,7 @@ def _delete(services: Services, *which: sa.ColumnElement[bool]) -> bool:
         ).all()
         # Whoever is saving one of them is let finish: both take other rows after these, in orders of their own.
         services.database.hold(session, [TASK + version for version in versions])
-        gone = take_out_images(session, *which)
+        gone = remove_images(session, *which)
     for _, version in gone:
         services.executor.cancel(TASK + version)
     with suppress(Unavailable):
@@ -209,7 +194,7 @@ def _delete_foreign(services: Services, owner: Owner) -> bool:
     """Delete what clients wrote below the owner's prefix, if anything; not what an upload is just writing there."""
     storage = services.intake.storage
     found = storage.keys(-math.inf, owner.folder())  # of any age, whatever the store's clock says
-    keys = [key for key in found if not is_own(key)]
+    keys = [key for key in found if version_in(key) is None]
     storage.delete(*keys)
     return bool(keys)
 
@@ -228,71 +213,3 @@ def _unknown() -> NotFound:
 
 def _of(owner: Owner) -> tuple[sa.ColumnElement[bool], ...]:
     return OwnedImage.owner_type == owner.type, OwnedImage.owner_id == owner.id
-
-
-def _shown(services: Services, session: Session, images: Sequence[OwnedImage]) -> list[dict[str, Any]]:
-    """Return images as clients see them: the newest version, with the renditions of the newest that has some.
-
-    One that is done is shown as pending until the files that it replaced are gone.
-    """
-    ids = [image.id for image in images]
-    versions = session.scalars(
-        sa.select(ImageVersion).where(ImageVersion.image_id.in_(ids)).order_by(ImageVersion.number)
-    ).all()
-    newest = {version.image_id: version for version in versions}
-    done = {version.image_id: version for version in versions if version.status == "done"}
-    made_of = [version.id for version in done.values()]
-    rows = session.scalars(sa.select(Rendition).where(Rendition.version_id.in_(made_of)))
-    made: dict[str, dict[str, Rendition]] = {}
-    for row in rows:
-        made.setdefault(row.version_id, {})[row.kind] = row
-    waiting = set(session.scalars(sa.select(Leftover.awaited_by).where(Leftover.awaited_by.in_(made_of))))
-    return [
-        _image(services, image, newest[image.id], done.get(image.id), made)
-        | ({"status": "pending"} if newest[image.id].id in waiting else {})
-        for image in images
-    ]
-
-
-def _image(
-    services: Services,
-    image: OwnedImage,
-    version: ImageVersion,
-    done: ImageVersion | None,
-    made: dict[str, dict[str, Rendition]],
-) -> dict[str, Any]:
-    owner = Owner(image.owner_type, image.owner_id)
-    key = original_key(folder_of(owner, version.id))
-    original = _file(services, key, version, Download(version.name, version.media_type, inline=True))
-    return {
-        "id": image.id,
-        "owner_type": owner.type,
-        "owner_id": owner.id,
-        "name": version.name,
-        "status": version.status,
-        "created_at": image.created_at,
-        "error": {"code": version.error_code, "detail": version.error_detail} if version.error_code else None,
-        "original": original,
-        "renditions": _renditions(services, folder_of(owner, done.id), done.name, made[done.id]) if done else [],
-    }
-
-
-def _renditions(services: Services, folder: str, name: str, made: dict[str, Rendition]) -> list[dict[str, Any]]:
-    stem = PurePath(name.replace("/", "_")).stem
-    return [
-        {"kind": kind}
-        | _file(
-            services,
-            rendition_key(folder, kind),
-            made[kind],
-            Download(f"{stem}_{kind}.webp", "image/webp", inline=True),
-        )
-        for kind in KINDS
-    ]
-
-
-def _file(services: Services, key: str, row: ImageVersion | Rendition, download: Download) -> dict[str, Any]:
-    storage = services.intake.storage
-    full = storage.full_key(key)
-    url = f"{services.cdn}/{full}" if services.cdn else storage.url(key, LINK_SECONDS, download)
-    return {"key": full, "url": url, "width": row.width, "height": row.height, "size": row.size}

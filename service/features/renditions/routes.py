@@ -10,7 +10,7 @@ from flask import Blueprint, Response, request, url_for
 
 from service.errors import Invalid, TooLarge, UnsupportedType
 from service.features.renditions import operations
-from service.features.renditions.models import Owner
+from service.features.renditions.keys import Owner
 from service.features.renditions.schemas import (
     CredentialsIn,
     CredentialsOut,

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from service.features.renditions.models import Owner
+from service.features.renditions.keys import Owner
 from service.http.bodies import Shape
 from service.http.pagination import Page
 from service.storage.temporary_credentials import Action
