@@ -1,16 +1,19 @@
-"""Forms with images, as several features take them."""
+"""Forms with files, as several features take them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
 from flask import request
 
+from service.errors import TooLarge, UnsupportedType
 from service.http.openapi_views import FILE, form
-from service.http.uploads import display_name, read_form
+from service.http.uploads import FORM_TYPES, Early, Form, display_name, read_form
 from service.imaging.intake import Upload
 
 MAX_REQUEST_BYTES = 1_000_000_000
+MAX_TEXT_BYTES = 1_000_000
+"""What a form may have beside its one file."""
 
 
 def images_form(field: str) -> dict[str, Any]:
@@ -27,3 +30,18 @@ def read_images(field: str, limit: int) -> Iterator[list[Upload]]:
             Upload(display_name(file.filename or "", "image"), cast(Any, file.stream), f"#/{field}/{place}")
             for place, file in enumerate(sent.files.getlist(field))
         ]
+
+
+@contextmanager
+def read_single_file(fields: Sequence[str], limit: int, kind: str, early: Early | None = None) -> Iterator[Form]:
+    """Yield a form of these fields, of which the first is a file with at most `limit` bytes.
+
+    Raise as `read_form` does, and UnsupportedType or TooLarge before anything is read. `kind` is what the file is.
+    """
+    if request.mimetype not in ("", *FORM_TYPES):
+        detail = f"Send multipart/form-data with the file `{fields[0]}`."
+        raise UnsupportedType(detail, accepted_types=[FORM_TYPES[0]])
+    if (request.content_length or 0) > limit + MAX_TEXT_BYTES:
+        raise TooLarge(f"The {kind} is too large: at most {limit} bytes are accepted. Make it smaller.", limit=limit)
+    with read_form(request, fields, limit, kind, limit + MAX_TEXT_BYTES, early) as sent:
+        yield sent

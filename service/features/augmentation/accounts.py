@@ -85,7 +85,7 @@ def register(
 
 @contextmanager
 def counting_other_bodies(accounts: Accounts, client: str) -> Iterator[None]:
-    """Let the block tell whether a body is that of an earlier registration, as often as passwords may be tried."""
+    """Count another body under a known key, which the block refuses, as a wrong password of this client."""
     name = _tries_from(client)
     accounts.tries.check(name)
     try:
@@ -141,7 +141,7 @@ def normalized(email: str) -> str:
 
 
 def _verify(nobody: str, password: str, hashed: str | None) -> bool:
-    """Tell whether the password is right; an unknown user's is compared with nobody's, so that it takes as long."""
+    """Return whether the password is right; compare an unknown user's with nobody's, so that it takes as long."""
     try:
         return _hasher.verify(hashed or nobody, password) and hashed is not None
     except VerifyMismatchError:

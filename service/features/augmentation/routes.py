@@ -103,7 +103,7 @@ def upload_images() -> Response:
 @augmentation.get("/status/<id:task_id>")
 @describe({200: StatusOut}, 404, scheme="bearer")
 def show_status(task_id: str) -> Response:
-    """Tell how far a task is, with links that live for an hour and need no token."""
+    """Get how far a task is, with links that live for an hour and need no token."""
     status = operations.show_status(_services(), g.user_id, task_id)
     for image in status["images"]:
         _complete(image, ("img_link", *COPIES))

@@ -83,7 +83,7 @@ class Processing:
             _set_status(session, [task], "finished", result_id=file.id)
 
     def postpone(self, session: Session, failures: Sequence[tuple[Run, Failure]]) -> None:
-        """Let the tasks wait again."""
+        """Set the tasks back to pending."""
         _set_status(session, [int(run.subject) for run, _ in failures], "pending")
 
     def fail(self, session: Session, failures: Sequence[tuple[Run, Failure]]) -> None:

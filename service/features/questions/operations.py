@@ -146,7 +146,7 @@ def _save(services: Services, candidates: Sequence[Found], number: int, *, whole
 
 
 def _fresh(session: Session, source: str, candidates: Sequence[Found]) -> Iterator[Found]:
-    """Give the candidates that are not stored, each once. It looks no further than it is asked to."""
+    """Yield the candidates that are not stored, each once; look no further than is asked for."""
     ids: set[str] = set()
     texts: set[str] = set()
     for begin in range(0, len(candidates), CHUNK):

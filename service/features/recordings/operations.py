@@ -147,7 +147,7 @@ def _turn(services: Services) -> Iterator[None]:
 
 @contextmanager
 def _temporary_file() -> Iterator[BinaryIO]:
-    """Give a file without a name: it is gone after the block, and also when the process is killed."""
+    """Yield a file without a name: it is gone after the block, and also when the process is killed."""
     try:
         with tempfile.TemporaryFile() as file:
             yield cast(BinaryIO, file)

@@ -7,9 +7,10 @@ from urllib.parse import urlencode
 from flask import Blueprint, Response, g, request
 from werkzeug.datastructures import MultiDict
 
-from service.errors import Invalid, TooLarge, UnsupportedType
+from service.errors import Invalid
 from service.features.recordings import operations
 from service.features.recordings.schemas import RecordingOut, RecordingQuery, RecordingUserIn, RecordingUserOut
+from service.features.uploads import read_single_file
 from service.http.basic_auth import require_basic
 from service.http.bodies import body
 from service.http.client_address import address
@@ -18,15 +19,13 @@ from service.http.login_throttle import Tries
 from service.http.openapi_views import FILE, describe, form
 from service.http.responses import LINK_SECONDS, absolute, answer, file_answer, redirect_answer, redirects
 from service.http.services import provided
-from service.http.uploads import FORM_TYPES, Form, read_form
+from service.http.uploads import Form
 
 recording_users = Blueprint("recording_users", __name__)
 recording_users.before_request(require_basic)
 recordings = Blueprint("recordings", __name__)
 
-FORM_BYTES = 1_000_000
-"""What a form may have beside the recording."""
-FIELDS = ("user", "token", "audio")
+FIELDS = ("audio", "user", "token")
 UPLOAD = form(
     {
         "user": {"type": "string", "format": "uuid"},
@@ -70,19 +69,13 @@ def add_recording() -> Response:
     RIFF or RF64, PCM of 8 to 32 bits or float, A-law or µ-law, 1 to 64 channels, 8 to 192 kHz. More than two channels
     are mixed down to stereo. The WAV is not kept.
     """
-    limit = _services().limits.bytes
-    if request.mimetype not in ("", *FORM_TYPES):
-        raise UnsupportedType(
-            "Send multipart/form-data with `user`, `token` and `audio`.", accepted_types=[FORM_TYPES[0]]
-        )
-    if (request.content_length or 0) > limit + FORM_BYTES:
-        raise TooLarge(f"The recording is too large: at most {limit} bytes are accepted. Make it shorter.", limit=limit)
-    with read_form(request, FIELDS, limit, "recording", limit + FORM_BYTES, _check_token) as sent:
+    services = _services()
+    with read_single_file(FIELDS, services.limits.bytes, "recording", _check_token) as sent:
         _check(sent)
         _check_token(sent.texts)
         user = sent.texts["user"]
         identify(f"recordings:{user}")
-        return _added(operations.add_recording(_services(), user, cast(Any, sent.files["audio"].stream)))
+        return _added(operations.add_recording(services, user, cast(Any, sent.files["audio"].stream)))
 
 
 @recordings.get("/record")

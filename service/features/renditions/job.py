@@ -73,7 +73,7 @@ class RenditionCreation:
             _remove_older(session, run.subject)
 
     def postpone(self, session: Session, failures: Sequence[tuple[Run, Failure]]) -> None:
-        """Let the versions wait, and say why."""
+        """Set the versions back to pending, with the reason."""
         for run, failure in failures:
             _set_status(session, run, "pending", failure)
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from flask import Blueprint, Response, request, url_for
 
-from service.errors import Invalid, TooLarge, UnsupportedType
+from service.errors import Invalid
 from service.features.renditions import operations
 from service.features.renditions.keys import Owner
 from service.features.renditions.schemas import (
@@ -21,6 +21,7 @@ from service.features.renditions.schemas import (
     OwnerIn,
     WholeOwner,
 )
+from service.features.uploads import read_single_file
 from service.http.basic_auth import require_basic
 from service.http.bodies import body, query, validated
 from service.http.idempotency import idempotent
@@ -28,14 +29,12 @@ from service.http.openapi_views import FILE, describe, form
 from service.http.pagination import number_of, page_answer
 from service.http.responses import absolute, answer
 from service.http.services import provided
-from service.http.uploads import FORM_TYPES, display_name, read_form
+from service.http.uploads import display_name
 from service.imaging.intake import Upload
 
 renditions = Blueprint("renditions", __name__)
 renditions.before_request(require_basic)
 
-FORM_BYTES = 1_000_000
-"""What a form may have beside the image."""
 OWNER = {"owner_type": "", "owner_id": "", "user_id": "1"}
 """The texts that name an owner, and what the page at /docs puts there; an empty one beside others counts as none."""
 IMAGE = {"image": FILE | {"description": "The image."}}
@@ -98,7 +97,7 @@ def list_owned_images() -> Response:
 @renditions.put("/images")
 @describe({202: OwnedImageOut}, *REFUSALS, content=ONE_IMAGE, query=WholeOwner, headers={202: ("Location",)})
 def replace_owners_images() -> Response:
-    """Let this image take the place of all that the owner had, or be the first.
+    """Replace all images of the owner by this one, or add the first.
 
     What was there before is shown until the new renditions are made; then it goes, rows and files, and when it has
     gone, the image is done.
@@ -160,13 +159,8 @@ def delete_owned_image(image_id: str) -> Response:
 
 @contextmanager
 def _sent(*names: str) -> Iterator[Sent]:
-    """Give the one image of a form, and the texts with these names."""
-    limit = _services().intake.limits.bytes
-    if request.mimetype not in ("", *FORM_TYPES):
-        raise UnsupportedType("Send multipart/form-data with the file `image`.", accepted_types=[FORM_TYPES[0]])
-    if (request.content_length or 0) > limit + FORM_BYTES:
-        raise TooLarge(f"The image is too large: at most {limit} bytes are accepted. Make it smaller.", limit=limit)
-    with read_form(request, ("image", *names), limit, "image", limit + FORM_BYTES) as sent:
+    """Yield the one image of a form, and the texts with these names."""
+    with read_single_file(("image", *names), _services().intake.limits.bytes, "image") as sent:
         files = sent.files.getlist("image")
         if len(files) != 1 or "image" in sent.texts:
             fault = {"detail": "must be sent once, as a file", "pointer": "#/image"}
