@@ -33,15 +33,17 @@ def read_images(field: str, limit: int) -> Iterator[list[Upload]]:
 
 
 @contextmanager
-def read_single_file(fields: Sequence[str], limit: int, kind: str, early: Early | None = None) -> Iterator[Form]:
-    """Yield a form of these fields, of which the first is a file with at most `limit` bytes.
+def read_single_file(
+    file: str, texts: Sequence[str], limit: int, kind: str, early: Early | None = None
+) -> Iterator[Form]:
+    """Yield a form with these texts and this file, a `kind` of at most `limit` bytes.
 
-    Raise as `read_form` does, and UnsupportedType or TooLarge before anything is read. `kind` is what the file is.
+    Raise as `read_form` does, and UnsupportedType or TooLarge before anything is read.
     """
     if request.mimetype not in ("", *FORM_TYPES):
-        detail = f"Send multipart/form-data with the file `{fields[0]}`."
+        detail = f"Send multipart/form-data with the file `{file}`."
         raise UnsupportedType(detail, accepted_types=[FORM_TYPES[0]])
     if (request.content_length or 0) > limit + MAX_TEXT_BYTES:
         raise TooLarge(f"The {kind} is too large: at most {limit} bytes are accepted. Make it smaller.", limit=limit)
-    with read_form(request, fields, limit, kind, limit + MAX_TEXT_BYTES, early) as sent:
+    with read_form(request, (file, *texts), limit, kind, limit + MAX_TEXT_BYTES, early) as sent:
         yield sent

@@ -25,7 +25,7 @@ recording_users = Blueprint("recording_users", __name__)
 recording_users.before_request(require_basic)
 recordings = Blueprint("recordings", __name__)
 
-FIELDS = ("audio", "user", "token")
+FIELDS = ("user", "token", "audio")
 UPLOAD = form(
     {
         "user": {"type": "string", "format": "uuid"},
@@ -70,7 +70,7 @@ def add_recording() -> Response:
     are mixed down to stereo. The WAV is not kept.
     """
     services = _services()
-    with read_single_file(FIELDS, services.limits.bytes, "recording", _check_token) as sent:
+    with read_single_file("audio", ("user", "token"), services.limits.bytes, "recording", _check_token) as sent:
         _check(sent)
         _check_token(sent.texts)
         user = sent.texts["user"]

@@ -160,7 +160,7 @@ def delete_owned_image(image_id: str) -> Response:
 @contextmanager
 def _sent(*names: str) -> Iterator[Sent]:
     """Yield the one image of a form, and the texts with these names."""
-    with read_single_file(("image", *names), _services().intake.limits.bytes, "image") as sent:
+    with read_single_file("image", names, _services().intake.limits.bytes, "image") as sent:
         files = sent.files.getlist("image")
         if len(files) != 1 or "image" in sent.texts:
             fault = {"detail": "must be sent once, as a file", "pointer": "#/image"}
