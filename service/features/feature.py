@@ -6,7 +6,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import click
+import sqlalchemy as sa
 from flask import Blueprint
+from sqlalchemy.orm import InstrumentedAttribute
 
 from service.config import Settings
 from service.db.database import Database
@@ -15,7 +17,7 @@ from service.imaging.intake import Intake
 from service.imaging.validate import Limits
 from service.jobs.executors import Executor
 from service.jobs.operation import Operation
-from service.maintenance.checks import Inspection, KnownKeys
+from service.maintenance.checks import Inspection, Known, KnownKeys
 from service.maintenance.periodic import Periodic
 from service.storage.signed_urls import Links
 from service.storage.storage import Storage
@@ -92,6 +94,11 @@ class Feature:
     checks: Inspection
     shared_folders: Mapping[str, Callable[[str], Collection[str]]] = field(default_factory=dict)
     commands: Sequence[click.Command] = ()
+
+
+def keys_of(column: InstrumentedAttribute[str]) -> Known:
+    """Return what `known_keys` needs where a column of the rows has the keys themselves."""
+    return lambda session, keys: set(session.scalars(sa.select(column).where(column.in_(keys))))
 
 
 def merged(lanes: Iterable[Lane]) -> list[Lane]:

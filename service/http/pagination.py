@@ -33,8 +33,9 @@ class Page(Shape):
     cursor: Annotated[Cursor | None, Field(description="The `next` of the page before.")] = None
 
 
-def page_answer(items: list[dict[str, Any]], place: tuple[str, ...] | None) -> Response:
+def page_answer(items: list[dict[str, Any]], place: tuple[str, ...] | int | None) -> Response:
     """Return a page of a list; `place` is where the next one begins."""
+    place = (str(place),) if isinstance(place, int) else place
     return answer({"items": items, "next": str(_signer().dumps(place)) if place else None})
 
 

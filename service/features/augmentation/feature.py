@@ -6,8 +6,9 @@ from service.features.augmentation import operations
 from service.features.augmentation.accounts import Accounts
 from service.features.augmentation.checks import INSPECTION
 from service.features.augmentation.job import Augmentation
+from service.features.augmentation.models import ImageTask
 from service.features.augmentation.routes import accounts, augmentation
-from service.features.feature import Feature, Kernel, Parts, Services
+from service.features.feature import Feature, Kernel, Parts, Services, keys_of
 from service.jobs.executors import Executor
 
 
@@ -41,6 +42,6 @@ AUGMENTATION = Feature(
         augmentation: "Images of users, each turned, made gray and scaled.",
     },
     make=make,
-    known_keys={"augmentation/": operations.known_keys},
+    known_keys={"augmentation/": keys_of(ImageTask.img_link)},
     checks=INSPECTION,
 )

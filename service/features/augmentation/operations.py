@@ -2,7 +2,7 @@
 
 import re
 import uuid
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from service.db.database import Database, now
+from service.db.keyset import newest
 from service.errors import Conflict, Invalid, NotFound, TooLarge
 from service.features.augmentation.job import KIND
 from service.features.augmentation.models import (
@@ -86,16 +87,12 @@ def history(
 ) -> tuple[list[dict[str, Any]], int | None]:
     """Return a page of a user's images, newest first, and where the next one begins."""
     query = (
-        sa.select(AugmentationImage, AugmentationTask.created_at)
+        sa.select(AugmentationImage.id, AugmentationImage, AugmentationTask.created_at)
         .join(AugmentationTask, AugmentationTask.id == AugmentationImage.task_id)
         .where(AugmentationTask.user_id == user_id)
-        .order_by(AugmentationImage.id.desc())
-        .limit(limit + 1)
     )
-    if before is not None:
-        query = query.where(AugmentationImage.id < before)
     with services.database.read() as session:
-        rows = session.execute(query).all()
+        rows, end = newest(session, query, limit, before)
     items = [
         {
             "task_id": image.task_id,
@@ -105,9 +102,9 @@ def history(
             ORIGINAL: _link(services, image, ORIGINAL),
             **_copies(services, image),
         }
-        for image, created_at in rows[:limit]
+        for _, image, created_at in rows
     ]
-    return items, rows[limit - 1][0].id if len(rows) > limit else None
+    return items, end
 
 
 def archive(services: Services, user_id: str, task_id: str) -> Iterator[bytes]:
@@ -130,11 +127,6 @@ def file_name(name: str, suffix: str, media_type: str) -> str:
     fitting = {"image/jpeg": ("jpg", "jpeg"), "image/png": ("png",)}[media_type]
     stem = stem[:200] if stem.strip(" .") else "image"
     return f"{stem}_{suffix}.{extension if extension.lower() in fitting else fitting[0]}"
-
-
-def known_keys(session: Session, keys: Collection[str]) -> set[str]:
-    """Return those of the storage keys that some row knows."""
-    return set(session.scalars(sa.select(ImageTask.img_link).where(ImageTask.img_link.in_(keys))))
 
 
 def _check_scaled(services: Services, name: str, picture: Picture) -> None:

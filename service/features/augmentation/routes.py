@@ -117,10 +117,10 @@ def show_history(user_id: str) -> Response:
     if user_id != g.user_id:
         raise NotFound("There is no such user, or it is not you.")
     wanted = query(HistoryQuery)
-    items, last = operations.history(_services(), user_id, wanted.limit, number_of(wanted.cursor))
+    items, end = operations.history(_services(), user_id, wanted.limit, number_of(wanted.cursor))
     for item in items:
         _complete(item, (ORIGINAL, *COPIES))
-    return page_answer(items, None if last is None else (str(last),))
+    return page_answer(items, end)
 
 
 @augmentation.get("/task/<id:task_id>")

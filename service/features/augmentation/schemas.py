@@ -74,15 +74,20 @@ class AugmentationError(BaseModel):
     detail: str
 
 
-class AugmentedImage(BaseModel):
-    """An image; links live for an hour and need no credentials. Those of the copies are null until it is finished."""
+class Copied(BaseModel):
+    """An image and its copies, whose links are null until it is finished."""
 
-    img_link: Annotated[str, Field(description="The original.")]
-    status: Status
     name: str
+    status: Status
     rotated: str | None
     gray: str | None
     scaled: str | None
+
+
+class AugmentedImage(Copied):
+    """An image; links live for an hour and need no credentials. Those of the copies are null until it is finished."""
+
+    img_link: Annotated[str, Field(description="The original.")]
     error: AugmentationError | None
 
 
@@ -101,17 +106,12 @@ class StatusOut(
     images: list[AugmentedImage]
 
 
-class HistoryItem(BaseModel):
+class HistoryItem(Copied):
     """An image, with links that live for an hour."""
 
     task_id: str
     created_at: str
-    name: str
-    status: Status
     original: str
-    rotated: str | None
-    gray: str | None
-    scaled: str | None
 
 
 class HistoryOut(

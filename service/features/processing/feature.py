@@ -1,9 +1,10 @@
 """Processing as a feature."""
 
-from service.features.feature import Feature, Kernel, Parts
+from service.features.feature import Feature, Kernel, Parts, keys_of
 from service.features.processing import operations
 from service.features.processing.checks import INSPECTION
 from service.features.processing.job import Processing
+from service.features.processing.models import ProcessingFile
 from service.features.processing.routes import processing
 
 
@@ -21,6 +22,6 @@ def make(kernel: Kernel) -> Parts:
 PROCESSING = Feature(
     tags={processing: "Stored files, and tasks that flip, resize or rotate them."},
     make=make,
-    known_keys={operations.PREFIX: operations.known_keys},
+    known_keys={operations.PREFIX: keys_of(ProcessingFile.key)},
     checks=INSPECTION,
 )

@@ -1,7 +1,7 @@
 """The operation of processing: one file through one algorithm."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -69,15 +69,8 @@ class Processing:
     def save(self, session: Session, results: Sequence[tuple[Run, Result]]) -> None:
         """Add the results as files, and end their tasks."""
         for run, result in results:
-            task, now = int(run.subject), moment()
-            file = ProcessingFile(
-                key=result_key(task),
-                media_type=result.media_type,
-                size=result.size,
-                width=result.width,
-                height=result.height,
-                created_at=now,
-            )
+            task = int(run.subject)
+            file = ProcessingFile(key=result_key(task), created_at=moment(), **asdict(result))
             session.add(file)
             session.flush()
             _set_status(session, [task], "finished", result_id=file.id)

@@ -1,7 +1,7 @@
 """What a client can do with processing: plain values and streams in, plain values out."""
 
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -148,11 +148,6 @@ def restart(services: Services, task_id: int) -> dict[str, Any]:
         task = _task(session, task_id)
         settle(session, lambda: task)
     return task
-
-
-def known_keys(session: Session, keys: Collection[str]) -> set[str]:
-    """Return those of the storage keys that some row knows."""
-    return set(session.scalars(sa.select(ProcessingFile.key).where(ProcessingFile.key.in_(keys))))
 
 
 def _enqueue(session: Session, task_ids: Sequence[int]) -> None:

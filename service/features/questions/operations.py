@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from service.db.database import Database, now
+from service.db.keyset import newest
 from service.errors import Unavailable
 from service.features.questions.models import Question, QuestionSource
 from service.features.questions.source import Found, Source, SourceFailed
@@ -92,17 +93,11 @@ def fetch_questions(services: Services, number: int) -> dict[str, Any]:
     raise Unavailable(f"{detail} {count} of {number} were stored.", retry_after, saved=count)
 
 
-def list_questions(
-    services: Services, limit: int, before: int | None
-) -> tuple[list[dict[str, Any]], tuple[str] | None]:
-    """Return a page of questions, the last saved first, and the place where the next page begins."""
-    query = _QUESTIONS.limit(limit + 1)
-    if before is not None:
-        query = query.where(Question.id < before)
+def list_questions(services: Services, limit: int, before: int | None) -> tuple[list[dict[str, Any]], int | None]:
+    """Return a page of questions, the last saved first, and where the next page begins."""
     with services.database.read() as session:
-        rows = session.execute(query).mappings().all()
-    place = (str(rows[limit - 1]["id"]),) if len(rows) > limit else None
-    return [dict(row) for row in rows[:limit]], place
+        rows, end = newest(session, _QUESTIONS, limit, before)
+    return [dict(row._mapping) for row in rows], end
 
 
 def _shortage(some_new: bool, some_known: bool, some_unusable: bool) -> tuple[str, int]:
@@ -136,7 +131,7 @@ def _save(services: Services, candidates: Sequence[Found], number: int, *, whole
         fresh = list(islice(_fresh(session, services.source.name, candidates), number))
         if not fresh or (whole and len(fresh) < number):
             return None
-        previous = session.execute(_QUESTIONS.limit(1)).mappings().first()
+        previous = session.execute(_QUESTIONS.order_by(Question.id.desc()).limit(1)).mappings().first()
         common = {"source": services.source.name, "created_at": now()}
         session.execute(sa.insert(Question), [question._asdict() | common for question in fresh])
         saved = Saved(len(fresh), dict(previous) if previous else {})
@@ -172,4 +167,4 @@ def _fresh(session: Session, source: str, candidates: Sequence[Found]) -> Iterat
 
 
 _MEMBERS = ("id", "question", "answer", "category", "created_at", "source")
-_QUESTIONS = sa.select(*(getattr(Question, name) for name in _MEMBERS)).order_by(Question.id.desc())
+_QUESTIONS = sa.select(*(getattr(Question, name) for name in _MEMBERS))

@@ -15,6 +15,7 @@ _QUESTION: dict[str, Any] = {
     "created_at": "2026-01-02T03:04:05.678Z",
     "source": "builtin",
 }
+_TIMES = {"created_at": "2026-01-02T12:00:00.000Z", "updated_at": "2026-01-02T12:00:00.000Z"}
 
 
 class QuestionsIn(Shape, json_schema_extra={"examples": [{"questions_num": 3}]}):
@@ -91,17 +92,15 @@ class Clues(
                     "answer": "Jupiter",
                     "question": "Which planet is the largest of the solar system?",
                     "value": None,
-                    "airdate": "2026-01-02T12:00:00.000Z",
-                    "created_at": "2026-01-02T12:00:00.000Z",
-                    "updated_at": "2026-01-02T12:00:00.000Z",
+                    "airdate": _TIMES["created_at"],
+                    **_TIMES,
                     "category_id": 7,
                     "game_id": None,
                     "invalid_count": None,
                     "category": {
                         "id": 7,
                         "title": "astronomy",
-                        "created_at": "2026-01-02T12:00:00.000Z",
-                        "updated_at": "2026-01-02T12:00:00.000Z",
+                        **_TIMES,
                         "clues_count": 12,
                     },
                 }

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from service.db.database import Database, now
+from service.db.keyset import newest
 from service.errors import NotFound, TooLarge, Unavailable
 from service.features.renditions.job import KIND
 from service.features.renditions.keys import Owner, folder_of, keys_in, original_in, original_key, version_in
@@ -79,15 +80,10 @@ def list_images(
     services: Services, owner: Owner | None, limit: int, before: int | None
 ) -> tuple[list[dict[str, Any]], int | None]:
     """Return a page of images, newest first, and where the next one begins: four queries, whatever its size."""
-    query = sa.select(OwnedImage).order_by(OwnedImage.number.desc()).limit(limit + 1)
-    if owner:
-        query = query.where(*_of(owner))
-    if before is not None:
-        query = query.where(OwnedImage.number < before)
+    query = sa.select(OwnedImage.number, OwnedImage).where(*(_of(owner) if owner else ()))
     with services.database.read() as session:
-        images = session.scalars(query).all()
-        items = show_images(services.files, session, images[:limit])
-    return items, images[limit - 1].number if len(images) > limit else None
+        rows, end = newest(session, query, limit, before)
+        return show_images(services.files, session, [image for _, image in rows]), end
 
 
 def delete_image(services: Services, image_id: str) -> None:

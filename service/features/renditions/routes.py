@@ -91,7 +91,7 @@ def list_owned_images() -> Response:
     wanted = query(ImagesQuery)
     owner = wanted.owner() if wanted.has_owner() else None
     items, end = operations.list_images(_services(), owner, wanted.limit, number_of(wanted.cursor))
-    return page_answer([_shown(image) for image in items], (str(end),) if end else None)
+    return page_answer([_shown(image) for image in items], end)
 
 
 @renditions.put("/images")
