@@ -15,6 +15,7 @@ from service.db.database import Database
 from service.http.login_throttle import Tries
 from service.imaging.intake import Intake
 from service.imaging.validate import Limits
+from service.jobs.dispatcher import POLL
 from service.jobs.executors import Executor
 from service.jobs.operation import Operation
 from service.maintenance.checks import Inspection, Known, KnownKeys
@@ -39,7 +40,7 @@ class Lane:
     name: str
     operations: Sequence[Operation]
     threads: int
-    poll: float
+    poll: float = POLL
     bounds: Mapping[str, int] = field(default_factory=dict)
 
 

@@ -14,7 +14,6 @@ from service.features.faces.retention import Retention
 from service.features.faces.routes import faces
 from service.features.faces.webhooks import WebhookDelivery, derived_secret
 from service.features.feature import Feature, Kernel, Lane, Parts, Services
-from service.jobs.dispatcher import POLL
 from service.jobs.executors import Executor
 from service.sizing import workers_of
 
@@ -52,7 +51,6 @@ def make(kernel: Kernel) -> Parts:
                 name="faces",
                 operations=[FaceDetection(kernel.storage, engine)],
                 threads=workers_of(settings),
-                poll=POLL,
                 bounds=_bounds(settings),
             ),
             # A receiver that is slow must not hold up photos, and nobody waits for a webhook to the millisecond.
