@@ -16,9 +16,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import InstrumentedAttribute
 
 from service.db.database import Database
-from service.features.questions.http_source import Remote
+from service.features.questions.http_source import JSONClient
 from service.features.questions.models import QuestionSource
-from service.features.questions.source import Batch, Found, SourceFailed, SourceName, found
+from service.features.questions.source import Batch, FetchedQuestion, SourceFailed, SourceName, fetched_question
 
 C = TypeVar("C")
 
@@ -39,7 +39,7 @@ class OpenTrivia:
     name: SourceName = "opentdb"
 
     def __init__(self, url: str, database: Database) -> None:
-        self._remote = Remote(url)
+        self._client = JSONClient(url)
         self._database = database
 
     def fetch(self, count: int, deadline: float) -> Batch:
@@ -67,7 +67,7 @@ class OpenTrivia:
         self._take_turn(deadline)
         pause = 0.0
         try:
-            answer = self._remote.ask(path, parameters, deadline)
+            answer = self._client.get(path, parameters, deadline)
         except SourceFailed as error:
             if error.status != 429 or time.monotonic() + max(error.retry_after, INTERVAL) > deadline:
                 raise
@@ -139,6 +139,6 @@ def _batch(results: Any) -> Batch:
     return Batch(questions, unusable=len(results) - len(questions))
 
 
-def _question(result: dict[str, Any]) -> Found | None:
+def _question(result: dict[str, Any]) -> FetchedQuestion | None:
     texts = (result.get("question"), result.get("correct_answer"), result.get("category"))
-    return found(None, *(html.unescape(unquote(text)) if isinstance(text, str) else None for text in texts))
+    return fetched_question(None, *(html.unescape(unquote(text)) if isinstance(text, str) else None for text in texts))

@@ -22,7 +22,7 @@ from service.db.database import Database, now
 from service.db.keyset import newest
 from service.errors import Unavailable
 from service.features.questions.models import Question, QuestionSource
-from service.features.questions.source import Found, Source, SourceFailed
+from service.features.questions.source import FetchedQuestion, Source, SourceFailed
 from service.settlement import settle
 
 ROUNDS = 10
@@ -60,7 +60,7 @@ def fetch_questions(services: Services, number: int) -> dict[str, Any]:
 
     Raises Unavailable with the member `saved` where the source gives fewer; those stay.
     """
-    candidates: list[Found] = []
+    candidates: list[FetchedQuestion] = []
     unusable = 0
     trouble: tuple[str, int] | None = None
     deadline = time.monotonic() + SECONDS
@@ -113,12 +113,12 @@ def _shortage(some_new: bool, some_known: bool, some_unusable: bool) -> tuple[st
     return "The source gave no questions.", SILENT_FOR
 
 
-def _count_fresh(services: Services, candidates: Sequence[Found], number: int) -> int:
+def _count_fresh(services: Services, candidates: Sequence[FetchedQuestion], number: int) -> int:
     with services.database.read() as session:
         return sum(1 for _ in islice(_fresh(session, services.source.name, candidates), number))
 
 
-def _save(services: Services, candidates: Sequence[Found], number: int, *, whole: bool) -> Saved | None:
+def _save(services: Services, candidates: Sequence[FetchedQuestion], number: int, *, whole: bool) -> Saved | None:
     """Store up to `number` of the candidates in one transaction; with `whole`, all of them or none.
 
     Others may have stored some since they were looked at, so they are looked at again services.
@@ -140,7 +140,7 @@ def _save(services: Services, candidates: Sequence[Found], number: int, *, whole
         return saved
 
 
-def _fresh(session: Session, source: str, candidates: Sequence[Found]) -> Iterator[Found]:
+def _fresh(session: Session, source: str, candidates: Sequence[FetchedQuestion]) -> Iterator[FetchedQuestion]:
     """Yield the candidates that are not stored, each once; look no further than is asked for."""
     ids: set[str] = set()
     texts: set[str] = set()
