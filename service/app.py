@@ -12,7 +12,7 @@ from flask import Flask, request
 from service import errors
 from service.cli.main import add_commands
 from service.config import Settings
-from service.db.database import Database
+from service.db.database import Database, open_database
 from service.features.catalogue import FEATURES
 from service.features.feature import Kernel
 from service.features.renditions.models import PREFIX as RENDITIONS
@@ -24,11 +24,13 @@ from service.http.login_throttle import Tries
 from service.http.openapi_document import Tags
 from service.http.services import provide
 from service.http.url_converters import Identifier, Number
-from service.jobs.dispatcher import POLL, Threads
-from service.jobs.executors import Executor, Lanes, owner_name
-from service.jobs.file_deletion import Removal
+from service.jobs.claims import ClaimPolicy
+from service.jobs.concurrency_limit import ConcurrencyLimit
+from service.jobs.dispatcher import POLL, Dispatcher
+from service.jobs.executors import Executor, ExecutorGroup, owner_name
+from service.jobs.file_deletion import DeleteFiles
 from service.jobs.operation import Operation
-from service.jobs.outcome_log import Journal
+from service.jobs.outcome_log import OutcomeLog
 from service.maintenance.checks import Inventory
 from service.maintenance.orphan_files import Sweep
 from service.maintenance.periodic import Periodic, Schedule
@@ -41,7 +43,7 @@ from service.telemetry.metrics import Metrics
 from service.web.page import page
 from service.web.system_routes import ReadinessChecks, web
 
-T = TypeVar("T", bound=Threads)
+T = TypeVar("T", bound=Dispatcher)
 
 MAX_JSON_BYTES = 1_000_000
 PICTURE_POLL = 0.05
@@ -63,7 +65,7 @@ def create_app(settings: Settings) -> Flask:
     app.url_map.converters |= {"id": Identifier, "number": Number}
     kernel = make_kernel(settings)
     parts = [feature.make(kernel) for feature in FEATURES]
-    lanes = defaultdict[str, list[Operation]](list, copies=[Removal(kernel.storage, {RENDITIONS: keys_in})])
+    lanes = defaultdict[str, list[Operation]](list, copies=[DeleteFiles(kernel.storage, {RENDITIONS: keys_in})])
     for part in parts:
         for lane, operations in part.jobs.items():
             lanes[lane].extend(operations)
@@ -109,7 +111,7 @@ def create_app(settings: Settings) -> Flask:
 
 def make_kernel(settings: Settings) -> Kernel:
     """Make what all features stand on, with the implementations that the settings name."""
-    database = Database(settings.database_url)
+    database = open_database(settings.database_url)
     links = Links(settings.signing_key, settings.public_url)
     return Kernel(
         settings=settings,
@@ -133,7 +135,7 @@ def _refuse_nul() -> None:
 def make_executor(kernel: Kernel, lanes: Mapping[str, Sequence[Operation]]) -> Executor:
     """Make the executor that the settings name, with a lane for each of these groups of operations."""
     settings, database, metrics = kernel.settings, kernel.database, kernel.metrics
-    journal = Journal(metrics)
+    outcome_log = OutcomeLog(metrics)
     # As many threads for copies as cores, since they are computed while photos may wait for FaceCloud. Webhooks have
     # threads of their own, since a receiver that is slow must not hold up photos, and look less often: nobody waits for
     # one to the millisecond.
@@ -145,18 +147,18 @@ def make_executor(kernel: Kernel, lanes: Mapping[str, Sequence[Operation]]) -> E
             name: kind(
                 database,
                 lanes[name],
-                journal,
+                outcome_log,
                 workers=workers[name],
                 lease=settings.lease_seconds,
                 poll=polls[name],
-                bounds=_bounds(settings) if name == "faces" else {},
+                policies=_face_policies(settings) if name == "faces" else (),
             )
             for name in workers
         }
 
     if settings.executor == "threads":
-        return Lanes(*make(Threads).values())
-    from service.jobs.celery_dispatcher import Crew
+        return ExecutorGroup(*make(Dispatcher).values())
+    from service.jobs.celery_dispatcher import CeleryDispatcher
     from service.jobs.celery_executor import CeleryExecutor
 
     def begin() -> object:
@@ -164,13 +166,13 @@ def make_executor(kernel: Kernel, lanes: Mapping[str, Sequence[Operation]]) -> E
         return kernel.storage.hold()
 
     log_settings = logs.configuration(settings.log_level, settings.log_format)
-    return CeleryExecutor(database, make(Crew), settings.broker_url, log_settings=log_settings, begin=begin)
+    return CeleryExecutor(database, make(CeleryDispatcher), settings.broker_url, log_settings=log_settings, begin=begin)
 
 
-def _bounds(settings: Settings) -> dict[str, int]:
-    """Return how many calls of a kind all processes together may have under way, for the kinds that are bounded."""
-    bounded = settings.engine == "facecloud" and settings.facecloud_max_concurrency
-    return {"face": settings.facecloud_max_concurrency} if bounded else {}
+def _face_policies(settings: Settings) -> list[ClaimPolicy]:
+    """Return what bounds the calls of all processes to FaceCloud together, if something does."""
+    bound = settings.facecloud_max_concurrency if settings.engine == "facecloud" else 0
+    return [ConcurrencyLimit("face", bound, workers_of(settings))] if bound else []
 
 
 def _readiness(kernel: Kernel, executor: Executor) -> ReadinessChecks:

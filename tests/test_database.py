@@ -15,7 +15,7 @@ from alembic.migration import MigrationContext
 
 import service.app  # noqa: F401 - it imports every slice, whose models fill the metadata
 from service.cli.main import alembic_config
-from service.db.database import Database, Model
+from service.db.database import Database, Model, open_database
 from service.features.faces.models import Task
 from service.jobs.models import Job
 from tests.conftest import on_both_databases
@@ -31,7 +31,7 @@ def url(new_database: Callable[[Path], str], tmp_path: Path) -> str:
 
 @pytest.fixture
 def database(url: str) -> Iterator[Database]:
-    database = Database(url)
+    database = open_database(url)
     yield database
     database.close()
 
@@ -39,7 +39,7 @@ def database(url: str) -> Iterator[Database]:
 @pytest.fixture
 def other(url: str) -> Iterator[Database]:
     """Give the same database as another process sees it."""
-    other = Database(url)
+    other = open_database(url)
     yield other
     other.close()
 
@@ -59,13 +59,21 @@ def tables(url: str) -> set[str]:
         return set(sa.inspect(connection).get_table_names()) - {"sqlite_sequence"}
 
 
+RENAMED = {("image_leftover", column): ("file_deletion", column) for column in ("id", "awaited_by")} | {
+    ("image_leftover", "folder"): ("file_deletion", "name")
+}
+"""What tables and columns of older revisions are called today."""
+
+
 def stored(url: str) -> dict[tuple[str, str], list[object]]:
-    """Return the values of each column of each table that is there."""
+    """Return the values of each column of each table that is there, under the names of today."""
     there = sa.MetaData()
     with connected(url) as connection:
         there.reflect(connection)
         return {
-            (table.name, column.name): list(connection.scalars(sa.select(column)))
+            RENAMED.get((table.name, column.name), (table.name, column.name)): list(
+                connection.scalars(sa.select(column))
+            )
             for table in there.sorted_tables
             for column in table.columns
             if table.name not in ("alembic_version", "sqlite_sequence")
@@ -137,7 +145,7 @@ def test_who_holds_a_name_keeps_others_waiting_until_the_commit(database: Databa
 
     def increment(mine: Database) -> None:
         with mine.write() as session:
-            mine.hold(session, ["a", "b"])
+            mine.lock(session, ["a", "b"])
             version = session.scalar(sa.select(Task.version))
             assert version
             entered.set()
@@ -165,13 +173,13 @@ def test_a_failed_transaction_leaves_nothing(database: Database) -> None:
 
 
 def test_a_watch_sees_what_others_announce_and_not_before_the_commit(database: Database, other: Database) -> None:
-    changed = database.watch()
+    changed = database.listen()
     changed()
     quiet_from = wait_for(lambda: not changed() and time.monotonic())
     with other.write() as session:
         session.add(a_task())
         session.flush()
-        other.announce(session)
+        other.notify(session)
         early = changed()
         assert not early or time.monotonic() - quiet_from >= 1  # a watch may look once a second without being told
     wait_for(changed, 0.5, "the watch")

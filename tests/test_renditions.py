@@ -475,8 +475,8 @@ def wait_for_removal(service: Service) -> None:
 
     def rows() -> int:
         with engine.connect() as connection:
-            jobs = "SELECT count(*) FROM job WHERE kind = 'renditions.removal'"
-            left = connection.scalar(sa.text("SELECT count(*) FROM image_leftover"))
+            jobs = "SELECT count(*) FROM job WHERE kind = 'file_deletion'"
+            left = connection.scalar(sa.text("SELECT count(*) FROM file_deletion"))
             return int(left or 0) + int(connection.scalar(sa.text(jobs)) or 0)
 
     wait_for(lambda: rows() == 0, what="the end of removal")

@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from devtools.facecloud_emulator.server import EmulatorServer
-from service.db.database import Database, days_ago
+from service.db.database import Database, days_ago, open_database
 from service.features.faces.models import Face, Image, Task, image_key
 from service.features.faces.operations import Services
 from service.features.faces.retention import Retention
@@ -33,7 +33,7 @@ def age(service: Service, task: str, days: float) -> None:
 
 @contextmanager
 def opened(url: str) -> Iterator[Database]:
-    database = Database(url)
+    database = open_database(url)
     try:
         yield database
     finally:

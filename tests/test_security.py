@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from flask import Flask
 from PIL import Image, PngImagePlugin
 
-from service.db.database import Database
+from service.db.database import open_database
 from service.http import security
 from service.http.login_throttle import FailedTry, Tries
 from service.http.openapi_views import template
@@ -194,7 +194,7 @@ def test_without_a_trusted_proxy_nobody_can_say_where_he_comes_from(client: Clie
 
 def test_under_an_attack_from_many_addresses_the_table_does_not_grow(migrated: Path, tmp_path: Path) -> None:
     shutil.copy(migrated, tmp_path / "service.db")
-    database = Database(f"sqlite:///{tmp_path}/service.db")
+    database = open_database(f"sqlite:///{tmp_path}/service.db")
 
     def names() -> int:
         with database.read() as session:

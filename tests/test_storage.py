@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.orm import Session
 
-from service.db.database import Database
+from service.db.database import open_database
 from service.errors import Forbidden, NoRoom, NotFound
 from service.maintenance.orphan_files import sweep
 from service.storage.disk import DiskStorage
@@ -155,7 +155,7 @@ def test_a_sweep_removes_what_no_row_knows_below_its_prefixes_and_nothing_else(
         assert set(keys) <= {"tasks/1/known", "tasks/1/orphan"}
         return {"tasks/1/known", "tasks/1/gone"}
 
-    database = Database(f"sqlite:///{tmp_path}/service.db")
+    database = open_database(f"sqlite:///{tmp_path}/service.db")
     sweep(database, storage, {"tasks/": known, "recordings/": known}, 3600)
     assert len(list(storage.keys(-60))) == 3
     sweep(database, storage, {"tasks/": known, "recordings/": known}, -60)

@@ -124,7 +124,7 @@ def recover(everything: bool) -> None:
     """
     database, operations = provided(Database), provided(Inventory).operations
     with provided(Storage).alone() as alone_here, database.alone() as alone_there:
-        if everything and not (alone_there and (alone_here or database.shared)):
+        if everything and not (alone_there and (alone_here or database.is_shared)):
             raise click.ClickException("A server is at work: stop it first, or leave --all out.")
         again, failed = queue.recover(database, operations, everything=everything)
     click.echo(f"{again} jobs will run again; {failed} failed, since their runs had died too often.")

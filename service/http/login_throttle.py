@@ -76,7 +76,7 @@ class Tries:
         Call it before telling right from wrong.
         """
         now, limit = time.time(), times * self._limit
-        with self._database.look() as connection:
+        with self._database.connect() as connection:
             for name in names:
                 until = connection.scalar(_LOOK, {"known": _hash(name), "now": now, "limit": limit})
                 if until is not None:

@@ -114,12 +114,12 @@ _RENEW = sa.update(Job).where(_STILL).values(lease_expires_at=sa.bindparam("unti
 _ALIVE = sa.select(Job.id).where(_STILL)
 
 
-def claim(session: Session, kind: str, count: int, *, owner: str, now: float, lease: float, probe: bool) -> list[Run]:
+def claim(session: Session, kind: str, count: int, *, owner: str, now: float, until: float, probe: bool) -> list[Run]:
     """queued → running: take up to `count` due jobs, the first of every task before the second of any.
 
     A probe takes any: one that brings the other side down must not stand before all others, probe after probe.
     """
-    values = {"which": kind, "count": count, "now": now, "claimer": owner, "until": now + lease}
+    values = {"which": kind, "count": count, "now": now, "claimer": owner, "until": until}
     rows = session.connection().execute(_PROBE if probe else _CLAIM, values)
     return sorted((Run(*row) for row in rows), key=lambda run: (run.position, run.id))
 
@@ -157,9 +157,9 @@ def interrupt(session: Session, runs: Collection[Run], *, not_before: float) -> 
     return _ours(session, _INTERRUPT, runs, due=not_before)
 
 
-def renew(session: Session, runs: Collection[Run], *, now: float, lease: float) -> set[int]:
+def renew(session: Session, runs: Collection[Run], *, until: float) -> set[int]:
     """Extend the leases; return the ids of the runs that are still ours."""
-    return _ours(session, _RENEW, runs, until=now + lease)
+    return _ours(session, _RENEW, runs, until=until)
 
 
 def alive(session: Session, runs: Collection[Run]) -> set[int]:
@@ -243,14 +243,14 @@ def recover(session: Session, kinds: Collection[str], *, now: float, losses: int
     return [Run(*row) for row in again], [Run(*row) for row in lost]
 
 
-def bury(session: Session, owner: str | None) -> None:
-    """Let the leases of a process that is known to be dead run out now, and its shares; None means all processes."""
+def expire(session: Session, owner: str | None) -> None:
+    """End the leases of a process that is known to be dead, and its shares; None means all processes."""
     whose = [Job.owner == owner] if owner else []
     session.execute(
         sa.update(Job).where(Job.status == "running", *whose).values(lease_expires_at=0.0),
         execution_options={"synchronize_session": False},
     )
-    leave(session, owner)
+    give_up_shares(session, owner)
 
 
 def calls_of_others(session: Session, kind: str, owner: str, *, now: float) -> int:
@@ -266,7 +266,7 @@ def take_share(session: Session, kind: str, owner: str, *, calls: int, until: fl
         connection.execute(_SHARE, {"owner": owner, "kind": kind, "calls": calls, "expires_at": until})
 
 
-def leave(session: Session, owner: str | None) -> None:
+def give_up_shares(session: Session, owner: str | None) -> None:
     """Give back all shares of a process; None means all processes."""
     whose = [Share.owner == owner] if owner else []
     session.execute(sa.delete(Share).where(*whose), execution_options={"synchronize_session": False})

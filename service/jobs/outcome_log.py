@@ -25,7 +25,7 @@ class Ended(NamedTuple):
     seconds: float = 0.0
 
 
-class Journal:
+class OutcomeLog:
     """Writes down ended runs, many at a time: a line each, in one record, and a count each, in one step an outcome."""
 
     def __init__(self, metrics: Metrics) -> None:

@@ -1,4 +1,4 @@
-"""What slices call: put jobs into the queue and take them out again."""
+"""What features call: put jobs into the queue and take them out again."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -8,8 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from service.db.database import Database
-from service.jobs import models
-from service.jobs import transitions as outcomes
+from service.jobs import models, transitions
 from service.jobs.executors import Executor
 from service.jobs.models import Job
 from service.jobs.operation import Operation
@@ -20,10 +19,10 @@ ADDED = "added jobs"
 
 @contextmanager
 def dispatching(database: Database, executor: Executor) -> Iterator[Session]:
-    """Give a writing transaction, and wake the executor after its commit, never before."""
+    """Yield a writing transaction, and wake the executor after its commit, never before."""
     with database.write() as session:
         yield session
-        database.announce(session)
+        database.notify(session)
     executor.wake(session.info.get(ADDED, {}))
 
 
@@ -53,6 +52,6 @@ def recover(database: Database, operations: Mapping[str, Operation], *, everythi
     """
     with database.write() as session:
         if everything:
-            models.bury(session, None)
-        again, lost = outcomes.recover(session, operations, time.time())
+            models.expire(session, None)
+        again, lost = transitions.recover(session, operations, time.time())
     return len(again), len(lost)

@@ -9,10 +9,9 @@ from typing import Any
 import sqlalchemy as sa
 from flask import Flask
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
 
 from service.config import Settings
-from service.db.database import Database
+from service.db.database import Database, first_line, has_no_tables
 from service.errors import Unavailable
 from service.http.services import provided
 from service.jobs import queue
@@ -48,7 +47,9 @@ def examine(app: Flask, newest: str | None, *, orphan_age: float | None = None) 
     if trouble:
         yield trouble
         return
-    yield from _sound(database)
+    yield from (f"SQLite finds its file damaged: {line}." for line in database.damage())
+    for table, row in database.rows_without_parent():
+        yield f"Row {row} of table {table} belongs to a row that is not there."
     for check in _checks(app):
         yield from wrong_rows(database, check)
     try:
@@ -81,9 +82,8 @@ def repair(app: Flask, newest: str | None) -> Iterator[str]:
     storage = provided(Storage, app)
     if _tables(database, newest):
         return
-    for table, row in list(_without_parents(database)):
-        with database.write() as session:
-            session.execute(sa.delete(sa.table(table)).where(sa.literal_column("rowid") == row))
+    for table, row in database.rows_without_parent():
+        database.remove_row(table, row)
         yield f"Removed row {row} of table {table}: what it belonged to was gone."
     again, failed = queue.recover(database, provided(Inventory, app).operations, everything=False)
     if again or failed:
@@ -121,38 +121,16 @@ def settings_without_secrets(settings: Settings) -> Iterator[str]:
 
 
 def _tables(database: Database, newest: str | None) -> str | None:
-    """Tell what keeps the tables from being looked at."""
+    """Return what keeps the tables from being looked at."""
     try:
-        with database.read() as session:
-            revision = session.scalar(sa.text("SELECT version_num FROM alembic_version"))
+        revision = database.revision()
     except SQLAlchemyError as error:
-        if "alembic_version" in str(error):
+        if has_no_tables(error):
             return "The database has no tables yet: run `flask database upgrade`."
-        return f"The database cannot be read: {getattr(error, 'orig', None) or error}."
+        return f"The database cannot be read: {first_line(error)}."
     if revision != newest:
         return f"The tables are at revision {revision}, and the newest is {newest}: run `flask database upgrade`."
     return None
-
-
-def _sound(database: Database) -> Iterator[str]:
-    """Let SQLite look at its own file; other databases do so by themselves."""
-    with database.read() as session:
-        told = session.execute(sa.text("PRAGMA quick_check(10)")).scalars().all() if _is_sqlite(session) else ()
-    yield from (f"SQLite finds its file damaged: {line}." for line in told if line != "ok")
-    for table, row in _without_parents(database):
-        yield f"Row {row} of table {table} belongs to a row that is not there."
-
-
-def _without_parents(database: Database) -> Iterator[tuple[str, int]]:
-    """Give the rows whose foreign key leads nowhere: SQLite lets programs in that do not keep them."""
-    with database.read() as session:
-        if _is_sqlite(session):
-            for table, row, *_ in session.execute(sa.text("PRAGMA foreign_key_check")):
-                yield table, row
-
-
-def _is_sqlite(session: Session) -> bool:
-    return session.get_bind().dialect.name == "sqlite"
 
 
 def _inspections(app: Flask) -> Sequence[Inspection]:

@@ -79,7 +79,7 @@ class Sweep:
 
     def _takes_turn(self) -> bool:
         with self._database.write() as session:
-            self._database.hold(session, [KIND])
+            self._database.lock(session, [KIND])
             # Of nobody: one's own turn counts as well.
             if models.calls_of_others(session, KIND, "", now=time.time()) and not self._is_asked_for:
                 return False

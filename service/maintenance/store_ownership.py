@@ -31,7 +31,7 @@ def decide(database: Database, ours: bool, *, anew: bool = False) -> None:
     if decided is not None and (decided is ours or not anew):
         return
     with database.write() as session:
-        database.hold(session, ["store"])
+        database.lock(session, ["store"])
         row = session.get(Store, 1)
         if row is None:
             session.add(Store(id=1, is_ours=ours))

@@ -15,7 +15,7 @@ from flask import Flask
 from gunicorn.glogging import Logger
 
 from service.config import THREADS, Settings
-from service.db.database import Database, first_line, has_no_tables, is_away
+from service.db.database import first_line, has_no_tables, is_away, open_database
 from service.errors import Unavailable
 from service.http import idempotency_store as keys
 from service.http.services import provided
@@ -90,15 +90,15 @@ class Hooks:
     def on_starting(self, server: Any) -> None:
         """Clean up after a crash, before the first process works."""
         self.metrics.join()
-        database = Database(self.settings.database_url)
+        database = open_database(self.settings.database_url)
         try:
             database.wait(WAIT_SECONDS)
             with database.read() as session:
                 models.dead(session, (), now=time.time())  # asks whether there are tables
             with self.storage.alone() as alone_here, database.alone() as alone_there:
-                if alone_there and (alone_here or database.shared):
+                if alone_there and (alone_here or database.is_shared):
                     with database.write() as session:
-                        models.bury(session, None)
+                        models.expire(session, None)
                         keys.bury(session, None)
                 if self.storage.shared:
                     self.storage.check()
@@ -113,7 +113,7 @@ class Hooks:
         except sa.exc.DBAPIError as error:
             if has_no_tables(error):
                 sys.exit("The database has no tables yet. Run `make migrate`, then start again.")
-            if database.shared and isinstance(error, sa.exc.OperationalError):
+            if database.is_shared and isinstance(error, sa.exc.OperationalError):
                 sys.exit(f"The database cannot be used: {first_line(error)}")
             raise
         finally:
@@ -168,10 +168,10 @@ class Hooks:
     def child_exit(self, server: Any, worker: Any) -> None:
         """In the parent: the jobs of a process that died may run again at once, and its requests' keys are free."""
         self.metrics.free_place(server.pid, worker.place)
-        database = Database(self.settings.database_url)
+        database = open_database(self.settings.database_url)
         try:
             with database.write() as session:
-                models.bury(session, owner_name(worker.pid))
+                models.expire(session, owner_name(worker.pid))
                 keys.bury(session, owner_name(worker.pid))
         except sa.exc.DBAPIError as error:
             if not is_away(error):

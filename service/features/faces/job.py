@@ -10,11 +10,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from service.db.database import Database, now
-from service.errors import Unavailable
 from service.features.faces.engines.engine import Detection, Engine, History
 from service.features.faces.models import MICRO, Face, Image, Task, image_key
 from service.features.faces.webhooks import announce
-from service.jobs.operation import STORE_ATTEMPTS, Failure, Run
+from service.imaging.failures import image_failures
+from service.jobs.operation import Failure, Operation, Run
 from service.storage.storage import Storage
 
 KIND = "face"
@@ -48,10 +48,11 @@ def has_ever_worked(database: Database) -> bool:
         return False
 
 
-class FaceDetection:
+class FaceDetection(Operation):
     """load → work → save for the images of face tasks."""
 
     kind = KIND
+    failure_code = "engine_failed"
 
     def __init__(self, storage: Storage, engine: Engine) -> None:
         self.storage = storage
@@ -70,12 +71,8 @@ class FaceDetection:
     def work(self, loaded: tuple[str, History], cancelled: Callable[[], bool]) -> list[Detection]:
         """Read the original and ask the engine."""
         key, history = loaded
-        try:
+        with image_failures():
             image = self.storage.read(key)
-        except FileNotFoundError as error:
-            raise Failure("engine_failed", "The image's file is not in the store any more.") from error
-        except Unavailable as error:
-            raise Failure("upstream_unavailable", error.detail, attempts=STORE_ATTEMPTS) from error
         return self.engine.detect(image, cancelled, history)
 
     def save(self, session: Session, results: Sequence[tuple[Run, list[Detection]]]) -> None:

@@ -19,7 +19,7 @@ from service.imaging.intake import Intake, Upload
 from service.imaging.validate import Picture
 from service.jobs import queue
 from service.jobs.executors import Executor
-from service.jobs.file_deletion import remove
+from service.jobs.file_deletion import delete_files
 from service.settlement import settle
 from service.storage.signed_urls import Download
 from service.storage.storage import Storage
@@ -110,12 +110,12 @@ def get_task(here: Services, task_id: str) -> tuple[dict[str, Any], int]:
 def delete_task(here: Services, task_id: str) -> None:
     """Delete the task whatever it is doing: the rows first, then what runs, then the files."""
     with here.database.write() as session:
-        here.database.hold(session, [task_id])
+        here.database.lock(session, [task_id])
         if not session.execute(sa.delete(Task).where(Task.id == task_id).returning(Task.id)).first():
             raise _unknown_task()
         queue.remove(session, task_id)
     here.executor.cancel(task_id)
-    remove(here.database, here.executor, here.storage, f"tasks/{task_id}/")
+    delete_files(here.database, here.executor, here.storage, f"tasks/{task_id}/")
 
 
 def start(here: Services, task_id: str) -> dict[str, Any]:
@@ -170,7 +170,7 @@ def delete_image(here: Services, task_id: str, image_id: str) -> None:
         task.total -= 1
         task.version += 1
     keys = (image_key(task_id, image_id), thumbnail_key(task_id, image_id))
-    remove(here.database, here.executor, here.storage, *keys)
+    delete_files(here.database, here.executor, here.storage, *keys)
 
 
 def open_content(here: Services, task_id: str, image_id: str) -> Content:
@@ -263,7 +263,7 @@ def find_task(session: Session, task_id: str) -> Task:
 
 def _hold_task(here: Services, session: Session, task_id: str) -> Task:
     """Return the task as it stays until this transaction ends: its status, its counters, its next position."""
-    here.database.hold(session, [task_id])
+    here.database.lock(session, [task_id])
     return find_task(session, task_id)
 
 

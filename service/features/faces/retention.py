@@ -13,7 +13,7 @@ from service.features.faces.models import Task
 from service.features.faces.operations import Services
 from service.jobs import models, queue
 from service.jobs.executors import owner_name
-from service.jobs.file_deletion import remove
+from service.jobs.file_deletion import delete_files
 from service.maintenance.periodic import Rounds
 from service.telemetry import logging as logs
 
@@ -78,7 +78,7 @@ class Retention:
         self._here.storage.check()  # without the store, the files would be left to the sweep
         now = time.time()
         with database.write() as session:
-            database.hold(session, [KIND, *chosen])
+            database.lock(session, [KIND, *chosen])
             if models.calls_of_others(session, KIND, self._owner, now=now):
                 return []
             models.take_share(session, KIND, self._owner, calls=1, until=now + TURN_SECONDS)
@@ -86,7 +86,7 @@ class Retention:
             old = sa.delete(Task).where(Task.id.in_(chosen), *_old(before)).returning(Task.id)
             gone = session.scalars(old, execution_options={"synchronize_session": False}).all()
             queue.remove(session, *gone)
-        remove(database, self._here.executor, self._here.storage, *(f"tasks/{task}/" for task in gone))
+        delete_files(database, self._here.executor, self._here.storage, *(f"tasks/{task}/" for task in gone))
         logs.event(log, "deleted tasks that were old enough", tasks=len(gone), finished_before=before)
         return gone
 

@@ -23,7 +23,7 @@ from service.features.faces.models import Task, WebhookEvent
 from service.features.faces.summary import summary
 from service.http import outbound as targets
 from service.jobs import queue
-from service.jobs.operation import Cancelled, Failure, Run
+from service.jobs.operation import Cancelled, Failure, Operation, Run
 from service.telemetry import logging as logs
 
 KIND = "webhook"
@@ -67,7 +67,7 @@ def derived_secret(password: str) -> str:
     return f"whsec_{b64encode(key).decode()}"
 
 
-class WebhookDelivery:
+class WebhookDelivery(Operation):
     """load → work → save for webhooks. An attempt may be made twice if a process dies; its `webhook-id` is the same."""
 
     kind = KIND
@@ -75,10 +75,6 @@ class WebhookDelivery:
     def __init__(self, secret: Callable[[], str], *, private_allowed: bool) -> None:
         self._secret = secret
         self._private_allowed = private_allowed
-
-    def limit(self) -> int | None:
-        """Set no bound: webhooks have a lane of their own."""
-        return None
 
     def load(self, session: Session, runs: Sequence[Run]) -> list[Delivery | None]:
         """Return the events with the addresses of their tasks."""

@@ -9,7 +9,8 @@ from sqlalchemy.orm import Session
 
 from service.features.processing.models import ProcessingFile, ProcessingTask, moment, result_key
 from service.imaging import transform as pictures
-from service.jobs.operation import Failure, Run, judging
+from service.imaging.failures import image_failures
+from service.jobs.operation import Failure, Operation, Run
 from service.storage.storage import Storage
 
 KIND = "processing"
@@ -34,17 +35,14 @@ class Result:
     height: int
 
 
-class Processing:
+class Processing(Operation):
     """load → work → save for the tasks of processing."""
 
     kind = KIND
+    failure_code = "engine_failed"
 
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
-
-    def limit(self) -> int | None:
-        """Set no bound."""
-        return None
 
     def load(self, session: Session, runs: Sequence[Run]) -> list[Order]:
         """Return the orders; their tasks are being processed from now on."""
@@ -58,7 +56,7 @@ class Processing:
         """Make the result and store it: the file comes before its row."""
         if order.source is None:
             raise Failure("engine_failed", "The source has been deleted.")
-        with judging():
+        with image_failures():
             original = self.storage.read(order.source)
             (result,) = [self._store(order.target, copy) for copy in pictures.copies(original, [order.edit])]
         return result

@@ -16,7 +16,7 @@ from service.imaging import transform as pictures
 from service.imaging.intake import Intake, Upload
 from service.jobs import queue
 from service.jobs.executors import Executor
-from service.jobs.file_deletion import remove
+from service.jobs.file_deletion import delete_files
 from service.settlement import settle
 from service.storage.signed_urls import Download
 
@@ -95,7 +95,7 @@ def delete_file(here: Services, file_id: int) -> None:
         if (task := session.scalar(needing.limit(1))) is not None:
             raise Conflict(f"Task {task} needs this file. Delete it when the task has ended.")
         session.delete(file)
-    remove(here.database, here.executor, here.intake.storage, file.key)
+    delete_files(here.database, here.executor, here.intake.storage, file.key)
 
 
 def create_tasks(here: Services, file_ids: Sequence[int], algorithm: str, params: Mapping[str, Any]) -> list[int]:

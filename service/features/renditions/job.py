@@ -19,8 +19,9 @@ from service.features.renditions.models import (
 )
 from service.features.renditions.replacement import take_out, take_out_images
 from service.imaging import transform as pictures
-from service.jobs.file_deletion import leave
-from service.jobs.operation import Cancelled, Failure, Run, judging
+from service.imaging.failures import image_failures
+from service.jobs.file_deletion import delete_later
+from service.jobs.operation import Cancelled, Failure, Operation, Run
 from service.storage.storage import Storage
 
 KIND = "renditions"
@@ -36,18 +37,15 @@ class Made:
     size: int
 
 
-class Making:
+class Making(Operation):
     """load → work → save for the versions of images. `scales` are the sizes of `KINDS`."""
 
     kind = KIND
+    failure_code = "engine_failed"
 
     def __init__(self, storage: Storage, scales: Sequence[float]) -> None:
         self.storage = storage
         self.scales = scales
-
-    def limit(self) -> int | None:
-        """Set no bound."""
-        return None
 
     def load(self, session: Session, runs: Sequence[Run]) -> list[str]:
         """Return the folders of the versions."""
@@ -60,7 +58,7 @@ class Making:
         if not folder:
             raise Failure("engine_failed", "The image has been deleted.")
         made = []
-        with judging():
+        with image_failures():
             original = self.storage.read(original_key(folder))
             with closing(pictures.renditions(original, self.scales)) as copies:  # type: ignore[type-var]
                 for kind, copy in zip(KINDS, copies, strict=True):
@@ -93,7 +91,7 @@ class Making:
         """Remove what runs wrote whose versions were deleted under their hands; others may need theirs."""
         ids = [run.subject for run, _ in dropped]
         there = set(session.scalars(sa.select(ImageVersion.id).where(ImageVersion.id.in_(ids))))
-        leave(session, [folder for run, folder in dropped if folder and run.subject not in there])
+        delete_later(session, [folder for run, folder in dropped if folder and run.subject not in there])
 
 
 def _set_status(session: Session, run: Run, status: str, failure: Failure | None) -> None:

@@ -35,7 +35,7 @@ from service.imaging.intake import Intake, Upload, pointing_at
 from service.imaging.validate import Picture, shown
 from service.jobs import queue
 from service.jobs.executors import Executor
-from service.jobs.file_deletion import Leftover
+from service.jobs.file_deletion import FileDeletion
 from service.settlement import settle
 from service.storage.signed_urls import Download, Links
 from service.storage.temporary_credentials import Action, Grants
@@ -64,7 +64,7 @@ def add_image(here: Services, owner: Owner, upload: Upload, *, replacing: bool =
 
     def place(session: Session) -> OwnedImage:
         # One after the other, so that the last of the owner's images also has the latest time.
-        here.database.hold(session, [owner.folder()])
+        here.database.lock(session, [owner.folder()])
         image = OwnedImage(
             id=str(uuid.uuid4()), owner_type=owner.type, owner_id=owner.id, replaces=replacing, created_at=now()
         )
@@ -196,7 +196,7 @@ def _delete(here: Services, *which: sa.ColumnElement[bool]) -> bool:
             sa.select(ImageVersion.id).join(OwnedImage, OwnedImage.id == ImageVersion.image_id).where(*which)
         ).all()
         # Whoever is saving one of them is let finish: both take other rows after these, in orders of their own.
-        here.database.hold(session, [TASK + version for version in versions])
+        here.database.lock(session, [TASK + version for version in versions])
         gone = take_out_images(session, *which)
     for _, version in gone:
         here.executor.cancel(TASK + version)
@@ -246,7 +246,7 @@ def _shown(here: Services, session: Session, images: Sequence[OwnedImage]) -> li
     made: dict[str, dict[str, Rendition]] = {}
     for row in rows:
         made.setdefault(row.version_id, {})[row.kind] = row
-    waiting = set(session.scalars(sa.select(Leftover.awaited_by).where(Leftover.awaited_by.in_(made_of))))
+    waiting = set(session.scalars(sa.select(FileDeletion.awaited_by).where(FileDeletion.awaited_by.in_(made_of))))
     return [
         _image(here, image, newest[image.id], done.get(image.id), made)
         | ({"status": "pending"} if newest[image.id].id in waiting else {})
