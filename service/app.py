@@ -32,7 +32,7 @@ from service.jobs.file_deletion import DeleteFiles
 from service.jobs.operation import Operation
 from service.jobs.outcome_log import OutcomeLog
 from service.maintenance.checks import Inventory
-from service.maintenance.orphan_files import Sweep
+from service.maintenance.orphan_files import OrphanFileRemoval
 from service.maintenance.periodic import Periodic, Schedule
 from service.sizing import share_of_cores, workers_of
 from service.storage.credentials_provider import UPLOADS_TO_S3, make_storage
@@ -93,7 +93,7 @@ def create_app(settings: Settings) -> Flask:
                 known_keys=known_keys,
                 inspections=[feature.checks for feature in FEATURES],
             ),
-            Sweep: Sweep(kernel.database, kernel.storage, known_keys, kernel.metrics),
+            OrphanFileRemoval: OrphanFileRemoval(kernel.database, kernel.storage, known_keys, kernel.metrics),
             Schedule: Schedule(periodic),
             Tags: Tags({blueprint.name: text for blueprint, text in tags.items()}),
             ReadinessChecks: _readiness(kernel, executor),

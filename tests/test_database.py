@@ -17,9 +17,12 @@ import service.app  # noqa: F401 - it imports every slice, whose models fill the
 from service.cli.main import alembic_config
 from service.db.database import Database, Model, open_database
 from service.features.faces.models import Task
+from service.http.services import provided
+from service.jobs.executors import Executor
+from service.jobs.file_deletion import FileDeletion
 from service.jobs.models import Job
 from tests.conftest import on_both_databases
-from tests.support import flask, wait_for
+from tests.support import application, flask, wait_for
 
 pytestmark = on_both_databases
 
@@ -112,6 +115,46 @@ def test_migrations_go_down_and_up_again_with_data_and_spare_what_is_not_theirs(
     assert tables(url) == {"alembic_version"}
     command.upgrade(alembic_config(url), "head")
     assert tables(url) == full
+
+
+def queued_before_0013(url: str, files: Path) -> list[Path]:
+    """Go back to revision 0012 and queue what its program left to a job: a folder, and a key whose process died."""
+    command.downgrade(alembic_config(url), "0012")
+    left = [files / "tasks" / "gone" / "one.jpg", files / "processing" / "7.png"]
+    with connected(url) as connection:
+        for number, name in ((5, "tasks/gone/"), (9, "processing/7.png")):
+            there = {"id": number, "folder": name, "awaited_by": None}
+            connection.execute(sa.text("INSERT INTO image_leftover VALUES (:id, :folder, :awaited_by)"), there)
+        for number, status in ((5, "queued"), (9, "running")):
+            job = {"kind": "renditions.removal", "subject": str(number), "task": f"renditions.removal/{number}"}
+            connection.execute(sa.insert(Job), job | {"position": 0, "status": status, "attempt": 1})
+    for path in left:
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"x")
+    return left
+
+
+def test_deletions_that_waited_before_their_table_was_renamed_are_carried_out(url: str, tmp_path: Path) -> None:
+    left = queued_before_0013(url, tmp_path / "files")
+    before = stored(url)
+    command.upgrade(alembic_config(url), "head")
+    assert stored(url)["file_deletion", "name"] == ["tasks/gone/", "processing/7.png"]
+    assert stored(url)["job", "task"] == ["file_deletion/5", "file_deletion/9"]
+    command.downgrade(alembic_config(url), "0012")
+    assert stored(url) == before
+    command.upgrade(alembic_config(url), "head")
+    with application(tmp_path, url) as app:
+        executor = provided(Executor, app)
+        executor.start()
+        try:
+            wait_for(lambda: not any(path.exists() for path in left), what="the deletion of the files")
+            wait_for(lambda: not stored(url)["job", "id"], what="the end of the jobs")
+        finally:
+            executor.stop(5)
+    assert stored(url)["file_deletion", "id"] == []
+    with connected(url) as connection:
+        added = sa.insert(FileDeletion).values(name="next").returning(FileDeletion.id)
+        assert connection.scalar(added) not in (5, 9)
 
 
 def test_two_upgrades_at_once_make_the_tables_once(url: str) -> None:

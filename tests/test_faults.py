@@ -39,7 +39,7 @@ from service.http.services import provide, provided
 from service.jobs.dispatcher import Dispatcher
 from service.jobs.outcome_log import OutcomeLog
 from service.maintenance.checks import Inventory
-from service.maintenance.orphan_files import sweep
+from service.maintenance.orphan_files import remove_orphans
 from service.storage.storage import Storage
 from service.telemetry.metrics import Metrics
 from tests.conftest import MakeService, facecloud
@@ -180,7 +180,7 @@ class Patient:
     def check_whole(self) -> None:
         """After the sweep of a start nothing is half done."""
         storage = provided(Storage, self.app)
-        sweep(provided(Database, self.app), storage, provided(Inventory, self.app).known_keys, 0)
+        remove_orphans(provided(Database, self.app), storage, provided(Inventory, self.app).known_keys, 0)
         assert inconsistencies(self.folder) == []
 
 

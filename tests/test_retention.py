@@ -142,10 +142,7 @@ def retentions(new_database: Callable[[Path], str], tmp_path: Path) -> Iterator[
     url = new_database(tmp_path)
     with ExitStack() as ends:
         apps = [ends.enter_context(application(tmp_path, url)) for _ in range(3)]
-        made = [Retention(provided(Services, app), 30) for app in apps]
-        for number, one in enumerate(made):
-            one._owner = f"host:{number}"
-        yield made
+        yield [Retention(provided(Services, app), 30, f"host:{number}") for number, app in enumerate(apps)]
 
 
 @on_both_databases

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from service.db.database import open_database
 from service.errors import Forbidden, NoRoom, NotFound
-from service.maintenance.orphan_files import sweep
+from service.maintenance.orphan_files import remove_orphans
 from service.storage.disk import DiskStorage
 from service.storage.s3 import PART, Access, S3Storage
 from service.storage.signed_urls import Download, Links
@@ -156,9 +156,9 @@ def test_a_sweep_removes_what_no_row_knows_below_its_prefixes_and_nothing_else(
         return {"tasks/1/known", "tasks/1/gone"}
 
     database = open_database(f"sqlite:///{tmp_path}/service.db")
-    sweep(database, storage, {"tasks/": known, "recordings/": known}, 3600)
+    remove_orphans(database, storage, {"tasks/": known, "recordings/": known}, 3600)
     assert len(list(storage.keys(-60))) == 3
-    sweep(database, storage, {"tasks/": known, "recordings/": known}, -60)
+    remove_orphans(database, storage, {"tasks/": known, "recordings/": known}, -60)
     database.close()
     assert sorted(storage.keys(-60)) == ["somebody/elses", "tasks/1/known"]
 

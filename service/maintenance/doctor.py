@@ -16,7 +16,7 @@ from service.errors import Unavailable
 from service.http.services import provided
 from service.jobs import queue
 from service.jobs.models import Job
-from service.maintenance import store_ownership as custody
+from service.maintenance import store_ownership
 from service.maintenance.checks import (
     ORPHAN_AGE,
     Check,
@@ -102,7 +102,7 @@ def repair(app: Flask, newest: str | None) -> Iterator[str]:
             for keys in orphans(database, storage, known_keys, found.prefix, older_than=age):
                 storage.delete(*keys)
                 yield from (f"Removed file {key}, which belonged to no row." for key in keys)
-        custody.decide(database, True, anew=True)
+        store_ownership.record(database, True, anew=True)
 
 
 def _most(found: Tally) -> str:

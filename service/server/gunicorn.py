@@ -22,7 +22,7 @@ from service.http.services import provided
 from service.jobs import models
 from service.jobs.executors import GRACE, Executor, owner_name
 from service.maintenance.checks import ORPHAN_AGE, Inventory, KnownKeys
-from service.maintenance.orphan_files import Sweep, sweep
+from service.maintenance.orphan_files import OrphanFileRemoval, remove_orphans
 from service.maintenance.periodic import Schedule
 from service.server.connections import Worker
 from service.storage.storage import Storage, Unusable
@@ -84,7 +84,7 @@ class Hooks:
         self.known_keys: KnownKeys = provided(Inventory, app).known_keys
         self.metrics: Metrics = provided(Metrics, app)
         self.periodic = provided(Schedule, app)
-        self.sweep: Sweep = provided(Sweep, app)
+        self.orphan_files: OrphanFileRemoval = provided(OrphanFileRemoval, app)
         self.stopping_since: float | None = None
 
     def on_starting(self, server: Any) -> None:
@@ -104,7 +104,7 @@ class Hooks:
                     self.storage.check()
                     return
                 age = 0 if alone_here and alone_there else ORPHAN_AGE
-                self.metrics.swept.labels("orphan").inc(sweep(database, self.storage, self.known_keys, age))
+                self.metrics.swept.labels("orphan").inc(remove_orphans(database, self.storage, self.known_keys, age))
         except Unusable as error:
             sys.exit(f"The service cannot start:\n{error}")
         except Unavailable as error:
@@ -146,7 +146,7 @@ class Hooks:
         for work in self.periodic:
             work.start()
         # A listing of what many machines store takes long: the first process does it beside its work.
-        self.sweep.start(at_once=self.storage.shared and worker.age == 1)
+        self.orphan_files.start(at_once=self.storage.shared and worker.age == 1)
         serve = signal.getsignal(signal.SIGTERM)
 
         def stop(number: int, frame: FrameType | None) -> None:
@@ -160,7 +160,7 @@ class Hooks:
     def worker_exit(self, server: Any, worker: Any) -> None:
         """End the work; the time since SIGTERM counts."""
         gone = time.monotonic() - (self.stopping_since or time.monotonic())
-        self.sweep.stop()
+        self.orphan_files.stop()
         for work in self.periodic:
             work.stop()
         self.executor.stop(max(0.0, GRACE - gone))
