@@ -17,8 +17,8 @@ from flask import Response, g, request
 from sqlalchemy.orm import Session
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from service import settlement
 from service.config import Settings
+from service.db import results
 from service.errors import Invalid, Malformed, TooLarge
 from service.http import idempotency_store as keys
 from service.http.idempotency_store import Keys, Run, Settled
@@ -64,7 +64,7 @@ class Keyed:
         """Take the request's fingerprint; what has a secret can only be told from it with this service's own key."""
         self.fingerprint = _keyed_hash(*values) if self.secret else _hash(*values)
 
-    def settle(self, session: Session, value: Any) -> None:
+    def record(self, session: Session, value: Any) -> None:
         """Write the answer in the transaction of the effect; in place of one with a secret, what it is made of."""
         if not (self.run and self.render):
             raise RuntimeError("this view settles without having reserved, or has no function that renders")
@@ -116,15 +116,13 @@ def idempotent(render: Render | None = None, *, form: bool = False, secret: bool
             if text is None:
                 return view(*args, **kwargs)
             keyed = Keyed(_key(text), render, secret=secret)
-            token = settlement.begin(keyed)
-            try:
-                if not form:
-                    reserve_json()
-                return keyed.carry_out(lambda: view(*args, **kwargs))
-            except Replayed as replayed:
-                return keyed.give_again(replayed.answer)
-            finally:
-                settlement.end(token)
+            with results.recorded_by(keyed):
+                try:
+                    if not form:
+                        reserve_json()
+                    return keyed.carry_out(lambda: view(*args, **kwargs))
+                except Replayed as replayed:
+                    return keyed.give_again(replayed.answer)
 
         once.idempotent = True  # type: ignore[attr-defined]
         return once  # type: ignore[return-value]
@@ -212,5 +210,5 @@ def _response(answer: Settled, *, replayed: bool = False) -> Response:
 
 
 def _keyed() -> Keyed | None:
-    current = settlement.current()
-    return current if isinstance(current, Keyed) else None
+    recorder = results.current_recorder()
+    return recorder if isinstance(recorder, Keyed) else None

@@ -23,10 +23,10 @@ from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, valida
 from sqlalchemy.exc import IntegrityError
 
 from service.db.database import Database, now
+from service.db.results import record_result
 from service.errors import Conflict, Invalid, Unauthorized, Unavailable
 from service.features.augmentation.models import User
 from service.http.login_throttle import Tries
-from service.settlement import settle
 
 if TYPE_CHECKING:
     from jwt.types import Options
@@ -75,7 +75,7 @@ def register(
         with here.database.write() as session:
             session.add(user)
             session.flush()
-            settle(session, lambda: login)
+            record_result(session, lambda: login)
     except IntegrityError as error:
         raise Conflict(
             "There is already a user with this e-mail address. Log in, or register with another address."

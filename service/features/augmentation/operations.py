@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from service.db.database import Database, now
+from service.db.results import record_result
 from service.errors import Conflict, Invalid, NotFound, TooLarge
 from service.features.augmentation.job import KIND
 from service.features.augmentation.models import (
@@ -25,7 +26,6 @@ from service.imaging.intake import Intake, Upload, pointing_at
 from service.imaging.validate import Picture, shown
 from service.jobs import queue
 from service.jobs.executors import Executor
-from service.settlement import settle
 from service.storage import zip_stream as archives
 from service.storage.signed_urls import Download
 
@@ -58,7 +58,7 @@ def add_images(here: Services, user_id: str, uploads: Sequence[Upload]) -> str:
                 _check_scaled(here, upload.name, picture)
         with queue.dispatching(here.database, here.executor) as session:
             _add_rows(session, user_id, task_id, uploads, found)
-            settle(session, lambda: task_id)
+            record_result(session, lambda: task_id)
     return task_id
 
 

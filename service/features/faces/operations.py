@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from service.db.database import Database, now
+from service.db.results import record_result
 from service.errors import Conflict, Invalid, NotFound, TooLarge
 from service.features.faces.job import KIND
 from service.features.faces.models import Face, Image, Task, image_key, thumbnail_key
@@ -20,7 +21,6 @@ from service.imaging.validate import Picture
 from service.jobs import queue
 from service.jobs.executors import Executor
 from service.jobs.file_deletion import delete_files
-from service.settlement import settle
 from service.storage.signed_urls import Download
 from service.storage.storage import Storage
 
@@ -74,7 +74,7 @@ def create_task(
         if started:
             _start(session, task)
         created = summary(task) | {"images": images}
-        settle(session, lambda: created)
+        record_result(session, lambda: created)
     return created
 
 
@@ -127,7 +127,7 @@ def start(here: Services, task_id: str) -> dict[str, Any]:
         task = _hold_task(here, session, task_id)
         _start(session, task)
         started = _with_images(session, task)
-        settle(session, lambda: started)
+        record_result(session, lambda: started)
     return started
 
 
@@ -141,7 +141,7 @@ def add_images(here: Services, task_id: str, uploads: Sequence[Upload]) -> list[
         with here.intake.keeping(uploads, keys) as pictures, here.database.write() as session:
             task = _hold_task(here, session, task_id)
             images = _add_rows(session, here, task, list(zip(ids, uploads, pictures, strict=True)))
-            settle(session, lambda: images)
+            record_result(session, lambda: images)
     except FileNotFoundError:  # a deletion took the folder away while it was written to
         with here.database.read() as session:
             find_task(session, task_id)

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from service.db.database import Database
+from service.db.results import record_result
 from service.errors import Conflict, Invalid, NotAllowed, NotFound, TooLarge
 from service.features.processing.job import KIND
 from service.features.processing.models import LARGEST_ID, ProcessingFile, ProcessingTask, moment, upload_key
@@ -17,7 +18,6 @@ from service.imaging.intake import Intake, Upload
 from service.jobs import queue
 from service.jobs.executors import Executor
 from service.jobs.file_deletion import delete_files
-from service.settlement import settle
 from service.storage.signed_urls import Download
 
 PREFIX = "processing/"
@@ -63,7 +63,7 @@ def add_files(here: Services, uploads: Sequence[Upload]) -> list[int]:
         ]
         inserted = sa.insert(ProcessingFile).returning(ProcessingFile.id, sort_by_parameter_order=True)
         ids = list(session.scalars(inserted, rows))
-        settle(session, lambda: ids)
+        record_result(session, lambda: ids)
         return ids
 
 
@@ -119,7 +119,7 @@ def create_tasks(here: Services, file_ids: Sequence[int], algorithm: str, params
         inserted = sa.insert(ProcessingTask).returning(ProcessingTask.id, sort_by_parameter_order=True)
         task_ids = list(session.scalars(inserted, rows))
         _enqueue(session, task_ids)
-        settle(session, lambda: task_ids)
+        record_result(session, lambda: task_ids)
     return task_ids
 
 
@@ -146,7 +146,7 @@ def restart(here: Services, task_id: int) -> dict[str, Any]:
         queue.remove(session, f"{PREFIX}{task_id}")
         _enqueue(session, [task_id])
         task = _task(session, task_id)
-        settle(session, lambda: task)
+        record_result(session, lambda: task)
     return task
 
 

@@ -19,10 +19,10 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from service.db.database import Database, now
+from service.db.results import record_result
 from service.errors import Unavailable
 from service.features.questions.models import Question, QuestionSource
 from service.features.questions.source import Found, Source, SourceFailed
-from service.settlement import settle
 
 ROUNDS = 10
 """How often a request asks its source at most."""
@@ -139,7 +139,7 @@ def _save(here: Services, candidates: Sequence[Found], number: int, *, whole: bo
         session.execute(sa.insert(Question), [question._asdict() | common for question in fresh])
         saved = Saved(len(fresh), dict(previous) if previous else {})
         if saved.number == number:  # else the answer will be 503, and the same request may be sent again
-            settle(session, lambda: saved.previous)
+            record_result(session, lambda: saved.previous)
         return saved
 
 

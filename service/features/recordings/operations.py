@@ -15,9 +15,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from service.db.database import Database, now
+from service.db.results import record_result
 from service.errors import NoRoom, NotFound, Unauthorized, Unavailable
 from service.features.recordings.models import Recording, RecordingUser, recording_key
-from service.settlement import settle
 from service.storage.signed_urls import Download
 from service.storage.storage import Storage, is_full
 
@@ -166,7 +166,7 @@ def _store(here: Services, recording: Recording, mp3: BinaryIO) -> None:
         with here.database.write() as session:
             session.add(recording)
             session.flush()
-            settle(session, lambda: (recording.id, recording.user_id))
+            record_result(session, lambda: (recording.id, recording.user_id))
     except BaseException:
         with suppress(Unavailable):  # then the sweep takes it
             here.storage.delete(key)

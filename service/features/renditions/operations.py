@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from service.db.database import Database, now
+from service.db.results import record_result
 from service.errors import NotFound, TooLarge, Unavailable
 from service.features.renditions.job import KIND
 from service.features.renditions.models import (
@@ -36,7 +37,6 @@ from service.imaging.validate import Picture, shown
 from service.jobs import queue
 from service.jobs.executors import Executor
 from service.jobs.file_deletion import FileDeletion
-from service.settlement import settle
 from service.storage.signed_urls import Download, Links
 from service.storage.temporary_credentials import Action, Grants
 
@@ -174,7 +174,7 @@ def _accept(here: Services, owner: Owner, upload: Upload, place: Callable[[Sessi
             chosen = sa.select(ImageVersion.id, sa.literal(TASK) + ImageVersion.id, sa.literal(0))
             queue.enqueue(session, KIND, chosen.where(ImageVersion.id == version_id))
             answer = _shown(here, session, [image])[0]
-            settle(session, lambda: answer)
+            record_result(session, lambda: answer)
     return answer
 
 
