@@ -114,7 +114,7 @@ class DeleteFiles(Operation):
     def postpone(self, session: Session, failures: Sequence[tuple[Run, Failure]]) -> None:
         """Let nothing wait any longer: the store is away, and new files are not held back by old ones."""
         waived = sa.update(FileDeletion).where(_of([run for run, _ in failures])).values(awaited_by=None)
-        session.execute(waived, execution_options={"synchronize_session": False})
+        session.connection().execute(waived)
 
     def fail(self, session: Session, failures: Sequence[tuple[Run, Failure]]) -> None:
         """Leave the files to the removal of orphans."""
@@ -122,7 +122,7 @@ class DeleteFiles(Operation):
 
     def _forget(self, session: Session, runs: Sequence[Run]) -> None:
         queue.remove(session, *(run.task for run in runs))
-        session.execute(sa.delete(FileDeletion).where(_of(runs)), execution_options={"synchronize_session": False})
+        session.connection().execute(sa.delete(FileDeletion).where(_of(runs)))
 
 
 def _of(runs: Sequence[Run]) -> sa.ColumnElement[bool]:

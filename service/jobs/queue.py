@@ -40,9 +40,7 @@ def enqueue(session: Session, kind: str, rows: sa.Select[str, str, int]) -> None
 def remove(session: Session, *tasks: str, failed_only: bool = False) -> None:
     """Take the jobs of these tasks out. A run that is under way finds no row and saves nothing."""
     condition = [Job.status == "failed"] if failed_only else []
-    session.execute(
-        sa.delete(Job).where(Job.task.in_(tasks), *condition), execution_options={"synchronize_session": False}
-    )
+    session.connection().execute(sa.delete(Job).where(Job.task.in_(tasks), *condition))
 
 
 def recover(database: Database, operations: Mapping[str, Operation], *, everything: bool) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
@@ -20,7 +20,6 @@ from service.maintenance import store_ownership
 from service.maintenance.checks import (
     ORPHAN_AGE,
     Check,
-    Inspection,
     Inventory,
     Tally,
     mend_rows,
@@ -41,8 +40,7 @@ def examine(app: Flask, newest: str | None, *, orphan_age: float | None = None) 
     `newest` is the revision that the tables should have. Files without a row count from `orphan_age` seconds on:
     by default an hour, and at once where no server is at work.
     """
-    database: Database = provided(Database, app)
-    storage = provided(Storage, app)
+    database, storage, inventory = _looked_at(app)
     trouble = _tables(database, newest)
     if trouble:
         yield trouble
@@ -50,7 +48,7 @@ def examine(app: Flask, newest: str | None, *, orphan_age: float | None = None) 
     yield from (f"SQLite finds its file damaged: {line}." for line in database.damage())
     for table, row in database.rows_without_parent():
         yield f"Row {row} of table {table} belongs to a row that is not there."
-    for check in _checks(app):
+    for check in _checks(inventory):
         yield from wrong_rows(database, check)
     try:
         storage.check()
@@ -59,15 +57,14 @@ def examine(app: Flask, newest: str | None, *, orphan_age: float | None = None) 
         said = getattr(error.__cause__, "strerror", None) or str(error).rstrip(".")
         yield f"The store cannot be written to: {said}."
         return
-    for stored in (stored for inspection in _inspections(app) for stored in inspection.files):
+    for stored in (stored for inspection in inventory.inspections for stored in inspection.files):
         yield from missing_files(database, storage, stored)
     with storage.alone() as alone_here, database.alone() as alone_there:
         age = orphan_age if orphan_age is not None else 0 if alone_here and alone_there else ORPHAN_AGE
-        known_keys = provided(Inventory, app).known_keys
-        for found in tally(database, storage, known_keys, older_than=age):
+        for found in tally(database, storage, inventory.known_keys, older_than=age):
             if found.is_doubtful:
                 yield f"{_most(found)}: is this the right database? The server keeps them, `doctor --repair` does not."
-            for keys in orphans(database, storage, known_keys, found.prefix, older_than=age):
+            for keys in orphans(database, storage, inventory.known_keys, found.prefix, older_than=age):
                 yield from (f"File {key} belongs to no row." for key in keys)
 
 
@@ -78,28 +75,26 @@ def repair(app: Flask, newest: str | None) -> Iterator[str]:
     waits without a job gets one; what has ended is ended. A row whose file is missing stays: only a person can tell
     whether the file is lost or the store is not the right one.
     """
-    database: Database = provided(Database, app)
-    storage = provided(Storage, app)
+    database, storage, inventory = _looked_at(app)
     if _tables(database, newest):
         return
     for table, row in database.rows_without_parent():
         database.remove_row(table, row)
         yield f"Removed row {row} of table {table}: what it belonged to was gone."
-    again, failed = queue.recover(database, provided(Inventory, app).operations, everything=False)
+    again, failed = queue.recover(database, inventory.operations, everything=False)
     if again or failed:
         yield f"Gave {again} jobs of dead runs back; {failed} more failed, since their runs had died too often."
-    for check in _checks(app):
+    for check in _checks(inventory):
         yield from mend_rows(database, check)
     with storage.alone() as alone_here, database.alone() as alone_there:
         age = 0 if alone_here and alone_there else ORPHAN_AGE
         unfinished = storage.drop_unfinished(age)
         if unfinished:
             yield f"Removed {unfinished} files that were never finished."
-        known_keys = provided(Inventory, app).known_keys
-        for found in tally(database, storage, known_keys, older_than=age):
+        for found in tally(database, storage, inventory.known_keys, older_than=age):
             if found.is_doubtful:
                 yield f"{_most(found)}: they are removed now."
-            for keys in orphans(database, storage, known_keys, found.prefix, older_than=age):
+            for keys in orphans(database, storage, inventory.known_keys, found.prefix, older_than=age):
                 storage.delete(*keys)
                 yield from (f"Removed file {key}, which belonged to no row." for key in keys)
         store_ownership.record(database, True, anew=True)
@@ -133,12 +128,11 @@ def _tables(database: Database, newest: str | None) -> str | None:
     return None
 
 
-def _inspections(app: Flask) -> Sequence[Inspection]:
-    return provided(Inventory, app).inspections
+def _looked_at(app: Flask) -> tuple[Database, Storage, Inventory]:
+    return provided(Database, app), provided(Storage, app), provided(Inventory, app)
 
 
-def _checks(app: Flask) -> list[Check]:
-    known = list(provided(Inventory, app).operations)
+def _checks(inventory: Inventory) -> list[Check]:
     silent = sa.select(Job.id, Job.owner, Job.subject, Job.task)
     return [
         Check(
@@ -148,8 +142,8 @@ def _checks(app: Flask) -> list[Check]:
         ),
         Check(
             key=Job.id,
-            wrong=sa.select(Job.id, Job.kind).where(Job.kind.not_in(known)),
+            wrong=sa.select(Job.id, Job.kind).where(Job.kind.not_in(list(inventory.operations))),
             sentence="Job {id} is of kind {kind}, which nobody here can do.",
         ),
-        *(check for inspection in _inspections(app) for check in inspection.checks),
+        *(check for inspection in inventory.inspections for check in inspection.checks),
     ]
