@@ -42,8 +42,7 @@ class Measured:
 
     def detect(self, image: bytes, cancelled: Callable[[], bool] = never, history: History = NONE) -> list[Detection]:
         """Return the faces, as the engine finds them."""
-        notes = self._metrics.notes
-        notes.begin(self._in_flight)
+        self._in_flight.inc()
         begin = time.perf_counter()
         outcome = "engine_failed"
         try:
@@ -59,9 +58,9 @@ class Measured:
             outcome = "cancelled"
             raise
         finally:
-            notes.observe(self._seconds, time.perf_counter() - begin)
-            notes.count(self._calls(outcome))
-            notes.end(self._in_flight)
+            self._seconds.observe(time.perf_counter() - begin)
+            self._calls(outcome).inc()
+            self._in_flight.dec()
             if outcome != "ok" or self._paused:
                 self.limit()  # this call may have opened or closed the breaker
         return faces
