@@ -60,7 +60,7 @@ def examine(app: Flask, newest: str | None, *, orphan_age: float | None = None) 
         return
     for stored in (stored for inspection in _inspections(app) for stored in inspection.files):
         yield from missing_files(database, storage, stored)
-    with storage.alone() as alone_here, database.alone() as alone_there:
+    with storage.exclusive_lock() as alone_here, database.alone() as alone_there:
         age = orphan_age if orphan_age is not None else 0 if alone_here and alone_there else ORPHAN_AGE
         known_keys = provided(Inventory, app).known_keys
         for found in tally(database, storage, known_keys, older_than=age):
@@ -90,7 +90,7 @@ def repair(app: Flask, newest: str | None) -> Iterator[str]:
         yield f"Gave {again} jobs of dead runs back; {failed} more failed, since their runs had died too often."
     for check in _checks(app):
         yield from mend_rows(database, check)
-    with storage.alone() as alone_here, database.alone() as alone_there:
+    with storage.exclusive_lock() as alone_here, database.alone() as alone_there:
         age = 0 if alone_here and alone_there else ORPHAN_AGE
         unfinished = storage.drop_unfinished(age)
         if unfinished:
