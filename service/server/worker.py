@@ -12,7 +12,7 @@ from functools import partial
 from selectors import EVENT_READ
 from typing import Any
 
-from gunicorn.http.errors import ParseException
+from gunicorn.http.errors import InvalidResponseHeader, InvalidResponseHeaderName, ParseException
 from gunicorn.workers.gthread import ThreadWorker
 
 from service.errors import Problem, TooSlow
@@ -25,6 +25,8 @@ from service.telemetry import logging as logs
 
 DRAIN_SECONDS, MAX_DRAINED = 0.2, 16_000_000
 """Seconds for the rest of a body that nobody wanted, and its bytes, so that the connection can be used again."""
+OUR_FAULTS = (InvalidResponseHeader, InvalidResponseHeaderName)
+"""What is wrong with an answer, though gunicorn's classes count it among what is wrong with requests."""
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +118,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
         """Answer with a problem document, and log the kind of fault and where it came from."""
-        if not isinstance(exc, ParseException | TooSlow):
+        if not isinstance(exc, ParseException | TooSlow) or isinstance(exc, OUR_FAULTS):
             super().handle_error(req, client, addr, exc)
             return
         request_id = logs.request_id(None)  # the client's own, if it has one, was not read
