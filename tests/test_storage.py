@@ -184,6 +184,37 @@ def test_a_link_to_a_file_on_the_disk_carries_all_that_is_needed_and_ends(tmp_pa
         SignedUrls("key").read(SignedUrls("key").make("tasks/a", -1, download).split("/")[2])
 
 
+GIVEN_OUT = [
+    (
+        "WyJ0YXNrcy9hIiw0MTAyNDQ0ODAwLCJHcsO8w59lLmpwZyIsImltYWdlL2pwZWciLHRydWVd.wruworhnUEBIuJFCL7t3Dpvn2fQ",
+        Download("Grüße.jpg", "image/jpeg", inline=True),
+    ),
+    (
+        ".eJyLVipJLM4u1k9U0jExNDAyMTGxMDDQUUqkMtDLKkhXAhpbUJCTmZxYkpmfp5-fXJJaoltcUpSamKukk5aYU5waCwCAizJL"
+        ".JvtE3fNA0jhBUEgPMKjkShacI5A",
+        Download("a" * 80 + ".jpg"),
+    ),
+]
+"""Tokens of links as earlier versions gave them out, signed with "key": to the first day of 2100."""
+ENDED = "WyJ0YXNrcy9hIiwxNzY3MjI1NjAwLCIiLCJhcHBsaWNhdGlvbi9vY3RldC1zdHJlYW0iLGZhbHNlXQ.vHjgim8zUAzobUkHNIMlH_RbEPk"
+"""Another, to the first day of 2026."""
+
+
+@pytest.mark.parametrize(("token", "download"), GIVEN_OUT)
+def test_a_link_that_an_earlier_version_gave_out_is_still_read(token: str, download: Download) -> None:
+    key, left, read = SignedUrls("key").read(token)
+    assert (key, read) == ("tasks/a", download)
+    assert left > 0
+    assert SignedUrls("key").key_of(f"https://media.example.com/files/{token}/a%20b.jpg") == "tasks/a"
+
+
+def test_a_link_that_an_earlier_version_gave_out_ends_and_still_tells_its_key() -> None:
+    with pytest.raises(Forbidden):
+        SignedUrls("key").read(ENDED)
+    assert SignedUrls("key").key_of(f"/files/{ENDED}/file") == "tasks/a"
+    assert SignedUrls("another key").key_of(f"/files/{ENDED}/file") is None
+
+
 @pytest.mark.parametrize(
     ("download", "disposition"),
     [
