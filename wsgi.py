@@ -9,10 +9,10 @@ from dotenv import dotenv_values
 from service.app import create_app
 from service.config import BadSettings, Settings
 from service.http.services import provided
-from service.imaging.pixel_budget import give_back_what_is_freed
 from service.jobs.executors import Executor
+from service.server.malloc import return_freed_memory
 
-give_back_what_is_freed()
+return_freed_memory()
 try:
     # Under a `flask …` command, which flask tells in this variable, nobody is served.
     settings = Settings.from_env(

@@ -35,8 +35,8 @@ from service.maintenance.checks import Inventory
 from service.maintenance.orphan_files import OrphanFileRemoval
 from service.maintenance.periodic import Periodic, Schedule
 from service.sizing import share_of_cores, workers_of
-from service.storage.credentials_provider import UPLOADS_TO_S3, make_storage
-from service.storage.signed_urls import Links
+from service.storage.factory import UPLOADS_TO_S3, make_storage
+from service.storage.signed_urls import SignedUrls
 from service.storage.storage import Storage
 from service.telemetry import logging as logs
 from service.telemetry.metrics import Metrics
@@ -82,7 +82,7 @@ def create_app(settings: Settings) -> Flask:
         {
             Settings: settings,
             Database: kernel.database,
-            Links: kernel.links,
+            SignedUrls: kernel.signed_urls,
             Storage: kernel.storage,
             Metrics: kernel.metrics,
             Tries: kernel.tries,
@@ -112,12 +112,12 @@ def create_app(settings: Settings) -> Flask:
 def make_kernel(settings: Settings) -> Kernel:
     """Make what all features stand on, with the implementations that the settings name."""
     database = open_database(settings.database_url)
-    links = Links(settings.signing_key, settings.public_url)
+    signed_urls = SignedUrls(settings.signing_key, settings.public_url)
     return Kernel(
         settings=settings,
         database=database,
-        storage=make_storage(settings, links),
-        links=links,
+        storage=make_storage(settings, signed_urls),
+        signed_urls=signed_urls,
         metrics=Metrics(settings.metrics_folder, settings.database_url),
         tries=Tries(database, settings.max_failed_tries, settings.failed_tries_seconds),
         # Storing waits, for the disk or the network, so there are more of these threads than cores.
@@ -163,7 +163,7 @@ def make_executor(kernel: Kernel, lanes: Mapping[str, Sequence[Operation]]) -> E
 
     def begin() -> object:
         metrics.join()
-        return kernel.storage.hold()
+        return kernel.storage.shared_lock()
 
     log_settings = logs.configuration(settings.log_level, settings.log_format)
     return CeleryExecutor(database, make(CeleryDispatcher), settings.broker_url, log_settings=log_settings, begin=begin)

@@ -16,7 +16,7 @@ from service.jobs.executors import Executor
 from service.jobs.operation import Operation
 from service.maintenance.checks import Inspection, KnownKeys
 from service.maintenance.periodic import Periodic
-from service.storage.signed_urls import Links
+from service.storage.signed_urls import SignedUrls
 from service.storage.storage import Storage
 from service.telemetry.metrics import Metrics
 
@@ -28,7 +28,7 @@ class Kernel:
     settings: Settings
     database: Database
     storage: Storage
-    links: Links
+    signed_urls: SignedUrls
     metrics: Metrics
     tries: Tries
     uploads: ThreadPoolExecutor

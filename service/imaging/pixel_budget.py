@@ -1,28 +1,8 @@
-"""Memory: what is freed goes back to the system, and large pictures take turns."""
+"""Memory: large pictures take turns."""
 
-import ctypes
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-# mallopt(3), malloc.h of glibc.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
-_MALLOC = {_M_ARENA_MAX: 2, _M_MMAP_THRESHOLD: 1024 * 1024, _M_TRIM_THRESHOLD: 4 * 1024 * 1024}
-
-
-def give_back_what_is_freed() -> None:
-    """Let the C library return freed pictures to the system; before the first thread, and only glibc needs it.
-
-    Left to itself it keeps what was freed, for each thread apart: after 120 photos of 12 megapixels a server process
-    held 1,000 MB, and so holds 165.
-    """
-    if sys.platform != "linux":
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        for parameter, value in _MALLOC.items():
-            mallopt(parameter, value)
 
 
 class Room:

@@ -59,7 +59,7 @@ def examine(app: Flask, newest: str | None, *, orphan_age: float | None = None) 
         return
     for stored in (stored for inspection in inventory.inspections for stored in inspection.files):
         yield from missing_files(database, storage, stored)
-    with storage.alone() as alone_here, database.alone() as alone_there:
+    with storage.exclusive_lock() as alone_here, database.alone() as alone_there:
         age = orphan_age if orphan_age is not None else 0 if alone_here and alone_there else ORPHAN_AGE
         for found in tally(database, storage, inventory.known_keys, older_than=age):
             if found.is_doubtful:
@@ -86,7 +86,7 @@ def repair(app: Flask, newest: str | None) -> Iterator[str]:
         yield f"Gave {again} jobs of dead runs back; {failed} more failed, since their runs had died too often."
     for check in _checks(inventory):
         yield from mend_rows(database, check)
-    with storage.alone() as alone_here, database.alone() as alone_there:
+    with storage.exclusive_lock() as alone_here, database.alone() as alone_there:
         age = 0 if alone_here and alone_there else ORPHAN_AGE
         unfinished = storage.drop_unfinished(age)
         if unfinished:

@@ -23,7 +23,7 @@ from service.http.responses import answer, file_answer
 from service.http.services import provided
 from service.jobs import models
 from service.maintenance.checks import Inventory
-from service.storage.signed_urls import Links
+from service.storage.signed_urls import SignedUrls
 from service.storage.storage import Storage
 from service.telemetry.metrics import CONTENT_TYPE, Metrics, Waiting
 
@@ -117,9 +117,9 @@ def _waiting() -> list[Waiting] | None:
 @describe({200: "*/*"}, 403, 404, 503, conditional=True, open=True)
 def get_file(token: str, name: str) -> Response:
     """Get a stored file by a signed link, whole or by `Range`, until the link ends. No credentials."""
-    links: Links = provided(Links)
+    signed_urls = provided(SignedUrls)
     storage: Storage = provided(Storage)
-    key, left, download = links.read(token)
+    key, left, download = signed_urls.read(token)
     try:
         stream = storage.open(key)
     except FileNotFoundError as error:

@@ -71,7 +71,7 @@ def _engine(kernel: Kernel) -> Engine:
             concurrency=workers_of(settings),
             max_pixels=settings.facecloud_max_pixels,
             breaker=Breaker(lambda: has_ever_worked(kernel.database), processes=settings.web_concurrency),
-            observe=lambda outcome, _: metrics.notes.count(answers(outcome)),
+            observe=lambda outcome, _: metrics.buffer.add(answers(outcome).inc),
         )
     from service.features.faces.engines.local import LocalEngine
 

@@ -8,7 +8,7 @@ from service.features.renditions.models import PREFIX, known_keys
 from service.features.renditions.routes import renditions
 from service.imaging.intake import Intake
 from service.imaging.validate import Limits
-from service.storage.credentials_provider import make_grants
+from service.storage.factory import make_credentials_issuer
 
 
 def make(kernel: Kernel) -> Parts:
@@ -25,8 +25,8 @@ def make(kernel: Kernel) -> Parts:
                 executor=executor,
                 intake=intake,
                 scales=scales,
-                links=kernel.links,
-                grants=make_grants(settings),
+                signed_urls=kernel.signed_urls,
+                credentials_issuer=make_credentials_issuer(settings),
                 cdn=settings.cdn_url.rstrip("/"),
             )
         },

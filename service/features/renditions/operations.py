@@ -37,8 +37,8 @@ from service.imaging.validate import Picture, shown
 from service.jobs import queue
 from service.jobs.executors import Executor
 from service.jobs.file_deletion import FileDeletion
-from service.storage.signed_urls import Download, Links
-from service.storage.temporary_credentials import Action, Grants
+from service.storage.signed_urls import Download, SignedUrls
+from service.storage.temporary_credentials import Action, CredentialsIssuer
 
 LINK_SECONDS = 3600
 
@@ -51,8 +51,8 @@ class Services:
     executor: Executor
     intake: Intake
     scales: Sequence[float]
-    links: Links
-    grants: Grants
+    signed_urls: SignedUrls
+    credentials_issuer: CredentialsIssuer
     cdn: str
 
 
@@ -125,7 +125,7 @@ def delete_of_owner(here: Services, owner: Owner) -> None:
 
 def delete_by_url(here: Services, url: str) -> None:
     """Delete the image whose original has, or had, this address or key."""
-    path = here.links.key_of(url) or unquote(urlsplit(url).path)
+    path = here.signed_urls.key_of(url) or unquote(urlsplit(url).path)
     if not (found := original_in(path)):
         raise _unknown()
     key, version_id = found
@@ -146,7 +146,7 @@ def grant(here: Services, owner: Owner, actions: Collection[Action], lifetime: i
     # With a slash at its end a prefix is no key, so the last part is named and taken off again.
     prefix = here.intake.storage.full_key(f"{folder}x").removesuffix("x")
     name = folder.removesuffix("/").partition("/")[2].replace("/", "=")[:64]
-    given = here.grants.grant(prefix, actions, lifetime, name)
+    given = here.credentials_issuer.issue(prefix, actions, lifetime, name)
     return asdict(given) | {"actions": sorted(set(actions))}
 
 
