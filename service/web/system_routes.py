@@ -7,7 +7,6 @@ from io import SEEK_END
 from pathlib import Path
 from typing import Any, Literal
 
-import flask_openapi3_swagger
 from flask import Blueprint, Response, current_app, redirect, render_template, send_from_directory
 from pydantic import ConfigDict, RootModel
 from sqlalchemy.exc import SQLAlchemyError
@@ -31,8 +30,8 @@ log = logging.getLogger(__name__)
 
 web = Blueprint("web", __name__, template_folder="templates")
 
-SWAGGER = Path(flask_openapi3_swagger.__file__).parent / "templates" / "swagger"
-STATIC = Path(__file__).parent / "static"
+SWAGGER_UI = Path(__file__).parent / "swagger_ui"
+"""The files of swagger-ui-dist 5.31.0 (Apache-2.0, with its notices), as published, and the script that starts them."""
 
 
 class Health(Shape):
@@ -150,5 +149,5 @@ def docs() -> str:
 @web.get("/docs/<path:name>")
 @describe({200: "*/*"}, open=True, conditional=True)
 def docs_file(name: str) -> Response:
-    """Serve Swagger UI from its package, so that the page works without the internet, and the script that starts it."""
-    return send_from_directory(STATIC if name == "docs.js" else SWAGGER, name, max_age=86400)
+    """Return a file of Swagger UI. None comes from elsewhere, so the page works without the internet."""
+    return send_from_directory(SWAGGER_UI, name, max_age=86400)
