@@ -17,8 +17,7 @@ from service.features.catalogue import FEATURES
 from service.features.feature import Kernel
 from service.features.renditions.models import PREFIX as RENDITIONS
 from service.features.renditions.models import keys_in
-from service.http import problems, security
-from service.http.access_log import watch
+from service.http import access_log, problems, security
 from service.http.idempotency_store import Keys
 from service.http.login_throttle import Tries
 from service.http.openapi_document import Tags
@@ -102,7 +101,7 @@ def create_app(settings: Settings) -> Flask:
         app.register_blueprint(blueprint)
     app.before_request(_refuse_nul)
     security.install(app, settings)
-    watch(app, kernel.metrics)
+    access_log.install(app, kernel.metrics)
     add_commands(app, (command for feature in FEATURES for command in feature.commands))
     return app
 

@@ -24,6 +24,7 @@ from service.jobs import models
 from service.maintenance.checks import Inventory
 from service.storage.signed_urls import Links
 from service.storage.storage import Storage
+from service.storage.stored_file import StoredFile
 from service.telemetry.metrics import CONTENT_TYPE, Metrics, Waiting
 
 log = logging.getLogger(__name__)
@@ -125,10 +126,8 @@ def get_file(token: str, name: str) -> Response:
         raise NotFound("There is no such file any more.") from error
     size = stream.seek(0, SEEK_END)
     stream.seek(0)
-    response = file_answer(stream, size, token.rpartition(".")[2], download.media_type)
+    response = file_answer(StoredFile(stream, size, token.rpartition(".")[2], download))
     response.headers["Cache-Control"] = f"private, max-age={int(left)}"
-    if disposition := download.disposition():
-        response.headers["Content-Disposition"] = disposition
     return response
 
 

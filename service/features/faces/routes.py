@@ -1,6 +1,7 @@
 """The HTTP interface of face tasks."""
 
 import io
+from functools import partial
 from typing import Any
 
 import orjson
@@ -25,10 +26,12 @@ from service.http.bodies import Nothing, query, refuse_body
 from service.http.idempotency import idempotent
 from service.http.openapi_views import FILE, describe, without_null
 from service.http.pagination import page_answer, place_of
-from service.http.responses import LINK_SECONDS, answer, file_answer, redirect_answer, redirects, stream_answer
+from service.http.responses import answer, file_answer, file_or_redirect, stream_answer
 from service.http.services import provided
 from service.http.uploads import MAX_PARTS
 from service.imaging.header import ACCEPTED
+from service.storage.signed_urls import Download
+from service.storage.stored_file import StoredFile
 
 faces = Blueprint("faces", __name__, url_prefix="/api/v1")
 faces.before_request(require_basic)
@@ -205,10 +208,8 @@ def get_content(task_id: str, image_id: str) -> Response:
     """
     if query(ContentQuery).faces == "boxed":
         return _boxed(task_id, image_id)
-    if redirects():
-        return redirect_answer(operations.content_url(_here(), task_id, image_id, LINK_SECONDS))
-    content = operations.open_content(_here(), task_id, image_id)
-    return file_answer(content.stream, content.size, content.id, content.media_type)
+    wanted = (_here(), task_id, image_id)
+    return file_or_redirect(partial(operations.content_url, *wanted), partial(operations.open_content, *wanted))
 
 
 @faces.get("/tasks/<id:task_id>/images/<id:image_id>/thumbnail")
@@ -216,7 +217,8 @@ def get_content(task_id: str, image_id: str) -> Response:
 def get_thumbnail(task_id: str, image_id: str) -> Response:
     """Get a small upright JPEG of an image, at most 480 pixels wide and high. It is made with the first request."""
     thumbnail = thumbnails.read_thumbnail(_here(), task_id, image_id)
-    return file_answer(io.BytesIO(thumbnail), len(thumbnail), f"{image_id}.thumbnail", thumbnails.MEDIA_TYPE)
+    download = Download("", thumbnails.MEDIA_TYPE, inline=True)
+    return file_answer(StoredFile(io.BytesIO(thumbnail), len(thumbnail), f"{image_id}.thumbnail", download))
 
 
 def _boxed(task_id: str, image_id: str) -> Response:

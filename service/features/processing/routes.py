@@ -1,5 +1,6 @@
 """The HTTP interface of processing."""
 
+from functools import partial
 from typing import Any, cast
 
 from flask import Blueprint, Response, request
@@ -12,7 +13,7 @@ from service.http.basic_auth import require_basic
 from service.http.bodies import Nothing, body, refuse_body, validated
 from service.http.idempotency import idempotent
 from service.http.openapi_views import FILE, describe
-from service.http.responses import LINK_SECONDS, answer, file_answer, redirect_answer, redirects
+from service.http.responses import answer, file_or_redirect
 from service.http.services import provided
 from service.http.uploads import display_name, read_form
 from service.imaging.intake import Upload
@@ -73,10 +74,8 @@ def add_files() -> Response:
 @describe({200: "image/*", 302: ""}, 404, 503, conditional=True)
 def get_file(file_id: int) -> Response:
     """Get a file's bytes, whole or by `Range`: an upload as it came, or a task's result."""
-    if redirects():
-        return redirect_answer(operations.file_url(_here(), file_id, LINK_SECONDS))
-    content = operations.open_file(_here(), file_id)
-    return file_answer(content.stream, content.size, str(content.id), content.media_type)
+    wanted = (_here(), file_id)
+    return file_or_redirect(partial(operations.file_url, *wanted), partial(operations.open_file, *wanted))
 
 
 @processing.delete("/files/<number:file_id>")

@@ -1,5 +1,6 @@
 """The HTTP interface of recordings."""
 
+from functools import partial
 from typing import Any, cast
 from urllib.parse import urlencode
 
@@ -15,7 +16,7 @@ from service.http.client_address import address
 from service.http.idempotency import idempotent, identify
 from service.http.login_throttle import Tries
 from service.http.openapi_views import FILE, describe
-from service.http.responses import LINK_SECONDS, absolute, answer, file_answer, redirect_answer, redirects
+from service.http.responses import absolute, answer, file_or_redirect
 from service.http.services import provided
 from service.http.uploads import FORM_TYPES, Form, read_form
 
@@ -110,13 +111,8 @@ def add_recording() -> Response:
 )
 def get_recording() -> Response:
     """Download a recording's MP3, whole or by `Range`. No credentials: who has the link may."""
-    user, recording = request.args.get("user", ""), request.args.get("id", "")
-    if redirects():
-        return redirect_answer(operations.recording_url(_here(), user, recording, LINK_SECONDS))
-    content = operations.open_recording(_here(), user, recording)
-    response = file_answer(content.stream, content.size, content.id, "audio/mpeg")
-    response.headers["Content-Disposition"] = f'attachment; filename="{content.id}.mp3"'
-    return response
+    wanted = (_here(), request.args.get("user", ""), request.args.get("id", ""))
+    return file_or_redirect(partial(operations.recording_url, *wanted), partial(operations.open_recording, *wanted))
 
 
 def _check_token(texts: MultiDict[str, str]) -> None:
