@@ -1,4 +1,4 @@
-"""How an operation says what it has settled, whoever wants to know; without Flask."""
+"""How an operation reports its result inside its own transaction; without Flask."""
 
 from collections.abc import Callable
 from contextvars import ContextVar, Token
@@ -8,34 +8,34 @@ from sqlalchemy.orm import Session
 
 
 class Listener(Protocol):
-    """Writes down what was settled, in the transaction that has the effect."""
+    """Records what was settled, in the transaction that has the effect."""
 
     def settle(self, session: Session, value: Any) -> None:
-        """Write it down."""
+        """Record it."""
 
 
 _current: ContextVar[Listener | None] = ContextVar("settlement", default=None)
 
 
 def begin(listener: Listener) -> Token[Listener | None]:
-    """Let a listener hear of what is settled from now on, in this request."""
+    """Call this listener for what is settled from now on, in this request."""
     return _current.set(listener)
 
 
 def end(token: Token[Listener | None]) -> None:
-    """Let it hear no more."""
+    """Stop calling it."""
     _current.reset(token)
 
 
 def current() -> Listener | None:
-    """Return who listens."""
+    """Return the listener, if there is one."""
     return _current.get()
 
 
 def settle(session: Session, value: Callable[[], Any]) -> None:
-    """Say what the client will be told: call it last in the transaction that has the effect.
+    """Report what the client will be told: call it last in the transaction that has the effect.
 
-    Where nobody listens it costs nothing: `value` is not called.
+    Without a listener it costs nothing: `value` is not called.
     """
     if listener := _current.get():
         listener.settle(session, value())

@@ -18,7 +18,7 @@ from PIL import Image, PngImagePlugin
 
 from service.db.database import Database
 from service.http import security
-from service.http.login_throttle import FailedTry, Tries
+from service.http.login_throttle import FailedLogin, LoginThrottle
 from service.http.openapi_views import template
 from tests.support import Client, Service, application, photo, wait_for
 from tests.test_tasks import problem
@@ -198,18 +198,18 @@ def test_under_an_attack_from_many_addresses_the_table_does_not_grow(migrated: P
 
     def names() -> int:
         with database.read() as session:
-            return session.scalar(sa.select(sa.func.count()).select_from(FailedTry)) or 0
+            return session.scalar(sa.select(sa.func.count()).select_from(FailedLogin)) or 0
 
-    tries = Tries(database, 3, 300, most=50)
+    throttle = LoginThrottle(database, 3, 300, most=50)
     for number in range(320):
-        tries.failed(str(number))
+        throttle.record_failure(str(number))
     assert 50 <= names() <= 150
-    tries.forget("319")
+    throttle.forget("319")
     before = names()
     with database.write() as session:
-        session.execute(sa.update(FailedTry).values(expires_at=0.0))
+        session.execute(sa.update(FailedLogin).values(expires_at=0.0))
     for number in range(before // 10):
-        tries.failed(f"later {number}")
+        throttle.record_failure(f"later {number}")
     assert names() == before // 10
     database.close()
 

@@ -1,4 +1,4 @@
-"""What a view says of itself for the OpenAPI document."""
+"""Descriptions of views for the OpenAPI document."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 F = TypeVar("F", bound=Callable[..., Any])
-
 
 Answer = type[BaseModel] | list[type[BaseModel]] | str
 """A model, an array of a model, or a media type."""
@@ -49,7 +48,7 @@ class Described:
 
 
 def describe(answers: Mapping[int, Answer], *problems: int, **more: Any) -> Callable[[F], F]:
-    """Tell the OpenAPI document what a view takes and answers: a model, an array of one, or a media type, a status."""
+    """Return a decorator that describes a view: its answers by status, its problems, and fields of Described."""
 
     def mark(view: F) -> F:
         view.described = Described(answers, problems, **more)  # type: ignore[attr-defined]

@@ -17,7 +17,7 @@ from gunicorn.glogging import Logger
 from service.config import THREADS, Settings
 from service.db.database import Database, first_line, has_no_tables, is_away
 from service.errors import Unavailable
-from service.http import idempotency_store as keys
+from service.http import idempotency_store
 from service.http.services import provided
 from service.jobs import models
 from service.jobs.executors import GRACE, Executor, owner_name
@@ -99,7 +99,7 @@ class Hooks:
                 if alone_there and (alone_here or database.shared):
                     with database.write() as session:
                         models.bury(session, None)
-                        keys.bury(session, None)
+                        idempotency_store.release_dead(session, None)
                 if self.storage.shared:
                     self.storage.check()
                     return
@@ -172,7 +172,7 @@ class Hooks:
         try:
             with database.write() as session:
                 models.bury(session, owner_name(worker.pid))
-                keys.bury(session, owner_name(worker.pid))
+                idempotency_store.release_dead(session, owner_name(worker.pid))
         except sa.exc.DBAPIError as error:
             if not is_away(error):
                 raise

@@ -1,4 +1,4 @@
-"""Health, the OpenAPI document and the page at /docs, open to everybody."""
+"""Routes of no feature: health, metrics, signed links, the OpenAPI document and the page at /docs."""
 
 import logging
 import time
@@ -62,25 +62,25 @@ class OpenAPI(RootModel[dict[str, Any]]):
 @web.get("/")
 @describe({302: ""}, open=True)
 def home() -> Response:
-    """Lead to the page for people."""
+    """Redirect to the page for people."""
     return redirect("/tasks")  # type: ignore[return-value]
 
 
 class ReadinessChecks(dict[str, Callable[[], None]]):
-    """What must be there, by name; each raises an error where it is not."""
+    """What the service needs, by name; each raises an error where it is missing."""
 
 
 @web.get("/healthz")
 @describe({200: Health}, open=True)
 def healthz() -> Response:
-    """Tell that the process lives; it asks nothing else."""
+    """Return whether the process lives; it asks nothing else."""
     return answer({"status": "ok"})
 
 
 @web.get("/readyz")
 @describe({200: Readiness}, 503, open=True)
 def readyz() -> Response:
-    """Tell whether the service can work, or what is missing."""
+    """Return whether the service can work, or what is missing."""
     missing = {}
     for name, check in provided(ReadinessChecks).items():
         try:
@@ -97,13 +97,13 @@ def readyz() -> Response:
 @describe({200: "text/plain"})
 @basic.login_required  # type: ignore[untyped-decorator]
 def show_metrics() -> Response:
-    """Tell Prometheus what all processes have counted, and how long the queue is."""
+    """Return the metrics of all processes and the length of the queue, as Prometheus text."""
     metrics: Metrics = provided(Metrics)
     return Response(metrics.text(_waiting()), content_type=CONTENT_TYPE)
 
 
 def _waiting() -> list[Waiting] | None:
-    """Read the queue, once for all processes; None where the database cannot be asked, which is worth showing too."""
+    """Read the queue, once for all processes; None where the database is not reachable, which is worth showing too."""
     try:
         with provided(Database).read() as session:
             kinds = list(provided(Inventory).operations)
@@ -134,14 +134,14 @@ def get_file(token: str, name: str) -> Response:
 @web.get("/openapi.json")
 @describe({200: OpenAPI}, open=True)
 def openapi() -> Response:
-    """Give the OpenAPI 3.1 document."""
+    """Return the OpenAPI 3.1 document."""
     return answer(document(current_app))
 
 
 @web.get("/docs")
 @describe({200: "text/html"}, open=True)
 def docs() -> str:
-    """Show the page to try the interface."""
+    """Return the page of the API documentation, where calls can be tried."""
     return render_template("docs.html")
 
 

@@ -14,7 +14,7 @@ from service.http.basic_auth import require_basic
 from service.http.bodies import body
 from service.http.client_address import address
 from service.http.idempotency import idempotent, identify
-from service.http.login_throttle import Tries
+from service.http.login_throttle import LoginThrottle
 from service.http.openapi_views import FILE, describe
 from service.http.responses import absolute, answer, file_or_redirect
 from service.http.services import provided
@@ -53,9 +53,9 @@ def _here() -> operations.Services:
     return here
 
 
-def _tries() -> Tries:
-    tries: Tries = provided(Tries)
-    return tries
+def _throttle() -> LoginThrottle:
+    throttle: LoginThrottle = provided(LoginThrottle)
+    return throttle
 
 
 def _added(recording: tuple[str, str]) -> Response:
@@ -119,7 +119,7 @@ def _check_token(texts: MultiDict[str, str]) -> None:
     """Check the token if it is there, once: before the audio is taken, where it stands after user and token."""
     user, token = texts.get("user"), texts.get("token")
     if user and token and g.get("checked") != (user, token):
-        with _tries().counting(f"recordings {address()}"):
+        with _throttle().counting(f"recordings {address()}"):
             operations.check_token(_here(), user, token)
         g.checked = (user, token)
 
