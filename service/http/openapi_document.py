@@ -11,9 +11,15 @@ from pydantic.json_schema import models_json_schema
 from werkzeug.routing import Rule
 
 from service.http import security
+from service.http.idempotency import MAX_KEY
 from service.http.openapi_examples import PROBLEM, example
 from service.http.openapi_views import Described, template, without_null
 from service.http.services import provided
+
+
+def _header_parameter(name: str, text: str, **schema: Any) -> dict[str, Any]:
+    return {"name": name, "in": "header", "description": text, "schema": {"type": "string"} | schema}
+
 
 HEADERS = {
     "Allow": "The methods that this path supports.",
@@ -36,35 +42,22 @@ OF_STATUS = {
     429: ("Retry-After",),
     503: ("Retry-After",),
 }
-IN_PATH = {
-    "file_id": "The file's id.",
-    "image_id": "The image's id.",
-    "name": "The file's name.",
-    "task_id": "The task's id.",
-    "token": "The signed token of the link.",
-    "user_id": "The user's own id, as registration and login return it.",
-}
-"""Descriptions of the parameters of paths."""
-RANGE = {
-    "name": "Range",
-    "in": "header",
-    "description": "A part of the file, such as `bytes=0-1023`. Several parts, or other units than bytes, are ignored.",
-    "schema": {"type": "string"},
-}
-IF_NONE_MATCH = {
-    "name": "If-None-Match",
-    "in": "header",
-    "description": "The `ETag` of the client's copy: 304 while that is current.",
-    "schema": {"type": "string"},
-}
-IDEMPOTENCY_KEY = {
-    "name": "Idempotency-Key",
-    "in": "header",
-    "description": "Chosen by the client, a new one for each new request. Repeated with the same key within 24 hours, "
-    "the request gets its first answer again, and nothing happens twice. 409 while the first is being carried out, 422 "
-    "for another request with the same key. Errors are not kept.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
-}
+IN_PATH = {"name": "The file's name.", "token": "The signed token of the link."}
+"""Descriptions of the parameters of paths that are no ids."""
+RANGE = _header_parameter(
+    "Range",
+    "A part of the file, such as `bytes=0-1023`. Several parts, or other units than bytes, are ignored.",
+)
+IF_NONE_MATCH = _header_parameter("If-None-Match", "The `ETag` of the client's copy: 304 while that is current.")
+IDEMPOTENCY_KEY = _header_parameter(
+    "Idempotency-Key",
+    "Chosen by the client, a new one for each new request. Repeated with the same key within 24 hours, the request "
+    "gets its first answer again, and nothing happens twice. 409 while the first is being carried out, 422 for "
+    "another request with the same key. Errors are not kept.",
+    minLength=1,
+    maxLength=MAX_KEY,
+    pattern="^[ -~]+$",
+)
 ABOUT = """Upload a batch of photos, get every face with box, gender and age.
 
 Every 4xx and 5xx is a problem document (RFC 9457) with a `detail` for people. Every call may
@@ -105,12 +98,7 @@ class Tags(dict[str, str]):
 @cache
 def document(app: Flask) -> dict[str, Any]:
     """Return the document of the application's described views. `app` may be flask's proxy."""
-    spec = APISpec(
-        title="Headcount",
-        version="1",
-        openapi_version="3.1.0",
-        info={"description": ABOUT},
-    )
+    spec = APISpec("Headcount", version="1", openapi_version="3.1.0", info={"description": ABOUT})
     for name, text in provided(Tags, app).items():
         spec.tag({"name": name, "description": text})
     spec.components.security_scheme("basic", {"type": "http", "scheme": "basic"})
@@ -136,16 +124,10 @@ def document(app: Flask) -> dict[str, Any]:
 def _schemas(described: list[Described]) -> dict[str, Any]:
     answers = [value for found in described for value in (*found.answers.values(), found.body)]
     flat = [value[0] if isinstance(value, list) else value for value in answers]
-    ordered = sorted({model for model in flat if _is_model(model)}, key=lambda model: model.__name__)  # type: ignore[union-attr]
-    _, schema = models_json_schema(
-        [(model, "serialization") for model in ordered],  # type: ignore[misc]
-        ref_template="#/components/schemas/{model}",
-    )
+    models = {model for model in flat if isinstance(model, type) and issubclass(model, BaseModel)}
+    wanted = [(model, "serialization") for model in sorted(models, key=lambda model: model.__name__)]
+    _, schema = models_json_schema(wanted, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
     return dict(schema["$defs"])
-
-
-def _is_model(value: object) -> bool:
-    return isinstance(value, type) and issubclass(value, BaseModel)
 
 
 def _operation(rule: Rule, view: Any, found: Described) -> dict[str, Any]:
@@ -184,14 +166,10 @@ def _id(rule: Rule) -> str:
 
 def _parameters(rule: Rule, found: Described) -> list[dict[str, Any]]:
     parameters: list[dict[str, Any]] = [
-        {
-            "name": name,
-            "in": "path",
-            "required": True,
-            "description": IN_PATH[name],
-            "schema": {"type": _path_type(rule, name)},
-        }
+        {"name": name, "in": "path", "required": True, "description": text, "schema": {"type": kind}}
         for name in sorted(rule.arguments)
+        for text in [IN_PATH.get(name) or f"The {name.removesuffix('_id')}'s id."]
+        for kind in ["integer" if f"<number:{name}>" in rule.rule else "string"]
     ]
     if found.query:
         schema = found.query.model_json_schema()
@@ -211,10 +189,6 @@ def _is_file(found: Described) -> bool:
     return found.conditional and isinstance(found.answers.get(200), str)
 
 
-def _path_type(rule: Rule, name: str) -> str:
-    return "integer" if f"<number:{name}>" in rule.rule else "string"
-
-
 def _responses(rule: Rule, found: Described, *, keyed: bool) -> dict[str, Any]:
     answers = dict(found.answers)
     if _is_file(found):
@@ -228,7 +202,8 @@ def _responses(rule: Rule, found: Described, *, keyed: bool) -> dict[str, Any]:
         names |= {"Idempotency-Replayed"} if keyed else set()
         responses[str(status)] = {"description": TEXTS[status], "headers": _headers(names)}
         if value:
-            responses[str(status)]["content"] = {value: {"schema": {}}} if isinstance(value, str) else _content(value)
+            content = {value: {"schema": {}}} if isinstance(value, str) else {"application/json": _json(value)}
+            responses[str(status)]["content"] = content
     for status in sorted({*found.problems, *_common(rule, found, keyed=keyed)}):
         responses[str(status)] = {"$ref": f"#/components/responses/Problem{status}"}
     return responses
@@ -262,10 +237,6 @@ def _common(rule: Rule, found: Described, *, keyed: bool) -> set[int]:
     common |= {422} if found.query else set()
     common |= {404} if rule.arguments else set()
     return common | ({416} if _is_file(found) else set())
-
-
-def _content(value: Any) -> dict[str, Any]:
-    return {"application/json": _json(value)}
 
 
 def _json(model: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import orjson
 from flask import Blueprint, Response, request, url_for
 
 from service.features.faces import exports, operations, thumbnails
-from service.features.faces.response_cache import Bodies
+from service.features.faces.response_cache import ResponseCache
 from service.features.faces.schemas import (
     ContentQuery,
     ImageOut,
@@ -35,7 +35,7 @@ from service.storage.stored_file import StoredFile
 
 faces = Blueprint("faces", __name__, url_prefix="/api/v1")
 faces.before_request(require_basic)
-bodies = Bodies()
+responses = ResponseCache()
 
 UPLOAD: dict[str, Any] = {
     "multipart/form-data": {
@@ -141,12 +141,12 @@ def get_task(task_id: str) -> Response:
     tag = f"{task_id}.{operations.task_version(_here(), task_id)}"
     if request.if_none_match.contains_weak(tag):
         return Response(status=304, headers={"ETag": f'"{tag}"'})
-    text = bodies.get(tag)
+    text = responses.get(tag)
     if text is None:
         task, version = operations.get_task(_here(), task_id)
         tag, text = f"{task_id}.{version}", orjson.dumps(task)
         if task["status"] in ("completed", "error"):
-            bodies.keep(tag, text)
+            responses.keep(tag, text)
     return Response(text, headers={"ETag": f'"{tag}"'}, content_type="application/json")
 
 
