@@ -1,7 +1,7 @@
 """Descriptions of views for the OpenAPI document."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, TypeVar
@@ -22,6 +22,13 @@ def template(rule: str) -> str:
 
 FILE: dict[str, Any] = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
 """What the OpenAPI document says of a form's part that is a file; by the `format` a page knows to ask for one."""
+
+
+def multipart(properties: dict[str, Any], example: dict[str, Any], required: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the content of a multipart request: the schemas of its parts, and an example that can be sent."""
+    schema = {"type": "object", "additionalProperties": False, "properties": properties}
+    schema |= {"required": list(required)} if required else {}
+    return {"multipart/form-data": {"schema": schema, "example": example}}
 
 
 def without_null(shape: dict[str, Any]) -> dict[str, Any]:

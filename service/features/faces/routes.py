@@ -24,7 +24,7 @@ from service.features.faces.uploads import MAX_REQUEST_BYTES, read_task, read_up
 from service.http.basic_auth import require_basic
 from service.http.bodies import Nothing, query, refuse_body
 from service.http.idempotency import idempotent
-from service.http.openapi_views import FILE, describe, without_null
+from service.http.openapi_views import FILE, describe, multipart, without_null
 from service.http.pagination import page_answer, place_of
 from service.http.responses import answer, file_answer, file_or_redirect, stream_answer
 from service.http.services import provided
@@ -37,39 +37,19 @@ faces = Blueprint("faces", __name__, url_prefix="/api/v1")
 faces.before_request(require_basic)
 responses = ResponseCache()
 
-UPLOAD: dict[str, Any] = {
-    "multipart/form-data": {
-        "schema": {
-            "type": "object",
-            "additionalProperties": False,
-            "required": ["image"],
-            "properties": {
-                "image": {"type": "array", "items": FILE, "description": "The photos."},
-                "name": {
-                    "type": "array",
-                    "items": {"type": "string"},
-                    "description": "As many names as photos, or none: then they are named as their files are.",
-                    "examples": [[]],
-                },
-            },
-        },
-        "example": {"image": ["(a photo's bytes)"]},
-    },
-    **{media_type: {"schema": {}} for media_type in ACCEPTED},
+PHOTOS = {"type": "array", "items": FILE, "description": "The photos."}
+NAMES = {
+    "type": "array",
+    "items": {"type": "string"},
+    "description": "As many names as photos, or none: then they are named as their files are.",
+    "examples": [[]],
 }
-NEW_TASK: dict[str, Any] = {
-    "multipart/form-data": {
-        "schema": {
-            "type": "object",
-            "additionalProperties": False,
-            "properties": {
-                **{name: without_null(part) for name, part in TaskForm.model_json_schema()["properties"].items()},
-                "image": UPLOAD["multipart/form-data"]["schema"]["properties"]["image"],
-            },
-        },
-        "example": {"name": "team", "start": "true", "image": ["(a photo's bytes)"]},
-    },
-}
+UPLOAD = multipart({"image": PHOTOS, "name": NAMES}, {"image": ["(a photo's bytes)"]}, required=["image"])
+UPLOAD |= {media_type: {"schema": {}} for media_type in ACCEPTED}
+NEW_TASK = multipart(
+    {name: without_null(part) for name, part in TaskForm.model_json_schema()["properties"].items()} | {"image": PHOTOS},
+    {"name": "team", "start": "true", "image": ["(a photo's bytes)"]},
+)
 CREATED = {201: ("Location", "Retry-After?")}
 
 

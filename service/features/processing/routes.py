@@ -12,7 +12,7 @@ from service.features.processing.schemas import PARAMS, FilesOut, ProcessingIn, 
 from service.http.basic_auth import require_basic
 from service.http.bodies import Nothing, body, refuse_body, validated
 from service.http.idempotency import idempotent
-from service.http.openapi_views import FILE, describe
+from service.http.openapi_views import FILE, describe, multipart
 from service.http.responses import answer, file_or_redirect
 from service.http.services import provided
 from service.http.uploads import display_name, read_form
@@ -22,19 +22,11 @@ processing = Blueprint("processing", __name__, url_prefix="/api")
 processing.before_request(require_basic)
 
 MAX_REQUEST_BYTES = 1_000_000_000
-UPLOAD: dict[str, Any] = {
-    "multipart/form-data": {
-        "schema": {
-            "type": "object",
-            "additionalProperties": False,
-            "required": ["file"],
-            "properties": {
-                "file": {"type": "array", "items": FILE, "description": "The images."},
-            },
-        },
-        "example": {"file": ["(a photo's bytes)"]},
-    },
-}
+UPLOAD = multipart(
+    {"file": {"type": "array", "items": FILE, "description": "The images."}},
+    {"file": ["(a photo's bytes)"]},
+    required=["file"],
+)
 
 
 class _Members(BaseModel):

@@ -15,7 +15,7 @@ from service.http.bodies import body
 from service.http.client_address import address
 from service.http.idempotency import idempotent, identify
 from service.http.login_throttle import LoginThrottle
-from service.http.openapi_views import FILE, describe
+from service.http.openapi_views import FILE, describe, multipart
 from service.http.responses import absolute, answer, file_or_redirect
 from service.http.services import provided
 from service.http.uploads import FORM_TYPES, Form, read_form
@@ -27,25 +27,19 @@ recordings = Blueprint("recordings", __name__)
 FORM_BYTES = 1_000_000
 """What a form may have beside the recording."""
 FIELDS = ("user", "token", "audio")
-UPLOAD: dict[str, Any] = {
-    "multipart/form-data": {
-        "schema": {
-            "type": "object",
-            "additionalProperties": False,
-            "required": list(FIELDS),
-            "properties": {
-                "user": {"type": "string", "format": "uuid"},
-                "token": {"type": "string", "format": "uuid"},
-                "audio": FILE | {"contentMediaType": "audio/wav"},
-            },
-        },
-        "example": {
-            "user": "0f9b5e0c-6f0e-4c39-8a26-4f1a0f6f3d11",
-            "token": "00000000-0000-4000-8000-000000000000",
-            "audio": "(a WAV's bytes)",
-        },
+UPLOAD = multipart(
+    {
+        "user": {"type": "string", "format": "uuid"},
+        "token": {"type": "string", "format": "uuid"},
+        "audio": FILE | {"contentMediaType": "audio/wav"},
     },
-}
+    {
+        "user": "0f9b5e0c-6f0e-4c39-8a26-4f1a0f6f3d11",
+        "token": "00000000-0000-4000-8000-000000000000",
+        "audio": "(a WAV's bytes)",
+    },
+    required=FIELDS,
+)
 
 
 def _here() -> operations.Services:
