@@ -16,8 +16,8 @@ from service.http.idempotency import read_body
 M = TypeVar("M", bound=BaseModel)
 
 
-class Shape(BaseModel):
-    """The base of what comes in: unknown members are refused, and nothing is guessed from another type."""
+class StrictModel(BaseModel):
+    """A model that refuses unknown members and converts no types."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -37,7 +37,7 @@ def _digits(text: Any) -> Any:
     return text
 
 
-Count = Annotated[int, BeforeValidator(_digits)]
+WholeNumber = Annotated[int, BeforeValidator(_digits)]
 """A number in a query."""
 
 
@@ -58,16 +58,16 @@ def body(model: type[M], types: str = "application/json") -> M:
     return _validated(lambda: model.model_validate_json(text, strict=True), "body")
 
 
-class Nothing(Shape):
-    """A body that has nothing to say."""
+class EmptyBody(StrictModel):
+    """An empty JSON object."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{}]})
 
 
 def refuse_body() -> None:
-    """Refuse JSON that says anything: it would have no effect. A body of another type is not looked at."""
+    """Refuse JSON with members: they would have no effect. A body of another type is not read."""
     if request.is_json:
-        body(Nothing)
+        body(EmptyBody)
 
 
 def query(model: type[M]) -> M:

@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from service.db.database import Database
 from service.errors import NotFound
 from service.http.basic_auth import basic
-from service.http.bodies import Shape
+from service.http.bodies import StrictModel
 from service.http.openapi_document import document
 from service.http.openapi_views import describe
 from service.http.problems import render
@@ -35,7 +35,7 @@ SWAGGER_UI = Path(__file__).parent / "swagger_ui"
 """The files of swagger-ui-dist 5.31.0 (Apache-2.0, with its notices), as published, and the script that starts them."""
 
 
-class Health(Shape):
+class Health(StrictModel):
     """The process lives."""
 
     status: Literal["ok"]
@@ -43,7 +43,7 @@ class Health(Shape):
     model_config = ConfigDict(json_schema_extra={"examples": [{"status": "ok"}]})
 
 
-class Readiness(Shape):
+class Readiness(StrictModel):
     """The service can work."""
 
     status: Literal["ready"]

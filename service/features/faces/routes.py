@@ -22,7 +22,7 @@ from service.features.faces.schemas import (
 )
 from service.features.faces.uploads import MAX_REQUEST_BYTES, read_task, read_uploads
 from service.http.basic_auth import require_basic
-from service.http.bodies import Nothing, query, refuse_body
+from service.http.bodies import EmptyBody, query, refuse_body
 from service.http.idempotency import idempotent
 from service.http.openapi_views import FILE, describe, multipart, without_null
 from service.http.pagination import page_answer, place_of
@@ -142,7 +142,7 @@ def delete_task(task_id: str) -> Response:
 
 
 @faces.post("/tasks/<id:task_id>/start")
-@describe({202: TaskOut}, 404, 409, body=Nothing, headers={202: ("Location", "Retry-After")})
+@describe({202: TaskOut}, 404, 409, body=EmptyBody, headers={202: ("Location", "Retry-After")})
 @idempotent(_started)
 def start_task(task_id: str) -> Response:
     """Start a task; after an error, process again just the images that failed. There is nothing to send."""

@@ -10,7 +10,7 @@ from service.errors import Malformed
 from service.features.processing import operations
 from service.features.processing.schemas import PARAMS, FilesOut, ProcessingIn, ProcessingTaskOut, TaskIdsOut
 from service.http.basic_auth import require_basic
-from service.http.bodies import Nothing, body, refuse_body, validated
+from service.http.bodies import EmptyBody, body, refuse_body, validated
 from service.http.idempotency import idempotent
 from service.http.openapi_views import FILE, describe, multipart
 from service.http.responses import answer, file_or_redirect
@@ -102,7 +102,7 @@ def get_processing_task(task_id: int) -> Response:
 
 
 @processing.post("/image-processing/<number:task_id>/restart")
-@describe({200: ProcessingTaskOut}, 404, 405, body=Nothing)
+@describe({200: ProcessingTaskOut}, 404, 405, body=EmptyBody)
 @idempotent(answer)
 def restart_processing_task(task_id: int) -> Response:
     """Run a task that ended in error again, from its source. There is nothing to send."""
