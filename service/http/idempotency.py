@@ -82,7 +82,7 @@ class KeyedRequest:
             if response.status_code >= 400:
                 return response
             if not self.reservation:
-                raise RuntimeError("this view did not read its body by `service.http.uploads`, or nobody said who asks")
+                raise RuntimeError("this view did not read its body by `service.http.uploads`, or `g.asker` is not set")
             if not self.answer:
                 if self.secret:
                     raise RuntimeError("an answer with a secret is not kept: its operation has to settle")
