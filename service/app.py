@@ -17,10 +17,9 @@ from service.features.catalogue import FEATURES
 from service.features.feature import Kernel
 from service.features.renditions.models import PREFIX as RENDITIONS
 from service.features.renditions.models import keys_in
-from service.http import problems, security
-from service.http.access_log import watch
-from service.http.idempotency_store import Keys
-from service.http.login_throttle import Tries
+from service.http import access_log, problems, security
+from service.http.idempotency_store import IdempotencyStore
+from service.http.login_throttle import LoginThrottle
 from service.http.openapi_document import Tags
 from service.http.services import provide
 from service.http.url_converters import Identifier, Number
@@ -85,8 +84,8 @@ def create_app(settings: Settings) -> Flask:
             SignedUrls: kernel.signed_urls,
             Storage: kernel.storage,
             Metrics: kernel.metrics,
-            Tries: kernel.tries,
-            Keys: Keys(kernel.database, lambda: owner_name(os.getpid())),
+            LoginThrottle: kernel.login_throttle,
+            IdempotencyStore: IdempotencyStore(kernel.database, lambda: owner_name(os.getpid())),
             Executor: executor,
             Inventory: Inventory(
                 operations={operation.kind: operation for lane in lanes.values() for operation in lane},
@@ -104,7 +103,7 @@ def create_app(settings: Settings) -> Flask:
         app.register_blueprint(blueprint)
     app.before_request(_refuse_nul)
     security.install(app, settings)
-    watch(app, kernel.metrics)
+    access_log.install(app, kernel.metrics)
     add_commands(app, (command for feature in FEATURES for command in feature.commands))
     return app
 
@@ -119,7 +118,7 @@ def make_kernel(settings: Settings) -> Kernel:
         storage=make_storage(settings, signed_urls),
         signed_urls=signed_urls,
         metrics=Metrics(settings.metrics_folder, settings.database_url),
-        tries=Tries(database, settings.max_failed_tries, settings.failed_tries_seconds),
+        login_throttle=LoginThrottle(database, settings.max_failed_tries, settings.failed_tries_seconds),
         # Storing waits, for the disk or the network, so there are more of these threads than cores.
         uploads=ThreadPoolExecutor(UPLOADS_TO_S3 if settings.bucket else 4, thread_name_prefix="upload"),
         cores=share_of_cores(settings),

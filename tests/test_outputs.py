@@ -195,7 +195,7 @@ def test_the_rows_are_the_faces_in_order_of_upload_and_size(client: Client, shar
     assert answer.content.startswith(b"image_id,name,x,y,width,height,gender,age,score\r\n")
     assert answer.content.endswith(b"\r\n")
     assert answer.headers["Content-Disposition"] == (
-        "attachment; filename=\"Team __n__ 7_8.csv\"; filename*=UTF-8''Team%20%C2%AB%C3%9Cn%C3%AF%C2%BB%207_8.csv"
+        "attachment; filename=\"Team Uni 7_8.csv\"; filename*=UTF-8''Team%20%C2%AB%C3%9Cn%C3%AF%C2%BB%207_8.csv"
     )
     spelled = [names[0], names[1], f"'{names[2]}", f"'{names[3]}"]
     assert [row["name"] for row in rows] == [name for name in spelled for _ in range(3)]

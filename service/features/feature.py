@@ -10,7 +10,7 @@ from flask import Blueprint
 
 from service.config import Settings
 from service.db.database import Database
-from service.http.login_throttle import Tries
+from service.http.login_throttle import LoginThrottle
 from service.imaging.validate import Limits
 from service.jobs.executors import Executor
 from service.jobs.operation import Operation
@@ -30,7 +30,7 @@ class Kernel:
     storage: Storage
     signed_urls: SignedUrls
     metrics: Metrics
-    tries: Tries
+    login_throttle: LoginThrottle
     uploads: ThreadPoolExecutor
     cores: int
 

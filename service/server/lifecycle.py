@@ -16,7 +16,7 @@ from flask import Flask
 from service.config import Settings
 from service.db.database import first_line, has_no_tables, is_away, open_database
 from service.errors import Unavailable
-from service.http import idempotency_store as keys
+from service.http import idempotency_store
 from service.http.services import provided
 from service.jobs import models
 from service.jobs.executors import GRACE, Executor, owner_name
@@ -61,7 +61,7 @@ class Hooks:
                 if alone_there and (alone_here or database.is_shared):
                     with database.write() as session:
                         models.expire(session, None)
-                        keys.bury(session, None)
+                        idempotency_store.release_dead(session, None)
                 if self.storage.is_shared:
                     self.storage.check()
                     return
@@ -134,7 +134,7 @@ class Hooks:
         try:
             with database.write() as session:
                 models.expire(session, owner_name(worker.pid))
-                keys.bury(session, owner_name(worker.pid))
+                idempotency_store.release_dead(session, owner_name(worker.pid))
         except sa.exc.DBAPIError as error:
             if not is_away(error):
                 raise

@@ -26,7 +26,7 @@ from service.db.database import Database, now
 from service.db.results import record_result
 from service.errors import Conflict, Invalid, Unauthorized, Unavailable
 from service.features.augmentation.models import User
-from service.http.login_throttle import Tries
+from service.http.login_throttle import LoginThrottle
 
 if TYPE_CHECKING:
     from jwt.types import Options
@@ -51,7 +51,7 @@ class Accounts:
     """What the operations of users stand on. `turns` counts how many passwords may be hashed at once here."""
 
     database: Database
-    tries: Tries
+    login_throttle: LoginThrottle
     turns: threading.Semaphore
     secret: Callable[[], str]
 
@@ -87,11 +87,11 @@ def register(
 def counting_other_bodies(here: Accounts, client: str) -> Iterator[None]:
     """Let the block tell whether a body is that of an earlier registration, as often as passwords may be tried."""
     name = _tries_from(client)
-    here.tries.check(name)
+    here.login_throttle.check(name)
     try:
         yield
     except Invalid:
-        here.tries.failed(name)
+        here.login_throttle.record_failure(name)
         raise
 
 
@@ -105,16 +105,16 @@ def log_in(here: Accounts, email: str, password: str, client: str) -> dict[str, 
     except EmailNotValidError:
         address = email.lower()
     names = (_tries_from(client), f"augmentation {address}")
-    here.tries.check(names[0])
-    here.tries.check(names[1], times=2)
+    here.login_throttle.check(names[0])
+    here.login_throttle.check(names[1], times=2)
     with here.database.read() as session:
         user = session.scalar(sa.select(User).where(User.email == address)) if "\0" not in address else None
     with _turn(here):
         right = _verify(_nobody(), password, user.password if user else None)
     if not (user and right):
-        here.tries.failed(*names)
+        here.login_throttle.record_failure(*names)
         raise Unauthorized("The e-mail or the password is wrong.", headers={"WWW-Authenticate": "Bearer"})
-    here.tries.forget(names[1])
+    here.login_throttle.forget(names[1])
     return token_of(here, user.id, int(time.time()))
 
 

@@ -20,7 +20,7 @@ def make(kernel: Kernel) -> Parts:
         return {
             Accounts: Accounts(
                 database=kernel.database,
-                tries=kernel.tries,
+                login_throttle=kernel.login_throttle,
                 turns=threading.BoundedSemaphore(kernel.cores),
                 secret=lambda: settings.signing_key,
             ),

@@ -32,7 +32,6 @@ from service.storage.signed_urls import Download
 LINK_SECONDS = 3600
 TYPES = ("image/jpeg", "image/png")
 PIECE = 256 * 1024
-_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _EXTENSION = re.compile(r"\.([A-Za-z][A-Za-z0-9]{0,4})$")
 
 
@@ -173,7 +172,7 @@ def _add_rows(
 
 
 def _find(session: Session, user_id: str, task_id: str) -> tuple[AugmentationTask, Sequence[AugmentationImage]]:
-    task = session.get(AugmentationTask, task_id) if _UUID.fullmatch(task_id) else None
+    task = session.get(AugmentationTask, task_id)
     if not task or task.user_id != user_id:
         raise NotFound("There is no such task.")
     images = sa.select(AugmentationImage).where(AugmentationImage.task_id == task_id)

@@ -20,7 +20,7 @@ from service.features.augmentation.schemas import (
 from service.http.bodies import body, query
 from service.http.client_address import address
 from service.http.idempotency import idempotent, is_keyed, reserve_json
-from service.http.openapi_views import FILE, describe
+from service.http.openapi_views import FILE, describe, multipart
 from service.http.pagination import page_answer, place_of
 from service.http.responses import absolute, answer, stream_answer
 from service.http.services import provided
@@ -31,19 +31,11 @@ accounts = Blueprint("accounts", __name__)
 augmentation = Blueprint("augmentation", __name__)
 
 MAX_REQUEST_BYTES = 1_000_000_000
-UPLOAD: dict[str, Any] = {
-    "multipart/form-data": {
-        "schema": {
-            "type": "object",
-            "additionalProperties": False,
-            "required": ["files"],
-            "properties": {
-                "files": {"type": "array", "items": FILE, "description": "The images."},
-            },
-        },
-        "example": {"files": ["(a photo's bytes)"]},
-    },
-}
+UPLOAD = multipart(
+    {"files": {"type": "array", "items": FILE, "description": "The images."}},
+    {"files": ["(a photo's bytes)"]},
+    required=["files"],
+)
 
 
 def _here() -> operations.Services:

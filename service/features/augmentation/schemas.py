@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from pydantic_core import PydanticCustomError
 
 from service.features.augmentation.accounts import normalized
-from service.http.bodies import Shape
+from service.http.bodies import StrictModel
 from service.http.pagination import Page
 
 Password = Annotated[str, StringConstraints(min_length=8, max_length=1024)]
@@ -33,7 +33,7 @@ def _an_email(text: str) -> str:
     return text
 
 
-class RegistrationIn(Shape):
+class RegistrationIn(StrictModel):
     """A new user. Case does not count in an e-mail."""
 
     model_config = ConfigDict(
@@ -46,7 +46,7 @@ class RegistrationIn(Shape):
     last_name: Name | None = None
 
 
-class LoginIn(Shape):
+class LoginIn(StrictModel):
     """A user's credentials."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"email": _EMAIL, "password": _PASSWORD}]})

@@ -4,7 +4,7 @@ import threading
 import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -23,6 +23,7 @@ from service.jobs.executors import Executor
 from service.jobs.file_deletion import delete_files
 from service.storage.signed_urls import Download
 from service.storage.storage import Storage
+from service.storage.stored_file import StoredFile
 
 STATUSES = ("forming", "processing", "completed", "error")
 
@@ -38,16 +39,6 @@ class Services:
     images_per_task: int
     private_webhooks: bool
     drawings: threading.Semaphore
-
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    """An image's original bytes, as a stream that the caller closes."""
-
-    id: str
-    media_type: str
-    size: int
-    stream: BinaryIO
 
 
 def create_task(
@@ -173,7 +164,7 @@ def delete_image(here: Services, task_id: str, image_id: str) -> None:
     delete_files(here.database, here.executor, here.storage, *keys)
 
 
-def open_content(here: Services, task_id: str, image_id: str) -> Content:
+def open_content(here: Services, task_id: str, image_id: str) -> StoredFile:
     """Return an image's original bytes."""
     with here.database.read() as session:
         image = find_image(session, task_id, image_id)
@@ -181,7 +172,7 @@ def open_content(here: Services, task_id: str, image_id: str) -> Content:
         stream = here.storage.open(image_key(task_id, image_id))
     except FileNotFoundError as error:  # deleted between the two
         raise unknown_image() from error
-    return Content(image_id, image.media_type, image.size, stream)
+    return StoredFile(stream, image.size, image_id, Download("", image.media_type, inline=True))
 
 
 def content_url(here: Services, task_id: str, image_id: str, lifetime: float) -> str:

@@ -1,13 +1,14 @@
 """The HTTP interface of face tasks."""
 
 import io
+from functools import partial
 from typing import Any
 
 import orjson
 from flask import Blueprint, Response, request, url_for
 
 from service.features.faces import exports, operations, thumbnails
-from service.features.faces.response_cache import Bodies
+from service.features.faces.response_cache import ResponseCache
 from service.features.faces.schemas import (
     ContentQuery,
     ImageOut,
@@ -21,52 +22,34 @@ from service.features.faces.schemas import (
 )
 from service.features.faces.uploads import MAX_REQUEST_BYTES, read_task, read_uploads
 from service.http.basic_auth import require_basic
-from service.http.bodies import Nothing, query, refuse_body
+from service.http.bodies import EmptyBody, query, refuse_body
 from service.http.idempotency import idempotent
-from service.http.openapi_views import FILE, describe, without_null
+from service.http.openapi_views import FILE, describe, multipart, without_null
 from service.http.pagination import page_answer, place_of
-from service.http.responses import LINK_SECONDS, answer, file_answer, redirect_answer, redirects, stream_answer
+from service.http.responses import answer, file_answer, file_or_redirect, stream_answer
 from service.http.services import provided
 from service.http.uploads import MAX_PARTS
 from service.imaging.header import ACCEPTED
+from service.storage.signed_urls import Download
+from service.storage.stored_file import StoredFile
 
 faces = Blueprint("faces", __name__, url_prefix="/api/v1")
 faces.before_request(require_basic)
-bodies = Bodies()
+responses = ResponseCache()
 
-UPLOAD: dict[str, Any] = {
-    "multipart/form-data": {
-        "schema": {
-            "type": "object",
-            "additionalProperties": False,
-            "required": ["image"],
-            "properties": {
-                "image": {"type": "array", "items": FILE, "description": "The photos."},
-                "name": {
-                    "type": "array",
-                    "items": {"type": "string"},
-                    "description": "As many names as photos, or none: then they are named as their files are.",
-                    "examples": [[]],
-                },
-            },
-        },
-        "example": {"image": ["(a photo's bytes)"]},
-    },
-    **{media_type: {"schema": {}} for media_type in ACCEPTED},
+PHOTOS = {"type": "array", "items": FILE, "description": "The photos."}
+NAMES = {
+    "type": "array",
+    "items": {"type": "string"},
+    "description": "As many names as photos, or none: then they are named as their files are.",
+    "examples": [[]],
 }
-NEW_TASK: dict[str, Any] = {
-    "multipart/form-data": {
-        "schema": {
-            "type": "object",
-            "additionalProperties": False,
-            "properties": {
-                **{name: without_null(part) for name, part in TaskForm.model_json_schema()["properties"].items()},
-                "image": UPLOAD["multipart/form-data"]["schema"]["properties"]["image"],
-            },
-        },
-        "example": {"name": "team", "start": "true", "image": ["(a photo's bytes)"]},
-    },
-}
+UPLOAD = multipart({"image": PHOTOS, "name": NAMES}, {"image": ["(a photo's bytes)"]}, required=["image"])
+UPLOAD |= {media_type: {"schema": {}} for media_type in ACCEPTED}
+NEW_TASK = multipart(
+    {name: without_null(part) for name, part in TaskForm.model_json_schema()["properties"].items()} | {"image": PHOTOS},
+    {"name": "team", "start": "true", "image": ["(a photo's bytes)"]},
+)
 CREATED = {201: ("Location", "Retry-After?")}
 
 
@@ -138,12 +121,12 @@ def get_task(task_id: str) -> Response:
     tag = f"{task_id}.{operations.task_version(_here(), task_id)}"
     if request.if_none_match.contains_weak(tag):
         return Response(status=304, headers={"ETag": f'"{tag}"'})
-    text = bodies.get(tag)
+    text = responses.get(tag)
     if text is None:
         task, version = operations.get_task(_here(), task_id)
         tag, text = f"{task_id}.{version}", orjson.dumps(task)
         if task["status"] in ("completed", "error"):
-            bodies.keep(tag, text)
+            responses.keep(tag, text)
     return Response(text, headers={"ETag": f'"{tag}"'}, content_type="application/json")
 
 
@@ -159,7 +142,7 @@ def delete_task(task_id: str) -> Response:
 
 
 @faces.post("/tasks/<id:task_id>/start")
-@describe({202: TaskOut}, 404, 409, body=Nothing, headers={202: ("Location", "Retry-After")})
+@describe({202: TaskOut}, 404, 409, body=EmptyBody, headers={202: ("Location", "Retry-After")})
 @idempotent(_started)
 def start_task(task_id: str) -> Response:
     """Start a task; after an error, process again just the images that failed. There is nothing to send."""
@@ -205,10 +188,8 @@ def get_content(task_id: str, image_id: str) -> Response:
     """
     if query(ContentQuery).faces == "boxed":
         return _boxed(task_id, image_id)
-    if redirects():
-        return redirect_answer(operations.content_url(_here(), task_id, image_id, LINK_SECONDS))
-    content = operations.open_content(_here(), task_id, image_id)
-    return file_answer(content.stream, content.size, content.id, content.media_type)
+    wanted = (_here(), task_id, image_id)
+    return file_or_redirect(partial(operations.content_url, *wanted), partial(operations.open_content, *wanted))
 
 
 @faces.get("/tasks/<id:task_id>/images/<id:image_id>/thumbnail")
@@ -216,7 +197,8 @@ def get_content(task_id: str, image_id: str) -> Response:
 def get_thumbnail(task_id: str, image_id: str) -> Response:
     """Get a small upright JPEG of an image, at most 480 pixels wide and high. It is made with the first request."""
     thumbnail = thumbnails.read_thumbnail(_here(), task_id, image_id)
-    return file_answer(io.BytesIO(thumbnail), len(thumbnail), f"{image_id}.thumbnail", thumbnails.MEDIA_TYPE)
+    download = Download("", thumbnails.MEDIA_TYPE, inline=True)
+    return file_answer(StoredFile(io.BytesIO(thumbnail), len(thumbnail), f"{image_id}.thumbnail", download))
 
 
 def _boxed(task_id: str, image_id: str) -> Response:

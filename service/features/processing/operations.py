@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -19,6 +19,7 @@ from service.jobs import queue
 from service.jobs.executors import Executor
 from service.jobs.file_deletion import delete_files
 from service.storage.signed_urls import Download
+from service.storage.stored_file import StoredFile
 
 PREFIX = "processing/"
 _UNDER_WAY = ("pending", "processing")
@@ -31,16 +32,6 @@ class Services:
     database: Database
     executor: Executor
     intake: Intake
-
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    """A file's bytes, as a stream that the caller closes; size is in bytes."""
-
-    id: int
-    media_type: str
-    size: int
-    stream: BinaryIO
 
 
 def add_files(here: Services, uploads: Sequence[Upload]) -> list[int]:
@@ -67,7 +58,7 @@ def add_files(here: Services, uploads: Sequence[Upload]) -> list[int]:
         return ids
 
 
-def open_file(here: Services, file_id: int) -> Content:
+def open_file(here: Services, file_id: int) -> StoredFile:
     """Return a file's bytes."""
     with here.database.read() as session:
         file = _find_file(session, file_id)
@@ -75,7 +66,7 @@ def open_file(here: Services, file_id: int) -> Content:
         stream = here.intake.storage.open(file.key)
     except FileNotFoundError as error:  # deleted between the two
         raise _unknown_file() from error
-    return Content(file.id, file.media_type, file.size, stream)
+    return StoredFile(stream, file.size, str(file.id), Download("", file.media_type, inline=True))
 
 
 def file_url(here: Services, file_id: int, lifetime: float) -> str:

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
-from service.http.bodies import Shape
+from service.http.bodies import StrictModel
 
 MOST_FILES = 10_000
 
@@ -17,7 +17,7 @@ class FilesOut(BaseModel):
     file_ids: list[int]
 
 
-class ProcessingIn(Shape):
+class ProcessingIn(StrictModel):
     """Which files go through which algorithm; each becomes a task."""
 
     model_config = ConfigDict(
@@ -35,26 +35,26 @@ class ProcessingIn(Shape):
     ]
 
 
-class FlipIn(Shape):
+class FlipIn(StrictModel):
     """What flip takes."""
 
     orientation: Literal["horizontal", "vertical"]
 
 
-class ResizeIn(Shape):
+class ResizeIn(StrictModel):
     """What resize takes, in pixels."""
 
     width: Annotated[int, Field(ge=1)]
     height: Annotated[int, Field(ge=1)]
 
 
-class RotateIn(Shape):
+class RotateIn(StrictModel):
     """What rotate takes."""
 
     direction: Literal["clockwise", "counterclockwise"]
 
 
-PARAMS: dict[str, type[Shape]] = {"flip": FlipIn, "resize": ResizeIn, "rotate": RotateIn}
+PARAMS: dict[str, type[StrictModel]] = {"flip": FlipIn, "resize": ResizeIn, "rotate": RotateIn}
 
 
 class TaskIdsOut(BaseModel):

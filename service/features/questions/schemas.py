@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field, RootModel
 
 from service.features.questions.source import SourceName
-from service.http.bodies import Count, Shape
+from service.http.bodies import StrictModel, WholeNumber
 
 _QUESTION: dict[str, Any] = {
     "id": 41,
@@ -17,7 +17,7 @@ _QUESTION: dict[str, Any] = {
 }
 
 
-class QuestionsIn(Shape):
+class QuestionsIn(StrictModel):
     """How many new questions to fetch and store."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"questions_num": 3}]})
@@ -25,7 +25,7 @@ class QuestionsIn(Shape):
     questions_num: Annotated[int, Field(ge=1, le=100, description="How many new questions to store.")]
 
 
-class QuestionOut(Shape):
+class QuestionOut(StrictModel):
     """A stored question. Ids grow in the order of saving."""
 
     id: int
@@ -36,7 +36,7 @@ class QuestionOut(Shape):
     source: SourceName
 
 
-class NoQuestion(Shape):
+class NoQuestion(StrictModel):
     """Nothing: no question was saved before."""
 
 
@@ -46,7 +46,7 @@ class PreviousQuestion(RootModel[QuestionOut | NoQuestion]):
     model_config = ConfigDict(json_schema_extra={"examples": [_QUESTION, {}]})
 
 
-class QuestionList(Shape):
+class QuestionList(StrictModel):
     """A page of questions, newest first; `next` is the cursor of the page after it, or null."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"items": [_QUESTION], "next": None}]})
@@ -55,13 +55,13 @@ class QuestionList(Shape):
     next: str | None
 
 
-class ClueQuery(Shape):
+class ClueQuery(StrictModel):
     """How many questions to draw."""
 
-    count: Annotated[Count, Field(ge=1, le=100, description="How many questions to draw.")] = 1
+    count: Annotated[WholeNumber, Field(ge=1, le=100, description="How many questions to draw.")] = 1
 
 
-class ClueCategory(Shape):
+class ClueCategory(StrictModel):
     """A category in the jservice form."""
 
     id: int
@@ -71,7 +71,7 @@ class ClueCategory(Shape):
     clues_count: int
 
 
-class Clue(Shape):
+class Clue(StrictModel):
     """A question in the jservice form."""
 
     id: int

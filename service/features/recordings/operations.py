@@ -20,6 +20,7 @@ from service.errors import NoRoom, NotFound, Unauthorized, Unavailable
 from service.features.recordings.models import Recording, RecordingUser, recording_key
 from service.storage.signed_urls import Download
 from service.storage.storage import Storage, is_full
+from service.storage.stored_file import StoredFile
 
 TURN_SECONDS = 60
 """How long a recording waits for its turn to be encoded before the client is asked to come again."""
@@ -45,15 +46,6 @@ class Services:
     storage: Storage
     limits: Limits
     turns: threading.Semaphore
-
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    """An MP3, as a stream that the caller closes; size is in bytes."""
-
-    id: str
-    size: int
-    stream: BinaryIO
 
 
 def add_user(here: Services, name: str) -> dict[str, Any]:
@@ -95,21 +87,24 @@ def add_recording(here: Services, user_id: str, stream: BinaryIO) -> tuple[str, 
     return recording.id, user_id
 
 
-def open_recording(here: Services, user_id: str, recording_id: str) -> Content:
+def open_recording(here: Services, user_id: str, recording_id: str) -> StoredFile:
     """Return a recording's MP3; raises NotFound for whatever is not there."""
     recording = _find(here, user_id, recording_id)
     try:
         stream = here.storage.open(recording_key(user_id, recording_id))
     except FileNotFoundError as error:
         raise _unknown() from error
-    return Content(recording_id, recording.size, stream)
+    return StoredFile(stream, recording.size, recording_id, _download(recording))
 
 
 def recording_url(here: Services, user_id: str, recording_id: str, lifetime: float) -> str:
     """Return an address of a recording's MP3 that lives for so many seconds; raises NotFound."""
     recording = _find(here, user_id, recording_id)
-    download = Download(f"{recording.id}.mp3", "audio/mpeg")
-    return here.storage.url(recording_key(user_id, recording_id), lifetime, download)
+    return here.storage.url(recording_key(user_id, recording_id), lifetime, _download(recording))
+
+
+def _download(recording: Recording) -> Download:
+    return Download(f"{recording.id}.mp3", "audio/mpeg")
 
 
 def known_keys(session: Session, keys: Collection[str]) -> set[str]:

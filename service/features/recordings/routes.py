@@ -1,5 +1,6 @@
 """The HTTP interface of recordings."""
 
+from functools import partial
 from typing import Any, cast
 from urllib.parse import urlencode
 
@@ -13,9 +14,9 @@ from service.http.basic_auth import require_basic
 from service.http.bodies import body
 from service.http.client_address import address
 from service.http.idempotency import idempotent, identify
-from service.http.login_throttle import Tries
-from service.http.openapi_views import FILE, describe
-from service.http.responses import LINK_SECONDS, absolute, answer, file_answer, redirect_answer, redirects
+from service.http.login_throttle import LoginThrottle
+from service.http.openapi_views import FILE, describe, multipart
+from service.http.responses import absolute, answer, file_or_redirect
 from service.http.services import provided
 from service.http.uploads import FORM_TYPES, Form, read_form
 
@@ -26,25 +27,19 @@ recordings = Blueprint("recordings", __name__)
 FORM_BYTES = 1_000_000
 """What a form may have beside the recording."""
 FIELDS = ("user", "token", "audio")
-UPLOAD: dict[str, Any] = {
-    "multipart/form-data": {
-        "schema": {
-            "type": "object",
-            "additionalProperties": False,
-            "required": list(FIELDS),
-            "properties": {
-                "user": {"type": "string", "format": "uuid"},
-                "token": {"type": "string", "format": "uuid"},
-                "audio": FILE | {"contentMediaType": "audio/wav"},
-            },
-        },
-        "example": {
-            "user": "0f9b5e0c-6f0e-4c39-8a26-4f1a0f6f3d11",
-            "token": "00000000-0000-4000-8000-000000000000",
-            "audio": "(a WAV's bytes)",
-        },
+UPLOAD = multipart(
+    {
+        "user": {"type": "string", "format": "uuid"},
+        "token": {"type": "string", "format": "uuid"},
+        "audio": FILE | {"contentMediaType": "audio/wav"},
     },
-}
+    {
+        "user": "0f9b5e0c-6f0e-4c39-8a26-4f1a0f6f3d11",
+        "token": "00000000-0000-4000-8000-000000000000",
+        "audio": "(a WAV's bytes)",
+    },
+    required=FIELDS,
+)
 
 
 def _here() -> operations.Services:
@@ -52,9 +47,9 @@ def _here() -> operations.Services:
     return here
 
 
-def _tries() -> Tries:
-    tries: Tries = provided(Tries)
-    return tries
+def _throttle() -> LoginThrottle:
+    throttle: LoginThrottle = provided(LoginThrottle)
+    return throttle
 
 
 def _added(recording: tuple[str, str]) -> Response:
@@ -110,20 +105,15 @@ def add_recording() -> Response:
 )
 def get_recording() -> Response:
     """Download a recording's MP3, whole or by `Range`. No credentials: who has the link may."""
-    user, recording = request.args.get("user", ""), request.args.get("id", "")
-    if redirects():
-        return redirect_answer(operations.recording_url(_here(), user, recording, LINK_SECONDS))
-    content = operations.open_recording(_here(), user, recording)
-    response = file_answer(content.stream, content.size, content.id, "audio/mpeg")
-    response.headers["Content-Disposition"] = f'attachment; filename="{content.id}.mp3"'
-    return response
+    wanted = (_here(), request.args.get("user", ""), request.args.get("id", ""))
+    return file_or_redirect(partial(operations.recording_url, *wanted), partial(operations.open_recording, *wanted))
 
 
 def _check_token(texts: MultiDict[str, str]) -> None:
     """Check the token if it is there, once: before the audio is taken, where it stands after user and token."""
     user, token = texts.get("user"), texts.get("token")
     if user and token and g.get("checked") != (user, token):
-        with _tries().counting(f"recordings {address()}"):
+        with _throttle().counting(f"recordings {address()}"):
             operations.check_token(_here(), user, token)
         g.checked = (user, token)
 

@@ -4,14 +4,14 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field, StringConstraints
 
-from service.http.bodies import Shape
+from service.http.bodies import StrictModel
 
 _USER, _RECORDING = "0f9b5e0c-6f0e-4c39-8a26-4f1a0f6f3d11", "7c1d6a52-58c5-4b54-9a0e-0a8c3f9b7e20"
 _LINK = f"http://localhost:8000/record?id={_RECORDING}&user={_USER}"
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 
 
-class RecordingUserIn(Shape):
+class RecordingUserIn(StrictModel):
     """A new user."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"name": "Ada"}]})
@@ -19,7 +19,7 @@ class RecordingUserIn(Shape):
     name: Annotated[Name, Field(description="For people: it need not be unique, but not be empty.")]
 
 
-class RecordingUserOut(Shape):
+class RecordingUserOut(StrictModel):
     """A user's id, and the token that is shown this once."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"id": _USER, "token": "(a UUID, shown this once)"}]})
@@ -28,7 +28,7 @@ class RecordingUserOut(Shape):
     token: str
 
 
-class RecordingOut(Shape):
+class RecordingOut(StrictModel):
     """A recording, and the link to its MP3."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"id": _RECORDING, "url": _LINK}]})
@@ -37,7 +37,7 @@ class RecordingOut(Shape):
     url: str
 
 
-class RecordingQuery(Shape):
+class RecordingQuery(StrictModel):
     """Which recording, of which user."""
 
     id: Annotated[str, Field(description="The recording's id.")]

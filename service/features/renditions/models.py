@@ -16,9 +16,7 @@ TASK = "renditions/"
 """What stands before a version's id in the column `task` of its job."""
 
 _LONGEST_NAME = 128
-_OWN_KEY = re.compile(
-    r"(?:^|/)(images/[^/]+/[^/]+/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/)(original|(?:full|large|medium|small)\.webp)$"
-)
+_OWN_KEY = re.compile(r"(?:^|/)(images/[^/]+/[^/]+/([0-9a-f-]{36})/)(original|(?:full|large|medium|small)\.webp)$")
 
 
 class OwnedImage(Model):

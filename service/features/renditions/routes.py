@@ -23,7 +23,7 @@ from service.features.renditions.schemas import (
 from service.http.basic_auth import require_basic
 from service.http.bodies import body, query, validated
 from service.http.idempotency import idempotent
-from service.http.openapi_views import FILE, describe
+from service.http.openapi_views import FILE, describe, multipart
 from service.http.pagination import page_answer, place_of
 from service.http.responses import absolute, answer
 from service.http.services import provided
@@ -45,28 +45,12 @@ def _owner_text(name: str) -> dict[str, Any]:
     return {"type": "string", "description": about, "examples": [OWNER[name]]}
 
 
-ONE_IMAGE: dict[str, Any] = {
-    "multipart/form-data": {
-        "schema": {
-            "type": "object",
-            "additionalProperties": False,
-            "required": ["image"],
-            "properties": IMAGE,
-        },
-        "example": {"image": "(a photo's bytes)"},
-    }
-}
-UPLOAD: dict[str, Any] = {
-    "multipart/form-data": {
-        "schema": {
-            "type": "object",
-            "additionalProperties": False,
-            "required": ["image"],
-            "properties": IMAGE | {name: _owner_text(name) for name in OWNER},
-        },
-        "example": {"image": "(a photo's bytes)", "user_id": "1"},
-    },
-}
+ONE_IMAGE = multipart(IMAGE, {"image": "(a photo's bytes)"}, required=["image"])
+UPLOAD = multipart(
+    IMAGE | {name: _owner_text(name) for name in OWNER},
+    {"image": "(a photo's bytes)", "user_id": "1"},
+    required=["image"],
+)
 REFUSALS = (400, 413, 415, 422, 503, 507)
 
 

@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from service.features.renditions.models import Owner
-from service.http.bodies import Shape
+from service.http.bodies import StrictModel
 from service.http.pagination import Page
 from service.storage.temporary_credentials import Action
 
@@ -39,7 +39,7 @@ def _text_of_number(value: Any) -> Any:
     return str(value) if type(value) is int and value >= 0 else value
 
 
-class OwnerIn(Shape):
+class OwnerIn(StrictModel):
     """Whose the image is: `owner_type` and `owner_id`, or `user_id`, which is short for the type `user`."""
 
     owner_type: Annotated[
@@ -119,7 +119,7 @@ class CredentialsIn(WholeOwner):
     ] = None
 
 
-class CredentialsOut(Shape):
+class CredentialsOut(StrictModel):
     """Temporary credentials of S3, good for keys that begin with `prefix`."""
 
     model_config = ConfigDict(
@@ -151,7 +151,7 @@ class CredentialsOut(Shape):
     actions: list[Action]
 
 
-class StoredFile(Shape):
+class StoredFile(StrictModel):
     """A stored file: bytes, and pixels. `url` ends after an hour, unless it is a CDN's."""
 
     key: str
@@ -167,14 +167,14 @@ class RenditionOut(StoredFile):
     kind: Literal["full", "large", "medium", "small"]
 
 
-class RenditionError(Shape):
+class RenditionError(StrictModel):
     """Why the renditions could not be made, or, while they are pending, why the last attempt failed."""
 
     code: Literal["image_rejected", "upstream_unavailable", "engine_failed", "worker_lost"]
     detail: str
 
 
-class OwnedImageOut(Shape):
+class OwnedImageOut(StrictModel):
     """An image. While it is pending or failed, `renditions` are those of what it was to replace, if anything."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_IMAGE]})
@@ -190,7 +190,7 @@ class OwnedImageOut(Shape):
     renditions: list[RenditionOut]
 
 
-class OwnedImageList(Shape):
+class OwnedImageList(StrictModel):
     """A page of images, newest first; `next` is the cursor of the page after it, or null."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"items": [_IMAGE], "next": None}]})
