@@ -42,7 +42,7 @@ bench: install-dev
 	@for name in local_engine pipeline upload show_task recordings pictures; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 facecloud: install
-	@$(BIN)/python -m devtools.facecloud_emulator.app
+	@$(BIN)/python -m devtools.facecloud_emulator
 
 migrate: install
 	@$(BIN)/flask database upgrade

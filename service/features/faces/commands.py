@@ -257,16 +257,6 @@ def _for_each(task_ids: Iterable[str], act: Callable[[str], None]) -> None:
 # The rest
 
 
-@click.command("facecloud-emulator")
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option("--port", default=8001, show_default=True, help="The port to listen on.")
-def facecloud_emulator(host: str, port: int) -> None:
-    """Stand in for FaceCloud, answering from the embedded engine."""
-    from devtools.facecloud_emulator import server as emulator_server
-
-    emulator_server.main(["--host", host, "--port", str(port)])
-
-
 @click.command("webhook-secret")
 @with_appcontext
 def webhook_secret() -> None:
