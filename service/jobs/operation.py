@@ -1,13 +1,16 @@
 """What a slice gives to the jobs kernel, and what its work may raise."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
-
-from sqlalchemy.orm import Session
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from service.errors import Invalid, NoRoom, TooLarge, Unavailable, UnsupportedType
+
+if TYPE_CHECKING:  # the engines import this module where there is no SQLAlchemy
+    from sqlalchemy.orm import Session
 
 
 class Failure(Exception):
