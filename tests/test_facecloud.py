@@ -20,7 +20,8 @@ from devtools.facecloud_emulator.faults import Mood
 from devtools.facecloud_emulator.server import EmulatorServer
 from service.features.faces.engines.circuit_breaker import Breaker
 from service.features.faces.engines.engine import Detection, History
-from service.features.faces.engines.facecloud import TRANSPORT, FaceCloud, unanswered
+from service.features.faces.engines.facecloud import FaceCloud
+from service.features.faces.engines.facecloud.failures import TRANSPORT, unanswered
 from service.jobs.operation import Cancelled, Failure, Postponed
 
 EMAIL = f"{secrets.token_hex(6)}@example.com"
