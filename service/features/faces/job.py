@@ -13,6 +13,7 @@ from service.db.database import Database, now
 from service.errors import Unavailable
 from service.features.faces.engines.engine import Detection, Engine, History
 from service.features.faces.models import MICRO, Face, Image, Task, image_key
+from service.features.faces.representation import FACE_MEMBERS, members_of
 from service.features.faces.webhooks import announce
 from service.jobs.operation import STORE_ATTEMPTS, Failure, Run
 from service.storage.storage import Storage
@@ -104,8 +105,7 @@ class FaceDetection:
 
 
 def _row(image: str, position: int, face: Detection) -> dict[str, Any]:
-    box = {"x": face.x, "y": face.y, "width": face.width, "height": face.height}
-    return {"image_id": image, "position": position, "gender": face.gender, "age": face.age, "score": face.score} | box
+    return {"image_id": image, "position": position, **dict(zip(FACE_MEMBERS, members_of(face), strict=True))}
 
 
 def _by_task(pairs: Iterable[tuple[Run, Any]]) -> dict[str, list[Any]]:

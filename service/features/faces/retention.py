@@ -37,9 +37,9 @@ class Retention:
     sweep removes.
     """
 
-    def __init__(self, here: Services, days: int) -> None:
+    def __init__(self, services: Services, days: int) -> None:
         """Zero days keep everything."""
-        self._here = here
+        self._services = services
         self._days = days
         self._owner = ""
         self._rounds = Rounds(KIND, self.delete_all, LOOK_SECONDS)
@@ -65,17 +65,17 @@ class Retention:
             mine = True
             self._rounds.stopping.wait(REST * (time.monotonic() - begin))
         if mine:
-            with self._here.database.write() as session:
+            with self._services.database.write() as session:
                 models.take_share(session, KIND, self._owner, calls=0, until=0)
 
     def _delete_some(self) -> Sequence[str]:
         """Delete a few tasks and return their ids; none where none is old enough, or it is another process's turn."""
-        before, database = days_ago(self._days), self._here.database
+        before, database = days_ago(self._days), self._services.database
         with database.read() as session:
             chosen = _choose(session, before)
         if not chosen:
             return []
-        self._here.storage.check()  # without the store, the files would be left to the sweep
+        self._services.storage.check()  # without the store, the files would be left to the sweep
         now = time.time()
         with database.write() as session:
             database.hold(session, [KIND, *chosen])
@@ -86,7 +86,7 @@ class Retention:
             old = sa.delete(Task).where(Task.id.in_(chosen), *_old(before)).returning(Task.id)
             gone = session.scalars(old, execution_options={"synchronize_session": False}).all()
             queue.remove(session, *gone)
-        remove(database, self._here.executor, self._here.storage, *(f"tasks/{task}/" for task in gone))
+        remove(database, self._services.executor, self._services.storage, *(f"tasks/{task}/" for task in gone))
         logs.event(log, "deleted tasks that were old enough", tasks=len(gone), finished_before=before)
         return gone
 

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from standardwebhooks import Webhook
 
 from service.features.faces.models import Task, WebhookEvent
-from service.features.faces.summary import summary
+from service.features.faces.representation import task_summary
 from service.http import outbound as targets
 from service.jobs import queue
 from service.jobs.operation import Cancelled, Failure, Run
@@ -50,7 +50,7 @@ def announce(session: Session, task_id: str) -> None:
     task = session.get(Task, task_id, populate_existing=True)
     if not task or not task.webhook_url:
         return
-    told = {"type": f"task.{task.status}", "timestamp": task.finished_at, "data": summary(task)}
+    told = {"type": f"task.{task.status}", "timestamp": task.finished_at, "data": task_summary(task)}
     event = WebhookEvent(id=f"msg_{uuid.uuid4()}", task_id=task_id, body=orjson.dumps(told).decode())
     session.add(event)
     session.flush()
