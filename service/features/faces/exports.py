@@ -95,9 +95,9 @@ def _export(
 
 
 def _pages(services: Services, task_id: str) -> Iterator[list[Shown]]:
-    """Give the images in the order of upload, page by page, each in a transaction of its own: a client may be slow.
+    """Yield the images in the order of upload, page by page, each in a transaction of its own: a client may be slow.
 
-    Raises NotFound when the task goes meanwhile, so that what was sent does not look whole.
+    Raise NotFound when the task goes meanwhile, so that what was sent does not look whole.
     """
     last = -1
     while True:
@@ -160,7 +160,7 @@ def _drawn(services: Services, task_id: str, pages: Iterable[list[Shown]]) -> It
 
 
 def _is_there(services: Services, task_id: str, image_id: str) -> bool:
-    """Tell whether the image has not been deleted meanwhile; raises NotFound when it is the task that has."""
+    """Return whether the image has not been deleted meanwhile; raise NotFound when it is the task that has."""
     with services.database.read() as session:
         find_task(session, task_id)
         return session.get(Image, image_id) is not None

@@ -41,7 +41,7 @@ _FAILED = sa.select(Image.id, Image.failed_at)
 
 
 def has_ever_worked(database: Database) -> bool:
-    """Tell whether the engine has ever answered for an image; a database that is away cannot tell."""
+    """Return whether the engine has ever answered for an image; False where the database is away."""
     try:
         with database.read() as session:
             return session.scalar(sa.select(sa.exists().where(Task.done > 0))) or False

@@ -21,7 +21,7 @@ from service.features.faces.representation import (
     image_with_faces,
     task_summary,
 )
-from service.http import outbound as targets
+from service.http import outbound
 from service.imaging.intake import Intake, Upload
 from service.imaging.validate import Picture
 from service.jobs import queue
@@ -207,8 +207,8 @@ def known_keys(session: Session, keys: Collection[str]) -> set[str]:
 
 def _check_webhook(services: Services, url: str) -> None:
     try:
-        targets.check_url(url, private_allowed=services.private_webhooks)
-    except targets.Refused as refusal:
+        outbound.check_url(url, private_allowed=services.private_webhooks)
+    except outbound.Refused as refusal:
         errors = [{"detail": str(refusal), "pointer": "#/webhook_url"}]
         raise Invalid(f"The webhook's address cannot be used. {refusal}", errors) from refusal
 
@@ -261,7 +261,7 @@ def _start(session: Session, task: Task) -> None:
 
 
 def find_task(session: Session, task_id: str) -> Task:
-    """Return a task's row; raises NotFound."""
+    """Return a task's row; raise NotFound."""
     task = session.get(Task, task_id)
     if not task:
         raise _unknown_task()
@@ -275,7 +275,7 @@ def _hold_task(services: Services, session: Session, task_id: str) -> Task:
 
 
 def find_image(session: Session, task_id: str, image_id: str) -> Image:
-    """Return an image's row; raises NotFound, also for an image of another task."""
+    """Return an image's row; raise NotFound, also for an image of another task."""
     image = session.get(Image, image_id)
     if not image or image.task_id != task_id:
         raise unknown_image()

@@ -51,18 +51,26 @@ def _average(age_sum: int, people: int) -> float | None:
 
 def image_with_faces(row: Any, faces: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     """Return a row of IMAGES with its faces, which are those under its id."""
-    image = dict(zip(IMAGE_MEMBERS, row, strict=False))
-    *_, code, detail = row
-    image["error"] = {"code": code, "detail": detail} if code else None
-    image["faces"] = faces.get(row[0], [])
-    return image
+    image_id, name, status, media_type, size, width, height, attempts, code, detail = row
+    return {
+        "id": image_id,
+        "name": name,
+        "status": status,
+        "media_type": media_type,
+        "size": size,
+        "width": width,
+        "height": height,
+        "attempts": attempts,
+        "error": {"code": code, "detail": detail} if code else None,
+        "faces": faces.get(image_id, []),
+    }
 
 
 def faces_by_image(rows: Iterable[Any]) -> dict[str, list[dict[str, Any]]]:
     """Return the rows of FACES as clients see them, by the image's id."""
     faces: dict[str, list[dict[str, Any]]] = {}
-    for image_id, *members in rows:
-        faces.setdefault(image_id, []).append(face(*members))
+    for image_id, x, y, width, height, gender, age, score in rows:
+        faces.setdefault(image_id, []).append(face(x, y, width, height, gender, age, score))
     return faces
 
 

@@ -7,23 +7,22 @@ import orjson
 from flask import Blueprint, Response, request, url_for
 
 from service.features.faces import exports, operations, thumbnails
-from service.features.faces.response_cache import Bodies
+from service.features.faces.response_cache import ResponseCache
 from service.features.faces.schemas import (
     ContentQuery,
     ImageOut,
     ImagesOut,
     Limits,
-    TaskForm,
     TaskIn,
     TaskList,
     TaskOut,
     TaskQuery,
 )
-from service.features.faces.uploads import MAX_REQUEST_BYTES, read_task, read_uploads
+from service.features.faces.uploads import MAX_REQUEST_BYTES, NEW_TASK, UPLOAD, read_task, read_uploads
 from service.http.basic_auth import require_basic
 from service.http.bodies import Nothing, query, refuse_body
 from service.http.idempotency import idempotent
-from service.http.openapi_views import FILE, describe, without_null
+from service.http.openapi_views import describe
 from service.http.pagination import page_answer, place_of
 from service.http.responses import LINK_SECONDS, answer, file_answer, redirect_answer, redirects, stream_answer
 from service.http.services import provided
@@ -32,41 +31,8 @@ from service.imaging.header import ACCEPTED
 
 faces = Blueprint("faces", __name__, url_prefix="/api/v1")
 faces.before_request(require_basic)
-bodies = Bodies()
+finished = ResponseCache()
 
-UPLOAD: dict[str, Any] = {
-    "multipart/form-data": {
-        "schema": {
-            "type": "object",
-            "additionalProperties": False,
-            "required": ["image"],
-            "properties": {
-                "image": {"type": "array", "items": FILE, "description": "The photos."},
-                "name": {
-                    "type": "array",
-                    "items": {"type": "string"},
-                    "description": "As many names as photos, or none: then they are named as their files are.",
-                    "examples": [[]],
-                },
-            },
-        },
-        "example": {"image": ["(a photo's bytes)"]},
-    },
-    **{media_type: {"schema": {}} for media_type in ACCEPTED},
-}
-NEW_TASK: dict[str, Any] = {
-    "multipart/form-data": {
-        "schema": {
-            "type": "object",
-            "additionalProperties": False,
-            "properties": {
-                **{name: without_null(part) for name, part in TaskForm.model_json_schema()["properties"].items()},
-                "image": UPLOAD["multipart/form-data"]["schema"]["properties"]["image"],
-            },
-        },
-        "example": {"name": "team", "start": "true", "image": ["(a photo's bytes)"]},
-    },
-}
 CREATED = {201: ("Location", "Retry-After?")}
 
 
@@ -90,7 +56,7 @@ def _added(images: list[dict[str, Any]]) -> Response:
 @faces.get("/limits")
 @describe({200: Limits})
 def show_limits() -> Response:
-    """Tell what uploads may be: bytes, pixels, images a task, types."""
+    """Get the limits of uploads: bytes, pixels, images a task, types."""
     services = _services()
     return answer(
         {
@@ -137,12 +103,12 @@ def get_task(task_id: str) -> Response:
     tag = f"{task_id}.{operations.task_version(_services(), task_id)}"
     if request.if_none_match.contains_weak(tag):
         return Response(status=304, headers={"ETag": f'"{tag}"'})
-    text = bodies.get(tag)
+    text = finished.get(tag)
     if text is None:
         task, version = operations.get_task(_services(), task_id)
         tag, text = f"{task_id}.{version}", orjson.dumps(task)
         if task["status"] in ("completed", "error"):
-            bodies.keep(tag, text)
+            finished.keep(tag, text)
     return Response(text, headers={"ETag": f'"{tag}"'}, content_type="application/json")
 
 

@@ -56,7 +56,7 @@ def _check_image(services: Services, task_id: str, image_id: str) -> None:
 
 @contextmanager
 def _turn(services: Services) -> Iterator[None]:
-    """Let as many be made at a time as there are cores: more would only slow the rest of the service."""
+    """Wait for a core: making more at once would only slow the rest of the service."""
     if not services.drawings.acquire(timeout=PATIENCE):
         raise Unavailable("Too many thumbnails are being made. Try again in a few seconds.", retry_after=2)
     try:
