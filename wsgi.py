@@ -2,14 +2,16 @@
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dotenv import dotenv_values
 
 from devtools.facecloud_emulator.command import facecloud_emulator
 from service.app import create_app
 from service.config import BadSettings, Settings
+from service.http.services import provided
 from service.imaging.pixel_budget import give_back_what_is_freed
+from service.jobs.executors import Executor
 
 give_back_what_is_freed()
 try:
@@ -34,5 +36,6 @@ def __getattr__(name: str) -> "Celery":
         raise AttributeError(name)
     if settings.executor != "celery":
         sys.exit("EXECUTOR is not celery: set it to celery, and BROKER_URL, or work by `flask jobs work`.")
-    celery: Celery = app.extensions["executor"].app
+    executor: Any = provided(Executor, app)
+    celery: Celery = executor.app
     return celery
