@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from dotenv import dotenv_values
 
+from devtools.facecloud_emulator.command import facecloud_emulator
 from service.app import create_app
 from service.config import BadSettings, Settings
 from service.http.services import provided
@@ -23,6 +24,7 @@ except BadSettings as error:
     sys.exit(f"The service cannot start:\n{error}")
 
 app = create_app(settings)
+app.cli.add_command(facecloud_emulator)
 
 if TYPE_CHECKING:
     from celery import Celery

@@ -20,7 +20,8 @@ from devtools.facecloud_emulator.faults import Mood
 from devtools.facecloud_emulator.server import EmulatorServer
 from service.features.faces.engines.circuit_breaker import Breaker
 from service.features.faces.engines.engine import Detection, History
-from service.features.faces.engines.facecloud import TRANSPORT, FaceCloud, unanswered
+from service.features.faces.engines.facecloud import FaceCloud
+from service.features.faces.engines.facecloud.failures import TRANSPORT, unanswered
 from service.jobs.operation import Cancelled, Failure, Postponed
 
 EMAIL = f"{secrets.token_hex(6)}@example.com"
@@ -596,7 +597,7 @@ def test_no_secret_is_in_any_exception_or_log_line(connect, emulator, caplog):
     caplog.set_level(logging.DEBUG)
     client = connect()
     client.detect(picture())
-    token = client._token.value
+    token = client._session._token.value
     moods = [row[0] for row in ROWS]
     moods += [Mood(name="status", status=415, message=f"for {secret}") for secret in (token, EMAIL, PASSWORD)]
     moods += [Mood(name="status", status=401, path="login", message=f"{EMAIL} {PASSWORD}")]

@@ -1,11 +1,14 @@
 """What a feature gives to the jobs kernel, and what its work may raise."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from sqlalchemy.orm import Session
+if TYPE_CHECKING:  # the engines import this module where there is no SQLAlchemy
+    from sqlalchemy.orm import Session
 
 
 class Failure(Exception):

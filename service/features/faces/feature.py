@@ -5,7 +5,7 @@ from functools import cache
 
 from service.features.faces import operations
 from service.features.faces.checks import INSPECTION
-from service.features.faces.commands import facecloud_emulator, faces_commands, tasks, webhook_secret
+from service.features.faces.commands import COMMANDS
 from service.features.faces.engines.engine import Engine
 from service.features.faces.engines.instrumented import Measured
 from service.features.faces.job import FaceDetection, has_ever_worked
@@ -44,9 +44,9 @@ def make(kernel: Kernel) -> Parts:
         }
 
     def periodic(made: Services) -> list[Periodic]:
-        here = made[operations.Services]
-        assert isinstance(here, operations.Services)  # noqa: S101
-        return [Retention(here, settings.retention_days)]
+        services = made[operations.Services]
+        assert isinstance(services, operations.Services)  # noqa: S101
+        return [Retention(services, settings.retention_days)]
 
     return Parts(
         jobs={"faces": [FaceDetection(kernel.storage, engine)], "webhooks": [webhooks]},
@@ -83,5 +83,5 @@ FACES = Feature(
     make=make,
     known_keys={"tasks/": operations.known_keys},
     checks=INSPECTION,
-    commands=(faces_commands, tasks, facecloud_emulator, webhook_secret),
+    commands=COMMANDS,
 )

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from service.db.database import Database, now
 from service.features.faces.engines.engine import Detection, Engine, History
 from service.features.faces.models import MICRO, Face, Image, Task, image_key
+from service.features.faces.representation import FACE_MEMBERS, members_of
 from service.features.faces.webhooks import announce
 from service.imaging.failures import image_failures
 from service.jobs.operation import Failure, Operation, Run
@@ -40,7 +41,7 @@ _FAILED = sa.select(Image.id, Image.failed_at)
 
 
 def has_ever_worked(database: Database) -> bool:
-    """Tell whether the engine has ever answered for an image; a database that is away cannot tell."""
+    """Return whether the engine has ever answered for an image; False where the database is away."""
     try:
         with database.read() as session:
             return session.scalar(sa.select(sa.exists().where(Task.done > 0))) or False
@@ -101,8 +102,7 @@ class FaceDetection(Operation):
 
 
 def _row(image: str, position: int, face: Detection) -> dict[str, Any]:
-    box = {"x": face.x, "y": face.y, "width": face.width, "height": face.height}
-    return {"image_id": image, "position": position, "gender": face.gender, "age": face.age, "score": face.score} | box
+    return {"image_id": image, "position": position, **dict(zip(FACE_MEMBERS, members_of(face), strict=True))}
 
 
 def _by_task(pairs: Iterable[tuple[Run, Any]]) -> dict[str, list[Any]]:

@@ -35,11 +35,11 @@ class Retention:
     sweep removes.
     """
 
-    def __init__(self, here: Services, days: int, owner: str | None = None) -> None:
+    def __init__(self, services: Services, days: int, owner: str | None = None) -> None:
         """Zero days keep everything."""
-        self._here = here
+        self._services = services
         self._days = days
-        self._turn = ExclusiveTurn(here.database, KIND, owner)
+        self._turn = ExclusiveTurn(services.database, KIND, owner)
         self._thread = PeriodicThread(KIND, self.delete_all, LOOK_SECONDS)
 
     def start(self) -> None:
@@ -62,17 +62,17 @@ class Retention:
             mine = True
             self._thread.stopping.wait(REST * (time.monotonic() - begin))
         if mine:
-            with self._here.database.write() as session:
+            with self._services.database.write() as session:
                 self._turn.keep(session, 0)
 
     def _delete_some(self) -> Sequence[str]:
         """Delete a few tasks and return their ids; none where none is old enough, or it is another process's turn."""
-        before, database = days_ago(self._days), self._here.database
+        before, database = days_ago(self._days), self._services.database
         with database.read() as session:
             chosen = _choose(session, before)
         if not chosen:
             return []
-        self._here.storage.check()  # without the store, the files would be left to the sweep
+        self._services.storage.check()  # without the store, the files would be left to the sweep
         with database.write() as session:
             if not self._turn.take(session, TURN_SECONDS, renew=True, locks=chosen):
                 return []
@@ -80,7 +80,7 @@ class Retention:
             old = sa.delete(Task).where(Task.id.in_(chosen), *_old(before)).returning(Task.id)
             gone = session.scalars(old, execution_options={"synchronize_session": False}).all()
             queue.remove(session, *gone)
-        delete_files(database, self._here.executor, self._here.storage, *(f"tasks/{task}/" for task in gone))
+        delete_files(database, self._services.executor, self._services.storage, *(f"tasks/{task}/" for task in gone))
         logs.event(log, "deleted tasks that were old enough", tasks=len(gone), finished_before=before)
         return gone
 

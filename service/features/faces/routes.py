@@ -14,17 +14,16 @@ from service.features.faces.schemas import (
     ImageOut,
     ImagesOut,
     Limits,
-    TaskForm,
     TaskIn,
     TaskList,
     TaskOut,
     TaskQuery,
 )
-from service.features.faces.uploads import MAX_REQUEST_BYTES, read_task, read_uploads
+from service.features.faces.uploads import MAX_REQUEST_BYTES, NEW_TASK, UPLOAD, read_task, read_uploads
 from service.http.basic_auth import require_basic
 from service.http.bodies import EmptyBody, query, refuse_body
 from service.http.idempotency import idempotent
-from service.http.openapi_views import FILE, describe, multipart, without_null
+from service.http.openapi_views import describe
 from service.http.pagination import page_answer, place_of
 from service.http.responses import answer, file_answer, file_or_redirect, stream_answer
 from service.http.services import provided
@@ -35,27 +34,13 @@ from service.storage.stored_file import StoredFile
 
 faces = Blueprint("faces", __name__, url_prefix="/api/v1")
 faces.before_request(require_basic)
-responses = ResponseCache()
+finished = ResponseCache()
 
-PHOTOS = {"type": "array", "items": FILE, "description": "The photos."}
-NAMES = {
-    "type": "array",
-    "items": {"type": "string"},
-    "description": "As many names as photos, or none: then they are named as their files are.",
-    "examples": [[]],
-}
-UPLOAD = multipart({"image": PHOTOS, "name": NAMES}, {"image": ["(a photo's bytes)"]}, required=["image"])
-UPLOAD |= {media_type: {"schema": {}} for media_type in ACCEPTED}
-NEW_TASK = multipart(
-    {name: without_null(part) for name, part in TaskForm.model_json_schema()["properties"].items()} | {"image": PHOTOS},
-    {"name": "team", "start": "true", "image": ["(a photo's bytes)"]},
-)
 CREATED = {201: ("Location", "Retry-After?")}
 
 
-def _here() -> operations.Services:
-    here: operations.Services = provided(operations.Services)
-    return here
+def _services() -> operations.Services:
+    return provided(operations.Services)
 
 
 def _created(task: dict[str, Any]) -> Response:
@@ -74,13 +59,13 @@ def _added(images: list[dict[str, Any]]) -> Response:
 @faces.get("/limits")
 @describe({200: Limits})
 def show_limits() -> Response:
-    """Tell what uploads may be: bytes, pixels, images a task, types."""
-    here = _here()
+    """Get the limits of uploads: bytes, pixels, images a task, types."""
+    services = _services()
     return answer(
         {
-            "max_image_bytes": here.intake.limits.bytes,
-            "max_image_pixels": here.intake.limits.pixels,
-            "max_images_per_task": here.images_per_task,
+            "max_image_bytes": services.intake.limits.bytes,
+            "max_image_pixels": services.intake.limits.pixels,
+            "max_images_per_task": services.images_per_task,
             "max_request_bytes": MAX_REQUEST_BYTES,
             "max_parts_per_request": MAX_PARTS,
             "accepted_types": list(ACCEPTED),
@@ -99,9 +84,9 @@ def create_task() -> Response:
     ends more than once: a POST of `{"type": "task.completed" | "task.error", "timestamp", "data": the task without
     images}`, signed as Standard Webhooks say.
     """
-    with read_task(request, _here().intake.limits.bytes) as (new, uploads):
+    with read_task(request, _services().intake.limits.bytes) as (new, uploads):
         started = new.start == "true"
-        return _created(operations.create_task(_here(), new.name, new.webhook_url, uploads, started=started))
+        return _created(operations.create_task(_services(), new.name, new.webhook_url, uploads, started=started))
 
 
 @faces.get("/tasks")
@@ -111,22 +96,22 @@ def list_tasks() -> Response:
     wanted = query(TaskQuery)
     place = place_of(wanted.cursor, 2)
     before = (place[0], place[1]) if place else None
-    return page_answer(*operations.list_tasks(_here(), wanted.status, wanted.limit, before))
+    return page_answer(*operations.list_tasks(_services(), wanted.status, wanted.limit, before))
 
 
 @faces.get("/tasks/<id:task_id>")
 @describe({200: TaskOut}, 404, conditional=True)
 def get_task(task_id: str) -> Response:
     """Get a task with its images, their faces, and its statistics."""
-    tag = f"{task_id}.{operations.task_version(_here(), task_id)}"
+    tag = f"{task_id}.{operations.task_version(_services(), task_id)}"
     if request.if_none_match.contains_weak(tag):
         return Response(status=304, headers={"ETag": f'"{tag}"'})
-    text = responses.get(tag)
+    text = finished.get(tag)
     if text is None:
-        task, version = operations.get_task(_here(), task_id)
+        task, version = operations.get_task(_services(), task_id)
         tag, text = f"{task_id}.{version}", orjson.dumps(task)
         if task["status"] in ("completed", "error"):
-            responses.keep(tag, text)
+            finished.keep(tag, text)
     return Response(text, headers={"ETag": f'"{tag}"'}, content_type="application/json")
 
 
@@ -137,7 +122,7 @@ def delete_task(task_id: str) -> Response:
 
     While the store is away the answer is the same: nothing can be fetched any more, and the files go when it is back.
     """
-    operations.delete_task(_here(), task_id)
+    operations.delete_task(_services(), task_id)
     return Response(status=204)
 
 
@@ -147,7 +132,7 @@ def delete_task(task_id: str) -> Response:
 def start_task(task_id: str) -> Response:
     """Start a task; after an error, process again just the images that failed. There is nothing to send."""
     refuse_body()
-    return _started(operations.start(_here(), task_id))
+    return _started(operations.start(_services(), task_id))
 
 
 @faces.post("/tasks/<id:task_id>/images")
@@ -159,22 +144,22 @@ def add_images(task_id: str) -> Response:
     An empty `name` stands for the file's own. A name has at most 255 characters; a longer one is cut before its
     extension. All or nothing: one bad file refuses the request and is named in the answer.
     """
-    with read_uploads(request, _here().intake.limits.bytes) as uploads:
-        return _added(operations.add_images(_here(), task_id, uploads))
+    with read_uploads(request, _services().intake.limits.bytes) as uploads:
+        return _added(operations.add_images(_services(), task_id, uploads))
 
 
 @faces.get("/tasks/<id:task_id>/images/<id:image_id>")
 @describe({200: ImageOut}, 404)
 def get_image(task_id: str, image_id: str) -> Response:
     """Get one image with its faces."""
-    return answer(operations.get_image(_here(), task_id, image_id))
+    return answer(operations.get_image(_services(), task_id, image_id))
 
 
 @faces.delete("/tasks/<id:task_id>/images/<id:image_id>")
 @describe({204: ""}, 404, 409)
 def delete_image(task_id: str, image_id: str) -> Response:
     """Take an image out of a task that has not been started."""
-    operations.delete_image(_here(), task_id, image_id)
+    operations.delete_image(_services(), task_id, image_id)
     return Response(status=204)
 
 
@@ -188,7 +173,7 @@ def get_content(task_id: str, image_id: str) -> Response:
     """
     if query(ContentQuery).faces == "boxed":
         return _boxed(task_id, image_id)
-    wanted = (_here(), task_id, image_id)
+    wanted = (_services(), task_id, image_id)
     return file_or_redirect(partial(operations.content_url, *wanted), partial(operations.open_content, *wanted))
 
 
@@ -196,17 +181,17 @@ def get_content(task_id: str, image_id: str) -> Response:
 @describe({200: thumbnails.MEDIA_TYPE}, 404, 422, conditional=True)
 def get_thumbnail(task_id: str, image_id: str) -> Response:
     """Get a small upright JPEG of an image, at most 480 pixels wide and high. It is made with the first request."""
-    thumbnail = thumbnails.read_thumbnail(_here(), task_id, image_id)
+    thumbnail = thumbnails.read_thumbnail(_services(), task_id, image_id)
     download = Download("", thumbnails.MEDIA_TYPE, inline=True)
     return file_answer(StoredFile(io.BytesIO(thumbnail), len(thumbnail), f"{image_id}.thumbnail", download))
 
 
 def _boxed(task_id: str, image_id: str) -> Response:
-    tag = exports.boxed_tag(_here(), task_id, image_id)
+    tag = exports.boxed_tag(_services(), task_id, image_id)
     headers = {"ETag": f'"{tag}"', "Cache-Control": "private, no-cache"}
     if request.if_none_match.contains_weak(tag):
         return Response(status=304, headers=headers)
-    return Response(exports.boxed_photo(_here(), task_id, image_id), headers=headers, content_type="image/jpeg")
+    return Response(exports.boxed_photo(_services(), task_id, image_id), headers=headers, content_type="image/jpeg")
 
 
 @faces.get("/tasks/<id:task_id>/faces.csv")
@@ -218,7 +203,7 @@ def get_faces_csv(task_id: str) -> Response:
     empty. A name that a spreadsheet program would take for a formula, since it begins with `=`, `+`, `-`, `@`, a tab
     or a carriage return, has an apostrophe before it. If the task is deleted meanwhile, the answer breaks off.
     """
-    export = exports.faces_csv(_here(), task_id)
+    export = exports.faces_csv(_services(), task_id)
     return stream_answer(export.pieces, "text/csv; charset=utf-8", export.file_name)
 
 
@@ -230,7 +215,7 @@ def get_faces_jsonl(task_id: str) -> Response:
     Its members are image_id, name, bbox, gender, age and score. If the task is deleted meanwhile, the answer breaks
     off.
     """
-    export = exports.faces_jsonl(_here(), task_id)
+    export = exports.faces_jsonl(_services(), task_id)
     return stream_answer(export.pieces, "application/jsonl", export.file_name)
 
 
@@ -242,5 +227,5 @@ def get_boxed_zip(task_id: str) -> Response:
     Names are the images' own, made fit for every file system; where two are the same, one gets a number. If the task
     is deleted meanwhile, the answer breaks off.
     """
-    export = exports.boxed_zip(_here(), task_id)
+    export = exports.boxed_zip(_services(), task_id)
     return stream_answer(export.pieces, "application/zip", export.file_name)
