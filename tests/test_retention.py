@@ -150,7 +150,7 @@ def test_of_many_processes_one_at_a_time_deletes_and_each_task_once(
     retentions: list[Retention], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    database = retentions[0]._here.database
+    database = retentions[0]._services.database
     add_tasks(database, 250, 31, images=3)
     kept = add_tasks(database, 5, 29)
     with ThreadPoolExecutor(3) as pool:
@@ -166,7 +166,7 @@ def test_of_many_processes_one_at_a_time_deletes_and_each_task_once(
 
 
 def test_others_write_while_ten_thousand_images_of_old_tasks_go(retentions: list[Retention]) -> None:
-    database = retentions[0]._here.database
+    database = retentions[0]._services.database
     add_tasks(database, 500, 31, images=20)
     thread = threading.Thread(target=retentions[0].delete_all)
     longest = 0.0
