@@ -23,6 +23,7 @@ from service.http.login_throttle import LoginThrottle
 from service.http.openapi_document import Tags
 from service.http.services import provide
 from service.http.url_converters import Identifier, Number
+from service.imaging.pixel_budget import PixelBudget
 from service.jobs.claims import ClaimPolicy
 from service.jobs.concurrency_limit import ConcurrencyLimit
 from service.jobs.dispatcher import POLL, Dispatcher
@@ -122,6 +123,7 @@ def make_kernel(settings: Settings) -> Kernel:
         # Storing waits, for the disk or the network, so there are more of these threads than cores.
         uploads=ThreadPoolExecutor(UPLOADS_TO_S3 if settings.bucket else 4, thread_name_prefix="upload"),
         cores=share_of_cores(settings),
+        pixels=PixelBudget(),
     )
 
 

@@ -11,6 +11,7 @@ from flask import Blueprint
 from service.config import Settings
 from service.db.database import Database
 from service.http.login_throttle import LoginThrottle
+from service.imaging.pixel_budget import PixelBudget
 from service.imaging.validate import Limits
 from service.jobs.executors import Executor
 from service.jobs.operation import Operation
@@ -33,6 +34,7 @@ class Kernel:
     login_throttle: LoginThrottle
     uploads: ThreadPoolExecutor
     cores: int
+    pixels: PixelBudget
 
     @property
     def limits(self) -> Limits:

@@ -6,7 +6,6 @@ users at names that only that network knows.
 """
 
 import hashlib
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -24,9 +23,10 @@ from sqlalchemy.exc import IntegrityError
 
 from service.db.database import Database, now
 from service.db.results import record_result
-from service.errors import Conflict, Invalid, Unauthorized, Unavailable
+from service.errors import Conflict, Invalid, Unauthorized
 from service.features.augmentation.models import User
 from service.http.login_throttle import LoginThrottle
+from service.sizing import CpuSlots
 
 if TYPE_CHECKING:
     from jwt.types import Options
@@ -43,16 +43,17 @@ TURN_SECONDS = 20
 SPECIAL_USE_DOMAIN_NAMES.clear()
 
 # OWASP's least for Argon2id: 19 MiB, two passes, one lane. Some 30 ms of one core.
+_BUSY = "Too many people are logging in just now. Try again in a few seconds."
 _hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 
 
 @dataclass(frozen=True)
 class Accounts:
-    """What the operations of users stand on. `turns` counts how many passwords may be hashed at once here."""
+    """What the operations of users stand on. `slots` bounds how many passwords are hashed at a time."""
 
     database: Database
     login_throttle: LoginThrottle
-    turns: threading.Semaphore
+    slots: CpuSlots
     secret: Callable[[], str]
 
 
@@ -60,7 +61,7 @@ def register(
     here: Accounts, email: str, password: str, first_name: str | None, last_name: str | None
 ) -> dict[str, Any]:
     """Add a user and return what `token_of` takes; raises Conflict for a known e-mail, which must be one by now."""
-    with _turn(here):
+    with here.slots.hold(TURN_SECONDS, _BUSY, retry_after=5):
         hashed = _hasher.hash(password)
     user = User(
         id=str(uuid.uuid4()),
@@ -109,7 +110,7 @@ def log_in(here: Accounts, email: str, password: str, client: str) -> dict[str, 
     here.login_throttle.check(names[1], times=2)
     with here.database.read() as session:
         user = session.scalar(sa.select(User).where(User.email == address)) if "\0" not in address else None
-    with _turn(here):
+    with here.slots.hold(TURN_SECONDS, _BUSY, retry_after=5):
         right = _verify(_nobody(), password, user.password if user else None)
     if not (user and right):
         here.login_throttle.record_failure(*names)
@@ -151,17 +152,6 @@ def _verify(nobody: str, password: str, hashed: str | None) -> bool:
 @cache
 def _nobody() -> str:
     return _hasher.hash(str(uuid.uuid4()))
-
-
-@contextmanager
-def _turn(here: Accounts) -> Iterator[None]:
-    """Wait for a core: each hash takes 19 MiB, and more at once would finish none of them sooner."""
-    if not here.turns.acquire(timeout=TURN_SECONDS):
-        raise Unavailable("Too many people are logging in just now. Try again in a few seconds.", retry_after=5)
-    try:
-        yield
-    finally:
-        here.turns.release()
 
 
 def token_of(here: Accounts, user_id: str, moment: int) -> dict[str, Any]:

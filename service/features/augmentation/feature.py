@@ -1,7 +1,5 @@
 """Augmentation as a feature."""
 
-import threading
-
 from service.features.augmentation import operations
 from service.features.augmentation.accounts import Accounts
 from service.features.augmentation.checks import INSPECTION
@@ -10,6 +8,7 @@ from service.features.augmentation.routes import accounts, augmentation
 from service.features.feature import Feature, Kernel, Parts, Services
 from service.imaging.intake import Intake
 from service.jobs.executors import Executor
+from service.sizing import CpuSlots
 
 
 def make(kernel: Kernel) -> Parts:
@@ -21,18 +20,19 @@ def make(kernel: Kernel) -> Parts:
             Accounts: Accounts(
                 database=kernel.database,
                 login_throttle=kernel.login_throttle,
-                turns=threading.BoundedSemaphore(kernel.cores),
+                slots=CpuSlots(kernel.cores),
                 secret=lambda: settings.signing_key,
             ),
             operations.Services: operations.Services(
                 database=kernel.database,
                 executor=executor,
-                intake=Intake(kernel.storage, kernel.uploads, kernel.limits, operations.TYPES),
+                intake=Intake(kernel.storage, kernel.uploads, kernel.limits, kernel.pixels, operations.TYPES),
                 factor=settings.augmentation_scale,
             ),
         }
 
-    return Parts(jobs={"copies": [Copying(kernel.storage, settings.augmentation_scale)]}, services=services)
+    operation = Copying(kernel.storage, kernel.pixels, settings.augmentation_scale)
+    return Parts(jobs={"copies": [operation]}, services=services)
 
 
 AUGMENTATION = Feature(

@@ -16,6 +16,7 @@ from service.features.augmentation.models import (
 )
 from service.imaging import transform as pictures
 from service.imaging.failures import image_failures
+from service.imaging.pixel_budget import PixelBudget
 from service.jobs.operation import Failure, Operation, Run
 from service.storage.storage import Storage
 
@@ -28,8 +29,9 @@ class Copying(Operation):
     kind = KIND
     failure_code = "engine_failed"
 
-    def __init__(self, storage: Storage, factor: float) -> None:
+    def __init__(self, storage: Storage, pixels: PixelBudget, factor: float) -> None:
         self.storage = storage
+        self.pixels = pixels
         self.factor = factor
 
     def load(self, session: Session, runs: Sequence[Run]) -> list[tuple[str, int]]:
@@ -45,7 +47,7 @@ class Copying(Operation):
         """Make the copies and store them: the files come before their rows."""
         edits = [pictures.rotate(), pictures.gray(), pictures.scale(self.factor)]
         with image_failures():
-            made = pictures.copies(self.storage.read(file_key(*place, ORIGINAL)), edits)
+            made = pictures.copies(self.storage.read(file_key(*place, ORIGINAL)), edits, self.pixels)
             for suffix, copy in zip(COPIES, made, strict=True):
                 self.storage.save(file_key(*place, suffix), copy.stream)
 

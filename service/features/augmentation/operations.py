@@ -23,7 +23,7 @@ from service.features.augmentation.models import (
 )
 from service.imaging import transform as pictures
 from service.imaging.intake import Intake, Upload, pointing_at
-from service.imaging.validate import Picture, shown
+from service.imaging.validate import Picture, printable
 from service.jobs import queue
 from service.jobs.executors import Executor
 from service.storage import zip_stream as archives
@@ -140,7 +140,7 @@ def _check_scaled(here: Services, name: str, picture: Picture) -> None:
     try:
         pictures.check_size(*edit.size(picture.width, picture.height), picture.media_type)
     except TooLarge as error:
-        detail = f"{shown(name)} cannot be scaled by {here.factor:g}. {error.detail}"
+        detail = f"{printable(name)} cannot be scaled by {here.factor:g}. {error.detail}"
         raise TooLarge(detail, limit=error.limit) from error
 
 

@@ -4,7 +4,6 @@ import csv
 import io
 import re
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
@@ -12,7 +11,6 @@ from typing import Any
 import orjson
 import sqlalchemy as sa
 
-from service.errors import Unavailable
 from service.features.faces.drawing import draw_boxes
 from service.features.faces.engines.engine import Detection
 from service.features.faces.models import Face, Image, image_key
@@ -167,16 +165,6 @@ def _is_there(services: Services, task_id: str, image_id: str) -> bool:
 
 
 def _draw(services: Services, key: str, faces: list[Detection]) -> bytes:
-    with _turn(services):
-        return draw_boxes(services.storage.read(key), faces)
-
-
-@contextmanager
-def _turn(services: Services) -> Iterator[None]:
-    """Wait for a core: more drawings at once would take memory, and finish none of them sooner."""
-    if not services.drawings.acquire(timeout=TURN_SECONDS):
-        raise Unavailable("Too many photos are being drawn. Try again in a minute.", retry_after=60)
-    try:
-        yield
-    finally:
-        services.drawings.release()
+    busy = "Too many photos are being drawn. Try again in a minute."
+    with services.drawings.hold(TURN_SECONDS, busy, retry_after=60):
+        return draw_boxes(services.storage.read(key), faces, services.intake.pixels)

@@ -1,7 +1,6 @@
 """Face tasks as a feature."""
 
-import threading
-from functools import cache
+from functools import cache, partial
 
 from service.features.faces import operations
 from service.features.faces.checks import INSPECTION
@@ -13,10 +12,11 @@ from service.features.faces.retention import Retention
 from service.features.faces.routes import faces
 from service.features.faces.webhooks import WebhookDelivery, derived_secret
 from service.features.feature import Feature, Kernel, Parts, Services
+from service.imaging.decode import to_jpeg
 from service.imaging.intake import Intake
 from service.jobs.executors import Executor
 from service.maintenance.periodic import Periodic
-from service.sizing import workers_of
+from service.sizing import CpuSlots, workers_of
 
 
 def make(kernel: Kernel) -> Parts:
@@ -36,10 +36,10 @@ def make(kernel: Kernel) -> Parts:
                 storage=kernel.storage,
                 executor=executor,
                 # Its photos are not for a CDN: clients get them from here, or by an address that ends.
-                intake=Intake(kernel.storage, kernel.uploads, kernel.limits, tells_types=False),
+                intake=Intake(kernel.storage, kernel.uploads, kernel.limits, kernel.pixels, tells_types=False),
                 images_per_task=settings.max_images_per_task,
                 private_webhooks=settings.webhook_allow_private,
-                drawings=threading.BoundedSemaphore(kernel.cores),
+                drawings=CpuSlots(kernel.cores),
             ),
         }
 
@@ -69,13 +69,13 @@ def _engine(kernel: Kernel) -> Engine:
             settings.facecloud_password,
             timeout=settings.facecloud_timeout,
             concurrency=workers_of(settings),
-            max_pixels=settings.facecloud_max_pixels,
+            convert=partial(to_jpeg, max_pixels=settings.facecloud_max_pixels, budget=kernel.pixels),
             breaker=Breaker(lambda: has_ever_worked(kernel.database), processes=settings.web_concurrency),
             observe=lambda outcome, _: metrics.buffer.add(answers(outcome).inc),
         )
     from service.features.faces.engines.local import LocalEngine
 
-    return LocalEngine()
+    return LocalEngine(pixels=kernel.pixels)
 
 
 FACES = Feature(

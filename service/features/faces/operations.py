@@ -1,6 +1,5 @@
 """What a client can do with face tasks: plain values and streams in, plain values out."""
 
-import threading
 import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from service.imaging.validate import Picture
 from service.jobs import queue
 from service.jobs.executors import Executor
 from service.jobs.file_deletion import delete_files
+from service.sizing import CpuSlots
 from service.storage.signed_urls import Download
 from service.storage.storage import Storage
 from service.storage.stored_file import StoredFile
@@ -45,7 +45,7 @@ class Services:
     intake: Intake
     images_per_task: int
     private_webhooks: bool
-    drawings: threading.Semaphore
+    drawings: CpuSlots
 
 
 def create_task(

@@ -28,7 +28,7 @@ from service.http.pagination import page_answer, place_of
 from service.http.responses import answer, file_answer, file_or_redirect, stream_answer
 from service.http.services import provided
 from service.http.uploads import MAX_PARTS
-from service.imaging.header import ACCEPTED
+from service.imaging.media_types import ACCEPTED
 from service.storage.signed_urls import Download
 from service.storage.stored_file import StoredFile
 

@@ -1,19 +1,19 @@
 """Small copies of a task's images for the page, made when they are first asked for and kept in the store."""
 
 import io
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 from service.errors import NoRoom, Unavailable
 from service.features.faces.models import image_key, thumbnail_key
 from service.features.faces.operations import Services, find_image, unknown_image
-from service.imaging import validate as media
+from service.imaging.decode import thumbnail as make_thumbnail
 
 SIDE = 480
 """Pixels of the longer side, at most: sharp on a dense screen, some 30 KB a photo."""
 MEDIA_TYPE = "image/jpeg"
 PATIENCE = 30
 """Seconds that a request waits for its turn."""
+_BUSY = "Too many thumbnails are being made. Try again in a few seconds."
 
 
 def read_thumbnail(services: Services, task_id: str, image_id: str) -> bytes:
@@ -22,7 +22,7 @@ def read_thumbnail(services: Services, task_id: str, image_id: str) -> bytes:
     key = thumbnail_key(task_id, image_id)
     with suppress(FileNotFoundError):
         return services.storage.read(key)
-    with _turn(services):
+    with services.drawings.hold(PATIENCE, _BUSY, retry_after=2):
         with suppress(FileNotFoundError):  # made while this request waited
             return services.storage.read(key)
         return _make(services, task_id, image_id)
@@ -30,7 +30,7 @@ def read_thumbnail(services: Services, task_id: str, image_id: str) -> bytes:
 
 def _make(services: Services, task_id: str, image_id: str) -> bytes:
     try:
-        thumbnail = media.thumbnail(services.storage.read(image_key(task_id, image_id)), SIDE)
+        thumbnail = make_thumbnail(services.storage.read(image_key(task_id, image_id)), SIDE, services.intake.pixels)
         with suppress(NoRoom, Unavailable):  # a store that takes nothing now is no reason to show nothing
             services.storage.save(thumbnail_key(task_id, image_id), io.BytesIO(thumbnail))
     except FileNotFoundError as error:  # deleted meanwhile, the folder too
@@ -52,14 +52,3 @@ def _forget_if_deleted(services: Services, task_id: str, image_id: str) -> None:
 def _check_image(services: Services, task_id: str, image_id: str) -> None:
     with services.database.read() as session:
         find_image(session, task_id, image_id)
-
-
-@contextmanager
-def _turn(services: Services) -> Iterator[None]:
-    """Wait for a core: making more at once would only slow the rest of the service."""
-    if not services.drawings.acquire(timeout=PATIENCE):
-        raise Unavailable("Too many thumbnails are being made. Try again in a few seconds.", retry_after=2)
-    try:
-        yield
-    finally:
-        services.drawings.release()

@@ -12,8 +12,8 @@ from service.http.bodies import body, form_fields
 from service.http.idempotency import reserve, reserve_json
 from service.http.openapi_views import FILE, multipart, without_null
 from service.http.uploads import Form, Spool, display_name, fingerprint, read_form, spooling
-from service.imaging.header import ACCEPTED
 from service.imaging.intake import Upload
+from service.imaging.media_types import ACCEPTED
 
 MAX_REQUEST_BYTES = 1_000_000_000
 KIND = "image"

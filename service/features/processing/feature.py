@@ -10,9 +10,9 @@ from service.imaging.intake import Intake
 
 def make(kernel: Kernel) -> Parts:
     """Make it for one application."""
-    intake = Intake(kernel.storage, kernel.uploads, kernel.limits)
+    intake = Intake(kernel.storage, kernel.uploads, kernel.limits, kernel.pixels)
     return Parts(
-        jobs={"copies": [Processing(kernel.storage)]},
+        jobs={"copies": [Processing(kernel.storage, kernel.pixels)]},
         services=lambda executor: {
             operations.Services: operations.Services(database=kernel.database, executor=executor, intake=intake)
         },

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from service.features.processing.models import ProcessingFile, ProcessingTask, moment, result_key
 from service.imaging import transform as pictures
 from service.imaging.failures import image_failures
+from service.imaging.pixel_budget import PixelBudget
 from service.jobs.operation import Failure, Operation, Run
 from service.storage.storage import Storage
 
@@ -41,8 +42,9 @@ class Processing(Operation):
     kind = KIND
     failure_code = "engine_failed"
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, pixels: PixelBudget) -> None:
         self.storage = storage
+        self.pixels = pixels
 
     def load(self, session: Session, runs: Sequence[Run]) -> list[Order]:
         """Return the orders; their tasks are being processed from now on."""
@@ -58,7 +60,8 @@ class Processing(Operation):
             raise Failure("engine_failed", "The source has been deleted.")
         with image_failures():
             original = self.storage.read(order.source)
-            (result,) = [self._store(order.target, copy) for copy in pictures.copies(original, [order.edit])]
+            copies = pictures.copies(original, [order.edit], self.pixels)
+            (result,) = [self._store(order.target, copy) for copy in copies]
         return result
 
     def _store(self, key: str, copy: pictures.Copy) -> Result:

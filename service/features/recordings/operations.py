@@ -4,7 +4,6 @@ import hashlib
 import hmac
 import re
 import tempfile
-import threading
 import uuid
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -18,12 +17,14 @@ from service.db.database import Database, now
 from service.db.results import record_result
 from service.errors import NoRoom, NotFound, Unauthorized, Unavailable
 from service.features.recordings.models import Recording, RecordingUser, recording_key
+from service.sizing import CpuSlots
 from service.storage.signed_urls import Download
 from service.storage.storage import Storage, is_full
 from service.storage.stored_file import StoredFile
 
 TURN_SECONDS = 60
 """How long a recording waits for its turn to be encoded before the client is asked to come again."""
+_BUSY = "Too many recordings are being encoded. Try again in a minute."
 _NOBODY = hashlib.sha256(b"").hexdigest()
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -40,12 +41,12 @@ class Limits:
 
 @dataclass(frozen=True)
 class Services:
-    """What the operations of recordings stand on. `turns` counts how many may be encoded at once in this process."""
+    """What the operations of recordings stand on. `slots` bounds how many are encoded at a time."""
 
     database: Database
     storage: Storage
     limits: Limits
-    turns: threading.Semaphore
+    slots: CpuSlots
 
 
 def add_user(here: Services, name: str) -> dict[str, Any]:
@@ -80,7 +81,7 @@ def add_recording(here: Services, user_id: str, stream: BinaryIO) -> tuple[str, 
     wave = audio.read_header(stream, here.limits.seconds)
     recording = Recording(id=str(uuid.uuid4()), user_id=user_id, seconds=wave.seconds)
     with _temporary_file() as mp3:
-        with _turn(here):
+        with here.slots.hold(TURN_SECONDS, _BUSY, retry_after=60):
             audio.convert(stream, wave, mp3, here.limits.bitrate, here.limits.quality)
         mp3.seek(0)
         _store(here, recording, mp3)
@@ -127,17 +128,6 @@ def _find(here: Services, user_id: str, recording_id: str) -> Recording:
 def _hash(token: str) -> str:
     # A token is 122 random bits: nobody can try them all, so it needs no slow hash, as passwords do.
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-@contextmanager
-def _turn(here: Services) -> Iterator[None]:
-    """Wait for a core: more encodings at once than cores would only make each of them slower, and all else too."""
-    if not here.turns.acquire(timeout=TURN_SECONDS):
-        raise Unavailable("Too many recordings are being encoded. Try again in a minute.", retry_after=60)
-    try:
-        yield
-    finally:
-        here.turns.release()
 
 
 @contextmanager

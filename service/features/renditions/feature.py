@@ -16,9 +16,9 @@ def make(kernel: Kernel) -> Parts:
     settings = kernel.settings
     scales = (1.0, *settings.scales)
     small = Limits(bytes=settings.max_rendition_bytes, pixels=settings.max_image_pixels)
-    intake = Intake(kernel.storage, kernel.uploads, small)
+    intake = Intake(kernel.storage, kernel.uploads, small, kernel.pixels)
     return Parts(
-        jobs={"copies": [Making(kernel.storage, scales)]},
+        jobs={"copies": [Making(kernel.storage, kernel.pixels, scales)]},
         services=lambda executor: {
             operations.Services: operations.Services(
                 database=kernel.database,

@@ -20,6 +20,7 @@ from service.features.renditions.models import (
 from service.features.renditions.replacement import take_out, take_out_images
 from service.imaging import transform as pictures
 from service.imaging.failures import image_failures
+from service.imaging.pixel_budget import PixelBudget
 from service.jobs.file_deletion import delete_later
 from service.jobs.operation import Cancelled, Failure, Operation, Run
 from service.storage.storage import Storage
@@ -43,8 +44,9 @@ class Making(Operation):
     kind = KIND
     failure_code = "engine_failed"
 
-    def __init__(self, storage: Storage, scales: Sequence[float]) -> None:
+    def __init__(self, storage: Storage, pixels: PixelBudget, scales: Sequence[float]) -> None:
         self.storage = storage
+        self.pixels = pixels
         self.scales = scales
 
     def load(self, session: Session, runs: Sequence[Run]) -> list[str]:
@@ -60,7 +62,7 @@ class Making(Operation):
         made = []
         with image_failures():
             original = self.storage.read(original_key(folder))
-            with closing(pictures.renditions(original, self.scales)) as copies:  # type: ignore[type-var]
+            with closing(pictures.renditions(original, self.scales, self.pixels)) as copies:  # type: ignore[type-var]
                 for kind, copy in zip(KINDS, copies, strict=True):
                     if cancelled():
                         raise Cancelled

@@ -33,7 +33,7 @@ from service.features.renditions.models import (
 from service.features.renditions.replacement import take_out_images
 from service.imaging import transform as pictures
 from service.imaging.intake import Intake, Upload, pointing_at
-from service.imaging.validate import Picture, shown
+from service.imaging.validate import Picture, printable
 from service.jobs import queue
 from service.jobs.executors import Executor
 from service.jobs.file_deletion import FileDeletion
@@ -183,7 +183,8 @@ def _check_webp(here: Services, name: str, picture: Picture) -> None:
         for scale in here.scales:
             pictures.check_size(*pictures.scale(scale).size(picture.width, picture.height), "image/webp")
     except TooLarge as error:
-        raise TooLarge(f"{shown(name)} is too large for its renditions. {error.detail}", limit=error.limit) from error
+        detail = f"{printable(name)} is too large for its renditions. {error.detail}"
+        raise TooLarge(detail, limit=error.limit) from error
 
 
 def _delete(here: Services, *which: sa.ColumnElement[bool]) -> bool:

@@ -68,7 +68,8 @@ def _analysis() -> Analysis:
     settings = provided(Settings)
     # There is this one process, so the embedded engine may have every core.
     workers = settings.workers or (8 if settings.engine == "facecloud" else len(os.sched_getaffinity(0)))
-    return Analysis(provided(Engine), provided(operations.Services).intake.limits, workers)
+    intake = provided(operations.Services).intake
+    return Analysis(provided(Engine), intake.limits, intake.pixels, workers)
 
 
 def _followed(results: Iterable[Analysed], total: int, failures: list[Analysed]) -> Iterator[Analysed]:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 from service.errors import Problem
 from service.features.faces.engines.circuit_breaker import Breaker
@@ -11,7 +12,8 @@ from service.features.faces.engines.facecloud.connections import Connections
 from service.features.faces.engines.facecloud.failures import Refused, Unserved
 from service.features.faces.engines.facecloud.session import AGAIN, Session
 from service.features.faces.engines.facecloud.wire import Answer, read_faces
-from service.imaging.validate import to_jpeg
+from service.imaging.decode import to_jpeg
+from service.imaging.pixel_budget import PixelBudget
 from service.jobs.operation import Failure, Postponed
 
 
@@ -20,8 +22,8 @@ class FaceCloud:
 
     `url` is the host's root, with or without `/api/v1`. `timeout` is the seconds to wait for an
     answer; to connect it waits 5. `concurrency` is the number of connections kept alive: how many calls
-    are under way is the caller's to bound. Larger images than `max_pixels` are sent smaller, and their
-    boxes scaled back.
+    are under way is the caller's to bound. `convert` makes the JPEG that is sent, and
+    returns its side over the original's, by which boxes are scaled back.
     `observe` is called with the outcome (the status, `timeout` or `unanswered`) and the seconds of
     every HTTP call. One object serves all threads.
 
@@ -51,11 +53,11 @@ class FaceCloud:
         *,
         timeout: float = 30.0,
         concurrency: int = 8,
-        max_pixels: int = 12_000_000,
+        convert: Callable[[bytes], tuple[bytes, float]] | None = None,
         breaker: Breaker | None = None,
         observe: Callable[[str, float], None] | None = None,
     ) -> None:
-        self._max_pixels = max_pixels
+        self._convert = convert or partial(to_jpeg, max_pixels=12_000_000, budget=PixelBudget())
         self._breaker = breaker or Breaker()
         self._availability = Availability(self._breaker)
         self._connections = Connections(url, timeout, concurrency, observe)
@@ -66,7 +68,7 @@ class FaceCloud:
         self._availability.raise_refusal(history.due_at)
         probe = self._breaker.enter()
         try:
-            jpeg, scale = to_jpeg(image, self._max_pixels)
+            jpeg, scale = self._convert(image)
             begun = time.time()
             faces = self._faces(self._session.send_image(jpeg, cancelled, history.due_at), scale)
         except Problem as problem:
