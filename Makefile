@@ -39,10 +39,10 @@ audit: install-dev
 	$(BIN)/pip-audit -r requirements.txt --no-deps --disable-pip
 
 bench: install-dev
-	@for name in local_engine pipeline upload show_task recordings pictures; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
+	@for name in local_engine engine_import pipeline upload show_task recordings pictures; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 facecloud: install
-	@$(BIN)/python -m devtools.facecloud_emulator.app
+	@$(BIN)/python -m devtools.facecloud_emulator
 
 migrate: install
 	@$(BIN)/flask database upgrade

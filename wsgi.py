@@ -2,15 +2,18 @@
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dotenv import dotenv_values
 
+from devtools.facecloud_emulator.command import facecloud_emulator
 from service.app import create_app
 from service.config import BadSettings, Settings
-from service.imaging.pixel_budget import give_back_what_is_freed
+from service.http.services import provided
+from service.jobs.executors import Executor
+from service.server.malloc import return_freed_memory
 
-give_back_what_is_freed()
+return_freed_memory()
 try:
     # Under a `flask …` command, which flask tells in this variable, nobody is served.
     settings = Settings.from_env(
@@ -21,6 +24,7 @@ except BadSettings as error:
     sys.exit(f"The service cannot start:\n{error}")
 
 app = create_app(settings)
+app.cli.add_command(facecloud_emulator)
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -32,5 +36,6 @@ def __getattr__(name: str) -> "Celery":
         raise AttributeError(name)
     if settings.executor != "celery":
         sys.exit("EXECUTOR is not celery: set it to celery, and BROKER_URL, or work by `flask jobs work`.")
-    celery: Celery = app.extensions["executor"].app
+    executor: Any = provided(Executor, app)
+    celery: Celery = executor.app
     return celery

@@ -24,6 +24,7 @@ import numpy as np
 from PIL import Image
 
 from service.imaging import transform as pictures
+from service.imaging.pixel_budget import PixelBudget
 from tests.support import ROOT
 
 FACTORS = (1.0, 0.75, 0.5, 0.25)
@@ -81,9 +82,9 @@ def here(file: Path, folder: Path, what: str) -> float:
     """Make the copies as the service does; return the process's greatest memory in MB."""
     data = file.read_bytes()
     if what == "renditions":
-        made, suffixes = pictures.renditions(data, FACTORS), [f"{factor:g}.webp" for factor in FACTORS]
+        made, suffixes = pictures.renditions(data, FACTORS, PixelBudget()), [f"{factor:g}.webp" for factor in FACTORS]
     else:
-        made = pictures.copies(data, [pictures.rotate(), pictures.gray(), pictures.scale(2)])
+        made = pictures.copies(data, [pictures.rotate(), pictures.gray(), pictures.scale(2)], PixelBudget())
         suffixes = [f"{number}{file.suffix}" for number in range(3)]
     for copy, suffix in zip(made, suffixes, strict=True):
         with (folder / f"{file.name}.{suffix}").open("wb") as target:

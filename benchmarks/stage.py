@@ -14,7 +14,7 @@ from tests.support import ROOT, Service, flask
 @contextmanager
 def emulator(latency: float) -> Iterator[str]:
     """Run an emulator that makes faces up; give its address."""
-    command = [sys.executable, "-m", "devtools.facecloud_emulator.app", "--port", "0", "--faces", "scripted"]
+    command = [sys.executable, "-m", "devtools.facecloud_emulator", "--port", "0", "--faces", "scripted"]
     with subprocess.Popen(
         [*command, "--latency", str(latency)], cwd=ROOT, stdout=subprocess.PIPE, text=True
     ) as process:

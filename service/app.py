@@ -9,32 +9,32 @@ from flask import Flask
 
 from service.cli.main import add_commands
 from service.config import Settings
-from service.db.database import Database
+from service.db.database import Database, open_database
 from service.features.catalogue import FEATURES
 from service.features.feature import Feature, Kernel, Lane, merged
-from service.http import problems, security, url_converters
-from service.http.access_log import watch
-from service.http.idempotency_store import Keys
-from service.http.login_throttle import Tries
+from service.http import access_log, problems, security, url_converters
+from service.http.idempotency_store import IdempotencyStore
+from service.http.login_throttle import LoginThrottle
 from service.http.openapi_document import Tags
 from service.http.services import provide
-from service.jobs.dispatcher import Threads
-from service.jobs.executors import Executor, Lanes, owner_name
-from service.jobs.file_deletion import Removal
-from service.jobs.outcome_log import Journal
+from service.imaging.pixel_budget import PixelBudget
+from service.jobs.dispatcher import Dispatcher
+from service.jobs.executors import Executor, ExecutorGroup, owner_name
+from service.jobs.file_deletion import DeleteFiles
+from service.jobs.outcome_log import OutcomeLog
 from service.maintenance.checks import Inventory
-from service.maintenance.orphan_files import Sweep
+from service.maintenance.orphan_files import OrphanFileRemoval
 from service.maintenance.periodic import Schedule
 from service.sizing import share_of_cores
-from service.storage.credentials_provider import UPLOADS_TO_S3, make_storage
-from service.storage.signed_urls import Links
+from service.storage.factory import UPLOADS_TO_S3, make_storage
+from service.storage.signed_urls import SignedUrls
 from service.storage.storage import Storage
 from service.telemetry import logging as logs
 from service.telemetry.metrics import Metrics
 from service.web.page import page
 from service.web.system_routes import ReadinessChecks, readiness_checks, web
 
-T = TypeVar("T", bound=Threads)
+T = TypeVar("T", bound=Dispatcher)
 
 MAX_JSON_BYTES = 1_000_000
 OWN_TAGS = {
@@ -51,7 +51,7 @@ def create_app(settings: Settings, features: Sequence[Feature] = FEATURES) -> Fl
     kernel = make_kernel(settings, tuple(known_keys))
     parts = [feature.make(kernel) for feature in features]
     shared_folders = {prefix: keys for feature in features for prefix, keys in feature.shared_folders.items()}
-    deletion = kernel.image_lane(Removal(kernel.storage, shared_folders))
+    deletion = kernel.image_lane(DeleteFiles(kernel.storage, shared_folders))
     lanes = merged([*(lane for part in parts for lane in part.lanes), deletion])
     executor = make_executor(kernel, lanes)
     services = [part.services(executor) for part in parts]
@@ -61,18 +61,18 @@ def create_app(settings: Settings, features: Sequence[Feature] = FEATURES) -> Fl
         {
             Settings: settings,
             Database: kernel.database,
-            Links: kernel.links,
+            SignedUrls: kernel.signed_urls,
             Storage: kernel.storage,
             Metrics: kernel.metrics,
-            Tries: kernel.tries,
-            Keys: Keys(kernel.database, lambda: owner_name(os.getpid())),
+            LoginThrottle: kernel.login_throttle,
+            IdempotencyStore: IdempotencyStore(kernel.database, lambda: owner_name(os.getpid())),
             Executor: executor,
             Inventory: Inventory(
                 operations={operation.kind: operation for lane in lanes for operation in lane.operations},
                 known_keys=known_keys,
                 inspections=[feature.checks for feature in features],
             ),
-            Sweep: Sweep(kernel.database, kernel.storage, known_keys, kernel.metrics),
+            OrphanFileRemoval: OrphanFileRemoval(kernel.database, kernel.storage, known_keys, kernel.metrics),
             Schedule: Schedule(one for part, made in zip(parts, services, strict=True) for one in part.periodic(made)),
             Tags: Tags({blueprint.name: text for blueprint, text in tags.items()}),
             ReadinessChecks: readiness_checks(settings, kernel.database, kernel.storage, executor),
@@ -85,55 +85,56 @@ def create_app(settings: Settings, features: Sequence[Feature] = FEATURES) -> Fl
     for blueprint in tags:
         app.register_blueprint(blueprint)
     security.install(app, settings)
-    watch(app, kernel.metrics)
+    access_log.install(app, kernel.metrics)
     add_commands(app, (command for feature in features for command in feature.commands))
     return app
 
 
 def make_kernel(settings: Settings, prefixes: Sequence[str]) -> Kernel:
     """Make what all features stand on, with the implementations that the settings name."""
-    database = Database(settings.database_url)
-    links = Links(settings.signing_key, settings.public_url)
+    database = open_database(settings.database_url)
+    signed_urls = SignedUrls(settings.signing_key, settings.public_url)
     return Kernel(
         settings=settings,
         database=database,
-        storage=make_storage(settings, links, prefixes),
-        links=links,
+        storage=make_storage(settings, signed_urls, prefixes),
+        signed_urls=signed_urls,
         metrics=Metrics(settings.metrics_folder, settings.database_url),
-        tries=Tries(database, settings.max_failed_tries, settings.failed_tries_seconds),
+        login_throttle=LoginThrottle(database, settings.max_failed_tries, settings.failed_tries_seconds),
         # Storing waits, for the disk or the network, so there are more of these threads than cores.
         uploads=ThreadPoolExecutor(UPLOADS_TO_S3 if settings.bucket else 4, thread_name_prefix="upload"),
         cores=share_of_cores(settings),
+        pixels=PixelBudget(),
     )
 
 
 def make_executor(kernel: Kernel, lanes: Sequence[Lane]) -> Executor:
     """Make the executor that the settings name, with these lanes."""
     settings, database, metrics = kernel.settings, kernel.database, kernel.metrics
-    journal = Journal(metrics)
+    outcome_log = OutcomeLog(metrics)
 
     def make(kind: type[T]) -> dict[str, T]:
         return {
             lane.name: kind(
                 database,
                 lane.operations,
-                journal,
+                outcome_log,
                 workers=lane.threads,
                 lease=settings.lease_seconds,
                 poll=lane.poll,
-                bounds=lane.bounds,
+                policies=lane.policies,
             )
             for lane in lanes
         }
 
     if settings.executor == "threads":
-        return Lanes(*make(Threads).values())
-    from service.jobs.celery_dispatcher import Crew
+        return ExecutorGroup(*make(Dispatcher).values())
+    from service.jobs.celery_dispatcher import CeleryDispatcher
     from service.jobs.celery_executor import CeleryExecutor
 
     def begin() -> object:
         metrics.join()
-        return kernel.storage.hold()
+        return kernel.storage.shared_lock()
 
     log_settings = logs.configuration(settings.log_level, settings.log_format)
-    return CeleryExecutor(database, make(Crew), settings.broker_url, log_settings=log_settings, begin=begin)
+    return CeleryExecutor(database, make(CeleryDispatcher), settings.broker_url, log_settings=log_settings, begin=begin)

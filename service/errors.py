@@ -9,7 +9,7 @@ class Problem(Exception):
 
     Problem
      ├── Malformed 400 · Unauthorized 401 · Forbidden 403 · NotFound 404 · NotAllowed 405 · TooSlow 408
-     ├── Conflict 409 · TooLarge 413 · UnsupportedType 415 · Invalid 422 · TooManyTries 429
+     ├── Conflict 409 · TooLarge 413 · UnsupportedType 415 · Invalid 422 · TooManyRequests 429
      └── Unavailable 503 · NoRoom 507
     """
 
@@ -97,7 +97,7 @@ class Invalid(Problem):
         self.members["errors"] = list(errors) or [{"detail": detail, "pointer": pointer}]
 
 
-class TooManyTries(Problem):
+class TooManyRequests(Problem):
     """Too many wrong credentials; `Retry-After` says when the next may come."""
 
     status = 429

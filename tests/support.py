@@ -24,7 +24,7 @@ from PIL import Image
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
-from devtools.facecloud_emulator.app import derived
+from devtools.facecloud_emulator.faces import derived
 from service.app import create_app
 from service.cli.main import newest_revision
 from service.config import Settings

@@ -15,11 +15,14 @@ from alembic.migration import MigrationContext
 
 import service.app  # noqa: F401 - it imports every slice, whose models fill the metadata
 from service.cli.main import alembic_config
-from service.db.database import Database, Model
+from service.db.database import Database, Model, open_database
 from service.features.faces.models import Task
+from service.http.services import provided
+from service.jobs.executors import Executor
+from service.jobs.file_deletion import FileDeletion
 from service.jobs.models import Job
 from tests.conftest import on_both_databases
-from tests.support import flask, wait_for
+from tests.support import application, flask, wait_for
 
 pytestmark = on_both_databases
 
@@ -31,7 +34,7 @@ def url(new_database: Callable[[Path], str], tmp_path: Path) -> str:
 
 @pytest.fixture
 def database(url: str) -> Iterator[Database]:
-    database = Database(url)
+    database = open_database(url)
     yield database
     database.close()
 
@@ -39,7 +42,7 @@ def database(url: str) -> Iterator[Database]:
 @pytest.fixture
 def other(url: str) -> Iterator[Database]:
     """Give the same database as another process sees it."""
-    other = Database(url)
+    other = open_database(url)
     yield other
     other.close()
 
@@ -59,13 +62,21 @@ def tables(url: str) -> set[str]:
         return set(sa.inspect(connection).get_table_names()) - {"sqlite_sequence"}
 
 
+RENAMED = {("image_leftover", column): ("file_deletion", column) for column in ("id", "awaited_by")} | {
+    ("image_leftover", "folder"): ("file_deletion", "name")
+}
+"""What tables and columns of older revisions are called today."""
+
+
 def stored(url: str) -> dict[tuple[str, str], list[object]]:
-    """Return the values of each column of each table that is there."""
+    """Return the values of each column of each table that is there, under the names of today."""
     there = sa.MetaData()
     with connected(url) as connection:
         there.reflect(connection)
         return {
-            (table.name, column.name): list(connection.scalars(sa.select(column)))
+            RENAMED.get((table.name, column.name), (table.name, column.name)): list(
+                connection.scalars(sa.select(column))
+            )
             for table in there.sorted_tables
             for column in table.columns
             if table.name not in ("alembic_version", "sqlite_sequence")
@@ -106,6 +117,46 @@ def test_migrations_go_down_and_up_again_with_data_and_spare_what_is_not_theirs(
     assert tables(url) == full
 
 
+def queued_before_0013(url: str, files: Path) -> list[Path]:
+    """Go back to revision 0012 and queue what its program left to a job: a folder, and a key whose process died."""
+    command.downgrade(alembic_config(url), "0012")
+    left = [files / "tasks" / "gone" / "one.jpg", files / "processing" / "7.png"]
+    with connected(url) as connection:
+        for number, name in ((5, "tasks/gone/"), (9, "processing/7.png")):
+            there = {"id": number, "folder": name, "awaited_by": None}
+            connection.execute(sa.text("INSERT INTO image_leftover VALUES (:id, :folder, :awaited_by)"), there)
+        for number, status in ((5, "queued"), (9, "running")):
+            job = {"kind": "renditions.removal", "subject": str(number), "task": f"renditions.removal/{number}"}
+            connection.execute(sa.insert(Job), job | {"position": 0, "status": status, "attempt": 1})
+    for path in left:
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"x")
+    return left
+
+
+def test_deletions_that_waited_before_their_table_was_renamed_are_carried_out(url: str, tmp_path: Path) -> None:
+    left = queued_before_0013(url, tmp_path / "files")
+    before = stored(url)
+    command.upgrade(alembic_config(url), "head")
+    assert stored(url)["file_deletion", "name"] == ["tasks/gone/", "processing/7.png"]
+    assert stored(url)["job", "task"] == ["file_deletion/5", "file_deletion/9"]
+    command.downgrade(alembic_config(url), "0012")
+    assert stored(url) == before
+    command.upgrade(alembic_config(url), "head")
+    with application(tmp_path, url) as app:
+        executor = provided(Executor, app)
+        executor.start()
+        try:
+            wait_for(lambda: not any(path.exists() for path in left), what="the deletion of the files")
+            wait_for(lambda: not stored(url)["job", "id"], what="the end of the jobs")
+        finally:
+            executor.stop(5)
+    assert stored(url)["file_deletion", "id"] == []
+    with connected(url) as connection:
+        added = sa.insert(FileDeletion).values(name="next").returning(FileDeletion.id)
+        assert connection.scalar(added) not in (5, 9)
+
+
 def test_two_upgrades_at_once_make_the_tables_once(url: str) -> None:
     full = tables(url)
     command.downgrade(alembic_config(url), "base")
@@ -137,7 +188,7 @@ def test_who_holds_a_name_keeps_others_waiting_until_the_commit(database: Databa
 
     def increment(mine: Database) -> None:
         with mine.write() as session:
-            mine.hold(session, ["a", "b"])
+            mine.lock(session, ["a", "b"])
             version = session.scalar(sa.select(Task.version))
             assert version
             entered.set()
@@ -165,13 +216,13 @@ def test_a_failed_transaction_leaves_nothing(database: Database) -> None:
 
 
 def test_a_watch_sees_what_others_announce_and_not_before_the_commit(database: Database, other: Database) -> None:
-    changed = database.watch()
+    changed = database.listen()
     changed()
     quiet_from = wait_for(lambda: not changed() and time.monotonic())
     with other.write() as session:
         session.add(a_task())
         session.flush()
-        other.announce(session)
+        other.notify(session)
         early = changed()
         assert not early or time.monotonic() - quiet_from >= 1  # a watch may look once a second without being told
     wait_for(changed, 0.5, "the watch")

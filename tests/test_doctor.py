@@ -20,7 +20,7 @@ from service.db.database import Database
 from service.http.services import provided
 from service.maintenance.checks import Inventory, Tally
 from service.maintenance.doctor import examine, repair
-from service.maintenance.orphan_files import sweep
+from service.maintenance.orphan_files import remove_orphans
 from service.storage.storage import Storage
 from tests.conftest import MakeService, facecloud
 from tests.support import BIN, ROOT, Service, application, inconsistencies, photo, wait_for
@@ -244,7 +244,9 @@ def test_a_sweep_takes_what_a_crash_leaves_and_nothing_of_what_is_most_there_is(
             for name in range(60):
                 (folder / "files" / "tasks" / task / f"left-{name}").write_bytes(b"x")
         with application(folder) as app:
-            return sweep(provided(Database, app), provided(Storage, app), provided(Inventory, app).known_keys, 0)
+            return remove_orphans(
+                provided(Database, app), provided(Storage, app), provided(Inventory, app).known_keys, 0
+            )
 
     assert leave("one", "two") == 120, "one or two uploads, or deletions, that died"
     assert leave("one", "two", "three", "four", "five") == 0

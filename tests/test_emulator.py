@@ -16,7 +16,8 @@ import pytest
 import requests
 from PIL import Image
 
-from devtools.facecloud_emulator.app import Emulator, derived, without_exif
+from devtools.facecloud_emulator.app import Emulator
+from devtools.facecloud_emulator.faces import derived, without_exif
 from devtools.facecloud_emulator.faults import Mood, Script
 from devtools.facecloud_emulator.server import EmulatorServer
 from service.features.faces.engines.engine import Detection
@@ -344,7 +345,7 @@ def test_closing_interrupts_a_slow_answer(emulator):
 
 
 def test_it_runs_from_the_command_line():
-    command = [sys.executable, "-m", "devtools.facecloud_emulator.app", "--port", "0", "--faces", "scripted"]
+    command = [sys.executable, "-m", "devtools.facecloud_emulator", "--port", "0", "--faces", "scripted"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parent.parent
     ) as process:

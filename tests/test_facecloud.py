@@ -9,6 +9,7 @@ import ssl
 import threading
 import time
 import traceback
+from functools import partial
 
 import pytest
 import requests
@@ -20,7 +21,10 @@ from devtools.facecloud_emulator.faults import Mood
 from devtools.facecloud_emulator.server import EmulatorServer
 from service.features.faces.engines.circuit_breaker import Breaker
 from service.features.faces.engines.engine import Detection, History
-from service.features.faces.engines.facecloud import TRANSPORT, FaceCloud, unanswered
+from service.features.faces.engines.facecloud import FaceCloud
+from service.features.faces.engines.facecloud.failures import TRANSPORT, unanswered
+from service.imaging.decode import to_jpeg
+from service.imaging.pixel_budget import PixelBudget
 from service.jobs.operation import Cancelled, Failure, Postponed
 
 EMAIL = f"{secrets.token_hex(6)}@example.com"
@@ -197,7 +201,7 @@ def test_a_plain_jpeg_is_sent_byte_for_byte(client, emulator):
 def test_a_large_image_is_sent_smaller_and_its_boxes_are_scaled_back(connect, emulator):
     emulator.faces = [FACE]
     image = picture((400, 300))
-    (face,) = connect(max_pixels=200 * 150).detect(image)
+    (face,) = connect(convert=partial(to_jpeg, max_pixels=200 * 150, budget=PixelBudget())).detect(image)
     assert (face.x, face.y, face.width, face.height) == (60, 80, 100, 120)
     assert hashlib.sha256(image).hexdigest() not in emulator.counters()["images"]
 
@@ -596,7 +600,7 @@ def test_no_secret_is_in_any_exception_or_log_line(connect, emulator, caplog):
     caplog.set_level(logging.DEBUG)
     client = connect()
     client.detect(picture())
-    token = client._token.value
+    token = client._session._token.value
     moods = [row[0] for row in ROWS]
     moods += [Mood(name="status", status=415, message=f"for {secret}") for secret in (token, EMAIL, PASSWORD)]
     moods += [Mood(name="status", status=401, path="login", message=f"{EMAIL} {PASSWORD}")]

@@ -36,10 +36,10 @@ from service.features.faces.engines.engine import Detection
 from service.features.faces.job import FaceDetection
 from service.features.recordings import operations as recordings
 from service.http.services import provide, provided
-from service.jobs.dispatcher import Threads
-from service.jobs.outcome_log import Journal
+from service.jobs.dispatcher import Dispatcher
+from service.jobs.outcome_log import OutcomeLog
 from service.maintenance.checks import Inventory
-from service.maintenance.orphan_files import sweep
+from service.maintenance.orphan_files import remove_orphans
 from service.storage.storage import Storage
 from service.telemetry.metrics import Metrics
 from tests.conftest import MakeService, facecloud
@@ -180,7 +180,7 @@ class Patient:
     def check_whole(self) -> None:
         """After the sweep of a start nothing is half done."""
         storage = provided(Storage, self.app)
-        sweep(provided(Database, self.app), storage, provided(Inventory, self.app).known_keys, 0)
+        remove_orphans(provided(Database, self.app), storage, provided(Inventory, self.app).known_keys, 0)
         assert inconsistencies(self.folder) == []
 
 
@@ -297,8 +297,8 @@ class Seeing:
 
 def test_whichever_call_below_fails_while_results_are_saved_each_image_counts_once(patient: Patient) -> None:
     database, services = provided(Database, patient.app), provided(faces.Services, patient.app)
-    journal = Journal(provided(Metrics, patient.app))
-    executor = Threads(database, [FaceDetection(services.storage, Seeing())], journal, workers=2)
+    outcome_log = OutcomeLog(provided(Metrics, patient.app))
+    executor = Dispatcher(database, [FaceDetection(services.storage, Seeing())], outcome_log, workers=2)
     provide(patient.app, {faces.Services: replace(services, executor=executor)})
     failing = "" if isinstance(services.storage, FaultyStorage) else "dispatcher"
     executor.start()

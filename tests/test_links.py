@@ -3,14 +3,14 @@
 import requests
 
 from service.config import Settings
-from service.storage.signed_urls import Download, Links
+from service.storage.signed_urls import Download, SignedUrls
 from tests.conftest import MakeService
 from tests.support import Client, Service, photo, wait_for
 
 
-def links_of(service: Service) -> Links:
+def links_of(service: Service) -> SignedUrls:
     """Return links signed as the service signs them: the key follows from its password."""
-    return Links(Settings(api_password=service.password).signing_key, service.url)
+    return SignedUrls(Settings(api_password=service.password).signing_key, service.url)
 
 
 def test_a_link_gives_the_file_without_credentials_whole_or_in_part_until_it_ends(

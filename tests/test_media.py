@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,16 @@ from PIL import Image, ImageCms
 
 from service.errors import Invalid, Problem, TooLarge, UnsupportedType
 from service.imaging import decode as decoding
-from service.imaging import validate as media
-from service.imaging.validate import Limits, Picture, check, to_jpeg, upright
+from service.imaging.pixel_budget import PixelBudget
+from service.imaging.validate import Limits, Picture, check, printable
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 LIMITS = Limits(bytes=20_000_000, pixels=50_000_000)
 ORIENTATION = 0x0112
+BUDGET = PixelBudget()
+
+to_jpeg = partial(decoding.to_jpeg, budget=BUDGET)
+upright = partial(decoding.upright, budget=BUDGET)
 
 
 def corners(width: int = 64, height: int = 48) -> Image.Image:
@@ -60,7 +65,7 @@ def animated_webp(frames: int) -> bytes:
 
 
 def look(data: bytes, name: str = "photo", limits: Limits = LIMITS) -> Picture:
-    return check(io.BytesIO(data), name, limits)
+    return check(io.BytesIO(data), name, limits, BUDGET)
 
 
 # --- what is accepted --------------------------------------------------------------------------------------------
@@ -98,7 +103,7 @@ def test_the_stream_is_left_at_its_beginning_whatever_comes_out() -> None:
         stream = io.BytesIO(data)
         stream.seek(3)
         with contextlib.suppress(Problem):
-            check(stream, "photo", LIMITS)
+            check(stream, "photo", LIMITS, BUDGET)
         assert stream.tell() == 0 and stream.read() == data
 
 
@@ -291,9 +296,9 @@ def test_a_jpeg_that_has_all_its_pixels_is_accepted_whatever_else_is_odd_about_i
 
 
 def test_a_file_name_is_shown_on_one_line_and_capped() -> None:
-    assert media.shown("a\r\nb\0\x1b[31m\u202egpj.exe") == "ab[31mgpj.exe"
-    assert media.shown("\ud800\n") == "The file"
-    assert len(media.shown("x" * 1000)) == 80
+    assert printable("a\r\nb\0\x1b[31m\u202egpj.exe") == "ab[31mgpj.exe"
+    assert printable("\ud800\n") == "The file"
+    assert len(printable("x" * 1000)) == 80
     with pytest.raises(Invalid) as refusal:
         look(b"", "evil\nname" * 100)
     label = refusal.value.detail.removesuffix(" is empty: it has no bytes. Choose the file again.")
@@ -356,17 +361,18 @@ MEASURE = """
 import io, resource, sys, time, warnings
 warnings.simplefilter("error")
 from service.errors import Problem
+from service.imaging.pixel_budget import PixelBudget
 from service.imaging.validate import Limits, check
 limits = Limits(20_000_000, 50_000_000)
 data = open(sys.argv[1], "rb").read()
 small = open(sys.argv[2], "rb").read()
-check(io.BytesIO(small), "warm", limits)
+check(io.BytesIO(small), "warm", limits, PixelBudget())
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 best = 9.0
 for _ in range(3):
     begin = time.process_time()  # its own time: other tests share the cores
     try:
-        check(io.BytesIO(data), "bomb", limits)
+        check(io.BytesIO(data), "bomb", limits, PixelBudget())
         status = 200
     except Problem as problem:
         status = problem.status
@@ -463,7 +469,7 @@ def test_of_mutated_files_each_is_a_picture_or_a_refusal() -> None:
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_the_pixels_of_every_orientation_are_upright(kind: str, orientation: int) -> None:
     undo = {5: 5, 6: 8, 7: 7, 8: 6}.get(orientation, orientation)  # 6 and 8 undo each other, the others themselves
-    stored = corners() if undo == 1 else corners().transpose(decoding.TURNS[undo])
+    stored = corners() if undo == 1 else corners().transpose(decoding.TRANSPOSE[undo])
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     options = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}.get(kind, {})

@@ -17,7 +17,8 @@ import requests
 
 from devtools.facecloud_emulator.server import EmulatorServer
 from service.errors import NoRoom, Unavailable
-from service.storage.s3 import PART, Access, S3Storage
+from service.storage.s3 import PART, S3Storage
+from service.storage.s3_client import S3Access
 from service.storage.signed_urls import Download
 from tests.conftest import MakeService, facecloud
 from tests.fault_proxy import FaultProxy
@@ -28,7 +29,7 @@ from tests.test_processes import check_complete, done
 
 def storage_at(store: ObjectStore, url: str, bucket: str, **more: Any) -> S3Storage:
     key, secret = store.keys["app"]
-    return S3Storage(bucket, "media", Access(endpoint=url, key_id=key, secret=secret, **more))
+    return S3Storage(bucket, "media", S3Access(endpoint=url, key_id=key, secret=secret, **more))
 
 
 @dataclass

@@ -96,7 +96,7 @@ def test_every_route_is_described_with_parameters_answers_and_credentials(
 
 
 def test_every_body_and_every_json_answer_has_an_example_that_fits_its_schema(described: dict[str, Any]) -> None:
-    without, seen = [], 0
+    without, shown = [], set()
     for name, operation in operations(described):
         for place, content in media(operation):
             if "example" not in content:
@@ -104,9 +104,10 @@ def test_every_body_and_every_json_answer_has_an_example_that_fits_its_schema(de
                 continue
             schema = content["schema"] | {"components": described["components"]}
             Draft202012Validator(schema).validate(content["example"])
-            seen += 1
+            shown |= set(re.findall(r"#/components/schemas/(\w+)", str(content["schema"])))
     assert without == []
-    assert seen >= 15
+    inner = set(re.findall(r"#/components/schemas/(\w+)", str(described["components"]["schemas"])))
+    assert set(described["components"]["schemas"]) == shown | inner | {"Problem"}
 
 
 def test_every_example_of_a_schema_fits_it(described: dict[str, Any]) -> None:
@@ -136,7 +137,7 @@ def test_summaries_are_plain_and_every_group_and_parameter_is_explained(describe
         assert all(parameter["description"] for parameter in operation["parameters"]), name
 
 
-def test_forms_ask_for_files_and_fill_in_no_null(described: dict[str, Any]) -> None:
+def test_forms_ask_for_files_and_fill_in_no_null(app: Flask, described: dict[str, Any]) -> None:
     files = Counter[str]()
     for name, operation in operations(described):
         form = operation.get("requestBody", {}).get("content", {}).get("multipart/form-data", {"schema": {}})
@@ -146,7 +147,8 @@ def test_forms_ask_for_files_and_fill_in_no_null(described: dict[str, Any]) -> N
             files[name] += shape.get("items", shape).get("format") == "binary"
         for parameter in operation["parameters"]:
             assert "anyOf" not in parameter["schema"], f"{name} {parameter['name']}"
-    assert files.total() == 8
+    forms = [view for view in app.view_functions.values() if "multipart/form-data" in view.described.content]  # type: ignore[attr-defined]
+    assert files.total() == len(forms) > 0
     assert set(files.values()) == {1}
 
 

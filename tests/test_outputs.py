@@ -22,6 +22,7 @@ from PIL import Image, ImageChops
 from devtools.facecloud_emulator.server import EmulatorServer
 from service.features.faces.drawing import draw_boxes
 from service.features.faces.engines.engine import Detection, Gender
+from service.imaging.pixel_budget import PixelBudget
 from tests.support import Client, Service, photo, wait_for
 from tests.test_tasks import problem
 
@@ -41,7 +42,7 @@ def plain_photo(size: tuple[int, int], form: str = "JPEG", colour: str = "#33663
 
 
 def drawn(image: bytes, *faces: Detection) -> Image.Image:
-    return Image.open(io.BytesIO(draw_boxes(image, faces)))
+    return Image.open(io.BytesIO(draw_boxes(image, faces, PixelBudget())))
 
 
 def changed(picture: Image.Image, colour: str = "#336633") -> tuple[int, int, int, int] | None:
@@ -113,7 +114,7 @@ def test_boxes_fit_a_photo_that_exif_turns_and_no_metadata_is_left() -> None:
     assert box
     assert box[3] == pytest.approx(281, abs=3)
     assert not picture.getexif()
-    assert b"secret" not in draw_boxes(image, [])
+    assert b"secret" not in draw_boxes(image, [], PixelBudget())
 
 
 @pytest.mark.parametrize("shown", [face(900, 900, 10, 10), face(-90, -90, 10, 10), face(5, 5, 0, 0)])
@@ -195,7 +196,7 @@ def test_the_rows_are_the_faces_in_order_of_upload_and_size(client: Client, shar
     assert answer.content.startswith(b"image_id,name,x,y,width,height,gender,age,score\r\n")
     assert answer.content.endswith(b"\r\n")
     assert answer.headers["Content-Disposition"] == (
-        "attachment; filename=\"Team __n__ 7_8.csv\"; filename*=UTF-8''Team%20%C2%AB%C3%9Cn%C3%AF%C2%BB%207_8.csv"
+        "attachment; filename=\"Team Uni 7_8.csv\"; filename*=UTF-8''Team%20%C2%AB%C3%9Cn%C3%AF%C2%BB%207_8.csv"
     )
     spelled = [names[0], names[1], f"'{names[2]}", f"'{names[3]}"]
     assert [row["name"] for row in rows] == [name for name in spelled for _ in range(3)]

@@ -116,7 +116,7 @@ def test_back_takes_back_a_question(visit: Visit, album: str) -> None:
     page.go_back()
     expect(page.get_by_role("alertdialog")).to_have_count(0)
     expect(page.get_by_role("link", name="API")).to_be_visible()
-    page.get_by_label("Name, if you like").fill("not under a dialog")
+    page.get_by_label("Name (optional)").fill("not under a dialog")
     visit.check()
 
 
@@ -126,7 +126,7 @@ def test_a_task_that_is_deleted_elsewhere_takes_its_open_photo_along(visit: Visi
     page.locator(".photo").click()
     expect(page.get_by_role("dialog")).to_be_visible()
     client.delete(f"/api/v1/tasks/{task}").raise_for_status()
-    expect(page.get_by_role("heading", name="Nothing here")).to_be_visible()
+    expect(page.get_by_role("heading", name="Not found")).to_be_visible()
     expect(page.get_by_role("dialog")).to_have_count(0)
     wait_for(lambda: not page.evaluate("history.state.photo"), what="the entry of the task")
     visit.check(404)
@@ -239,7 +239,7 @@ def test_the_photo_keeps_the_room_in_a_very_small_window(visit: Visit, album: st
 
 def test_an_address_that_is_no_text_is_told_as_one_where_nothing_is(visit: Visit) -> None:
     page = visit.open("/tasks/%E0%A4%A")
-    expect(page.get_by_role("heading", level=1)).to_have_text("Nothing here")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Not found")
     visit.check(404)
 
 
@@ -248,10 +248,10 @@ def test_an_outage_in_mid_upload_is_told_once(visit: Visit, client: Client) -> N
     page = visit.open(f"/tasks/{task}")
     visit.page.route("**/api/v1/**", lambda route: route.abort())
     page.set_input_files("input[accept]", [{"name": "1.jpg", "mimeType": "image/jpeg", "buffer": photo(1)}])
-    expect(page.get_by_text("The service does not answer")).to_have_count(1)
+    expect(page.get_by_text("The service is not reachable")).to_have_count(1)
     page.wait_for_event("requestfailed", lambda request: request.url.endswith(task))
-    expect(page.get_by_text("The service does not answer")).to_have_count(1)
+    expect(page.get_by_text("The service is not reachable")).to_have_count(1)
     page.unroute("**/api/v1/**")
-    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Resume").click()
     expect(page.locator(".card")).to_have_count(1)
     visit.check()

@@ -2,6 +2,7 @@ import io
 import random
 import threading
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,10 +11,14 @@ from PIL import Image
 from service.errors import Invalid, Problem, TooLarge
 from service.imaging import decode as decoding
 from service.imaging import transform as pictures
-from service.imaging.pixel_budget import Room
-from service.imaging.transform import copies, flip, gray, renditions, resize, rotate, scale
+from service.imaging.pixel_budget import PixelBudget
+from service.imaging.transform import flip, gray, resize, rotate, scale
 from tests.test_media import ORIENTATION, animated_webp, corners, encoded, mutated, swapped_profile
 from tests.test_media import look as checked
+
+BUDGET = PixelBudget()
+copies = partial(pictures.copies, budget=BUDGET)
+renditions = partial(pictures.renditions, budget=BUDGET)
 
 LOSSY = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}, "PNG": {}}
 TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
@@ -76,7 +81,7 @@ def with_gps(orientation: int) -> Image.Exif:
 def stored(orientation: int, picture: Image.Image) -> Image.Image:
     """Turn a picture so that the orientation turns it back."""
     undo = {6: 8, 8: 6}.get(orientation, orientation)
-    return picture if undo == 1 else picture.transpose(decoding.TURNS[undo])
+    return picture if undo == 1 else picture.transpose(decoding.TRANSPOSE[undo])
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
@@ -251,11 +256,11 @@ def test_of_mutated_files_each_gives_a_copy_or_a_refusal() -> None:
 
 
 def test_a_large_picture_waits_until_there_is_room_and_is_not_overtaken() -> None:
-    room, order = Room(100), []
+    budget, order = PixelBudget(100_000_000), []
     first, second = threading.Event(), threading.Event()
 
-    def work(name: str, pixels: int, inside: threading.Event | None = None) -> None:
-        with room.room_for(pixels):
+    def work(name: str, megabytes: int, inside: threading.Event | None = None) -> None:
+        with budget.room_for(megabytes * 1_000_000):
             order.append(name)
             if inside:
                 inside.set()
@@ -266,7 +271,7 @@ def test_a_large_picture_waits_until_there_is_room_and_is_not_overtaken() -> Non
     assert first.wait(10)
     large = threading.Thread(target=work, args=("large", 1000))
     large.start()
-    while not room._door.locked():
+    while not budget._door.locked():
         pass
     late = threading.Thread(target=work, args=("late", 10))
     late.start()

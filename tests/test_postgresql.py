@@ -15,7 +15,7 @@ import requests
 import sqlalchemy as sa
 
 from devtools.facecloud_emulator.server import EmulatorServer
-from service.db.database import Database, is_away
+from service.db.database import Database, is_away, open_database
 from service.features.faces.job import FaceDetection
 from service.features.faces.models import Image, Task
 from service.jobs import models
@@ -40,7 +40,7 @@ def url(postgresql: PostgreSQLServer) -> str:
 @pytest.fixture
 def two(url: str) -> Iterator[tuple[Database, Database]]:
     """Give one database as two processes see it."""
-    both = Database(url), Database(url)
+    both = open_database(url), open_database(url)
     yield both
     for database in both:
         database.close()
@@ -96,7 +96,7 @@ def test_the_last_two_images_finished_by_two_workers_at_once_end_the_task(two: t
 def test_only_a_database_without_processes_at_work_is_alone(two: tuple[Database, Database]) -> None:
     with two[0].alone() as alone:
         assert alone
-    watch = two[1].watch()
+    watch = two[1].listen()
     watch()
     with two[0].alone() as alone:
         assert not alone
@@ -112,14 +112,14 @@ def is_alone(database: Database) -> bool:
 def test_a_deaf_watch_still_looks_once_a_second_and_hears_again(
     two: tuple[Database, Database], postgresql: PostgreSQLServer, url: str
 ) -> None:
-    changed = two[0].watch()
+    changed = two[0].listen()
     changed()
     assert postgresql.terminate_backends(url) == 1
     wait_for(changed, 2, "a look without being told")
     wait_for(lambda: changed() and not is_alone(two[1]), 5, "the new connection")
     # It has just looked, so it would not look again for a second.
     with two[1].write() as session:
-        two[1].announce(session)
+        two[1].notify(session)
     wait_for(changed, 0.3, "the announcement")
 
 
@@ -179,9 +179,9 @@ def test_who_waits_too_long_for_a_lock_is_told_to_come_again(
     service = make_service(**facecloud(emulator, DATABASE_URL=impatient))
     client = service.start()
     task = client.task(photo(1))
-    database = Database(url)
+    database = open_database(url)
     with database.write() as session:
-        database.hold(session, [task])
+        database.lock(session, [task])
         busy = client.start(task)
     database.close()
     assert busy.status_code == 503
@@ -199,7 +199,7 @@ def test_no_free_connection_and_no_server_are_times_to_wait_for_and_a_wrong_name
         (url.replace(f":{postgresql.port}/", ":1/"), True),
         (f"{url}_is_not_there", False),
     ):
-        database = Database(address)
+        database = open_database(address)
         with pytest.raises(sa.exc.OperationalError) as caught, database.read() as session:
             session.execute(sa.text("SELECT 1"))
         database.close()

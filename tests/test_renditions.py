@@ -1,6 +1,9 @@
 """Renditions over HTTP: on a folder against one running service with two processes, and on a real S3 server."""
 
+import hashlib
+import hmac
 import io
+import json
 import os
 import random
 import shutil
@@ -8,6 +11,7 @@ import signal
 import threading
 import time
 import uuid
+from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,8 +25,10 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from PIL import Image
 
+from service.config import Settings
 from service.features.renditions.keys import Owner, keys_in, original_in
 from service.storage.s3 import UNCHANGING
+from service.storage.signed_urls import Download, SignedUrls
 from service.storage.sts import policy
 from tests.conftest import MakeService
 from tests.object_store import ROLE, ObjectStore
@@ -307,16 +313,29 @@ def test_an_image_is_deleted_by_id_by_owner_and_by_the_url_or_key_of_its_origina
 
 
 def test_a_link_that_has_ended_still_tells_which_image_to_delete(service: Service, client: Client) -> None:
-    from service.config import Settings
-    from service.storage.signed_urls import Download, Links
-
     image = made(client, {"user_id": uuid.uuid4().hex})
-    links = Links(Settings(api_password=service.password).signing_key)
+    links = SignedUrls(Settings(api_password=service.password).signing_key)
     ended_link = service.url + links.make(image["original"]["key"], -10, Download("a.jpg"))
     assert requests.get(ended_link, timeout=30).status_code == 403
-    forged = service.url + Links("another key").make(image["original"]["key"], 10, Download("a.jpg"))
+    forged = service.url + SignedUrls("another key").make(image["original"]["key"], 10, Download("a.jpg"))
     problem(client.delete("/images", params={"url": forged}), 404)
     assert client.delete("/images", params={"url": ended_link}).status_code == 204
+    problem(client.get(f"/images/{image['id']}"), 404)
+
+
+def test_a_link_of_an_earlier_version_still_gives_the_file_and_tells_which_image_to_delete(
+    service: Service, client: Client
+) -> None:
+    image = made(client, {"user_id": uuid.uuid4().hex})
+    # Written out, so that it stays what was given out then: JSON, and HMAC-SHA1 with a key made of salt and secret.
+    payload = json.dumps([image["original"]["key"], int(time.time()) + 60, "a.jpg", "image/jpeg", True]).encode()
+    secret = Settings(api_password=service.password).signing_key.encode()
+    key = hashlib.sha1(b"link to a file" + b"signer" + secret).digest()
+    text = urlsafe_b64encode(payload).rstrip(b"=")
+    signature = urlsafe_b64encode(hmac.digest(key, text, "sha1")).rstrip(b"=")
+    url = f"{service.url}/files/{text.decode()}.{signature.decode()}/a.jpg"
+    assert requests.get(url, timeout=30).content == photo(1)
+    assert client.delete("/images", params={"url": url}).status_code == 204
     problem(client.get(f"/images/{image['id']}"), 404)
 
 
@@ -475,8 +494,8 @@ def wait_for_removal(service: Service) -> None:
 
     def rows() -> int:
         with engine.connect() as connection:
-            jobs = "SELECT count(*) FROM job WHERE kind = 'renditions.removal'"
-            left = connection.scalar(sa.text("SELECT count(*) FROM image_leftover"))
+            jobs = "SELECT count(*) FROM job WHERE kind = 'file_deletion'"
+            left = connection.scalar(sa.text("SELECT count(*) FROM file_deletion"))
             return int(left or 0) + int(connection.scalar(sa.text(jobs)) or 0)
 
     wait_for(lambda: rows() == 0, what="the end of removal")

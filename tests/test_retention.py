@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from devtools.facecloud_emulator.server import EmulatorServer
-from service.db.database import Database, days_ago
+from service.db.database import Database, days_ago, open_database
 from service.features.faces.models import Face, Image, Task, image_key
 from service.features.faces.operations import Services
 from service.features.faces.retention import Retention
@@ -33,7 +33,7 @@ def age(service: Service, task: str, days: float) -> None:
 
 @contextmanager
 def opened(url: str) -> Iterator[Database]:
-    database = Database(url)
+    database = open_database(url)
     try:
         yield database
     finally:
@@ -142,10 +142,7 @@ def retentions(new_database: Callable[[Path], str], tmp_path: Path) -> Iterator[
     url = new_database(tmp_path)
     with ExitStack() as ends:
         apps = [ends.enter_context(application(tmp_path, url)) for _ in range(3)]
-        made = [Retention(provided(Services, app), 30) for app in apps]
-        for number, one in enumerate(made):
-            one._owner = f"host:{number}"
-        yield made
+        yield [Retention(provided(Services, app), 30, f"host:{number}") for number, app in enumerate(apps)]
 
 
 @on_both_databases
@@ -153,7 +150,7 @@ def test_of_many_processes_one_at_a_time_deletes_and_each_task_once(
     retentions: list[Retention], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    database = retentions[0]._here.database
+    database = retentions[0]._services.database
     add_tasks(database, 250, 31, images=3)
     kept = add_tasks(database, 5, 29)
     with ThreadPoolExecutor(3) as pool:
@@ -169,7 +166,7 @@ def test_of_many_processes_one_at_a_time_deletes_and_each_task_once(
 
 
 def test_others_write_while_ten_thousand_images_of_old_tasks_go(retentions: list[Retention]) -> None:
-    database = retentions[0]._here.database
+    database = retentions[0]._services.database
     add_tasks(database, 500, 31, images=20)
     thread = threading.Thread(target=retentions[0].delete_all)
     longest = 0.0

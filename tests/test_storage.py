@@ -11,16 +11,17 @@ from pathlib import Path
 import pytest
 from sqlalchemy.orm import Session
 
-from service.db.database import Database
+from service.db.database import open_database
 from service.errors import Forbidden, NoRoom, NotFound
-from service.maintenance.orphan_files import sweep
+from service.maintenance.orphan_files import remove_orphans
 from service.storage.disk import DiskStorage
-from service.storage.s3 import PART, Access, S3Storage
-from service.storage.signed_urls import Download, Links
+from service.storage.s3 import PART, S3Storage
+from service.storage.s3_client import S3Access
+from service.storage.signed_urls import Download, SignedUrls
 from service.storage.storage import Storage
 from tests.object_store import ObjectStore
 
-LINKS = Links("a key of the tests")
+LINKS = SignedUrls("a key of the tests")
 
 
 def on_disk(folder: Path) -> DiskStorage:
@@ -29,7 +30,7 @@ def on_disk(folder: Path) -> DiskStorage:
 
 def on_s3(store: ObjectStore, bucket: str) -> S3Storage:
     key, secret = store.keys["app"]
-    return S3Storage(bucket, "media", Access(endpoint=store.url, key_id=key, secret=secret))
+    return S3Storage(bucket, "media", S3Access(endpoint=store.url, key_id=key, secret=secret))
 
 
 @pytest.fixture(params=["disk", "s3"])
@@ -155,10 +156,10 @@ def test_a_sweep_removes_what_no_row_knows_below_its_prefixes_and_nothing_else(
         assert set(keys) <= {"tasks/1/known", "tasks/1/orphan"}
         return {"tasks/1/known", "tasks/1/gone"}
 
-    database = Database(f"sqlite:///{tmp_path}/service.db")
-    sweep(database, storage, {"tasks/": known, "recordings/": known}, 3600)
+    database = open_database(f"sqlite:///{tmp_path}/service.db")
+    remove_orphans(database, storage, {"tasks/": known, "recordings/": known}, 3600)
     assert len(list(storage.keys(-60))) == 3
-    sweep(database, storage, {"tasks/": known, "recordings/": known}, -60)
+    remove_orphans(database, storage, {"tasks/": known, "recordings/": known}, -60)
     database.close()
     assert sorted(storage.keys(-60)) == ["somebody/elses", "tasks/1/known"]
 
@@ -168,19 +169,50 @@ def test_a_sweep_removes_what_no_row_knows_below_its_prefixes_and_nothing_else(
 
 def test_a_link_to_a_file_on_the_disk_carries_all_that_is_needed_and_ends(tmp_path: Path) -> None:
     download = Download('Grüße / "2"\r\n.jpg', "image/jpeg", inline=True)
-    link = DiskStorage(tmp_path, Links("key", "https://media.example.com/")).url("tasks/a", 60, download)
+    link = DiskStorage(tmp_path, SignedUrls("key", "https://media.example.com/")).url("tasks/a", 60, download)
     assert link.startswith("https://media.example.com/files/")
     token = link.split("/")[4]
-    key, left, read = Links("key").read(token)
+    key, left, read = SignedUrls("key").read(token)
     assert (key, read) == ("tasks/a", download)
     assert 55 < left <= 60
     for wrong in (token[:-1] + ("Q" if token[-1] != "Q" else "A"), token[1:], "", "x.y"):
         with pytest.raises(NotFound):
-            Links("key").read(wrong)
+            SignedUrls("key").read(wrong)
     with pytest.raises(NotFound):
-        Links("another key").read(token)
+        SignedUrls("another key").read(token)
     with pytest.raises(Forbidden):
-        Links("key").read(Links("key").make("tasks/a", -1, download).split("/")[2])
+        SignedUrls("key").read(SignedUrls("key").make("tasks/a", -1, download).split("/")[2])
+
+
+GIVEN_OUT = [
+    (
+        "WyJ0YXNrcy9hIiw0MTAyNDQ0ODAwLCJHcsO8w59lLmpwZyIsImltYWdlL2pwZWciLHRydWVd.wruworhnUEBIuJFCL7t3Dpvn2fQ",
+        Download("Grüße.jpg", "image/jpeg", inline=True),
+    ),
+    (
+        ".eJyLVipJLM4u1k9U0jExNDAyMTGxMDDQUUqkMtDLKkhXAhpbUJCTmZxYkpmfp5-fXJJaoltcUpSamKukk5aYU5waCwCAizJL"
+        ".JvtE3fNA0jhBUEgPMKjkShacI5A",
+        Download("a" * 80 + ".jpg"),
+    ),
+]
+"""Tokens of links as earlier versions gave them out, signed with "key": to the first day of 2100."""
+ENDED = "WyJ0YXNrcy9hIiwxNzY3MjI1NjAwLCIiLCJhcHBsaWNhdGlvbi9vY3RldC1zdHJlYW0iLGZhbHNlXQ.vHjgim8zUAzobUkHNIMlH_RbEPk"
+"""Another, to the first day of 2026."""
+
+
+@pytest.mark.parametrize(("token", "download"), GIVEN_OUT)
+def test_a_link_that_an_earlier_version_gave_out_is_still_read(token: str, download: Download) -> None:
+    key, left, read = SignedUrls("key").read(token)
+    assert (key, read) == ("tasks/a", download)
+    assert left > 0
+    assert SignedUrls("key").key_of(f"https://media.example.com/files/{token}/a%20b.jpg") == "tasks/a"
+
+
+def test_a_link_that_an_earlier_version_gave_out_ends_and_still_tells_its_key() -> None:
+    with pytest.raises(Forbidden):
+        SignedUrls("key").read(ENDED)
+    assert SignedUrls("key").key_of(f"/files/{ENDED}/file") == "tasks/a"
+    assert SignedUrls("another key").key_of(f"/files/{ENDED}/file") is None
 
 
 @pytest.mark.parametrize(
@@ -237,12 +269,12 @@ def test_what_a_dead_writer_left_on_the_disk_is_no_key_and_is_dropped_when_it_is
 
 def test_only_one_that_is_alone_is_told_so(tmp_path: Path) -> None:
     storage = on_disk(tmp_path)
-    with storage.alone() as alone:
+    with storage.exclusive_lock() as alone:
         assert alone
-    held = storage.hold()
-    with storage.alone() as alone:
+    held = storage.shared_lock()
+    with storage.exclusive_lock() as alone:
         assert not alone
     held.close()
-    with storage.alone() as alone:
+    with storage.exclusive_lock() as alone:
         assert alone
     assert list(storage.keys()) == []

@@ -2,10 +2,16 @@
 
 import hashlib
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from email.utils import formatdate
 from typing import Any, Literal, get_args
+
+from werkzeug.wrappers import Response
+
+from devtools.facecloud_emulator.wire import error, json_answer, ok
 
 Name = Literal[
     "ok",  # the right answer; with `seconds`, late
@@ -97,3 +103,73 @@ class Script:
         """Return a number from 0 to 1 that is the same for the same seed and call."""
         digest = hashlib.blake2b(f"{self.seed} {index} {path} {self._calls[path]}".encode(), digest_size=6).digest()
         return int.from_bytes(digest, "big") / 2**48
+
+
+PAGE = b"<html><head><title>Bad Gateway</title></head><body><h1>Bad Gateway</h1><hr>nginx</body></html>"
+ODD: list[dict[str, Any]] = [
+    {
+        "bbox": {"x": -1.4, "y": 2.6, "width": 30.5, "height": 40, "angle": 3},
+        "score": 1,
+        "demographics": {"gender": "unknown", "ethnicity": "caucasian", "age": {"variance": 5.0}},
+    },
+    {"bbox": {"x": 1, "y": 2, "width": 300, "height": 400}, "liveness": 0.5},
+    {
+        "bbox": {"x": 5, "y": 5, "width": 5, "height": 5},
+        "score": None,
+        "demographics": {"gender": "robot", "age": {"mean": 28.25, "variance": 51}},
+    },
+]
+
+
+class Dropped(Exception):
+    """The connection ends without a whole answer: after `parts` of the body, `pause` apart, or with a reset."""
+
+    def __init__(self, parts: Sequence[bytes] = (), length: int = 0, pause: float = 0.0) -> None:
+        super().__init__()
+        self.parts = parts
+        self.length = length
+        self.pause = pause
+
+
+def faulty_answer(mood: Mood, right: Callable[[], Response]) -> Response:
+    """Return what the mood makes of the right answer; raise `Dropped` where the connection is to break."""
+    if mood.name in _INSTEAD:
+        return _INSTEAD[mood.name](mood)
+    if mood.name == "reset":
+        raise Dropped
+    answer = right()
+    body = answer.get_data()
+    half = body[: len(body) // 2]
+    match mood.name:
+        case "half":
+            return Response(half, content_type="application/json")
+        case "cut":
+            raise Dropped([half], len(body))
+        case "drip":
+            raise Dropped([body[i : i + 1] for i in range(len(body))], len(body), mood.seconds)
+    return answer
+
+
+def _headers(mood: Mood) -> dict[str, str]:
+    headers = {"Location": mood.location} if mood.location else {}
+    if mood.retry_after is not None:
+        at = formatdate(time.time() + mood.retry_after, usegmt=True)
+        headers["Retry-After"] = at if mood.date else f"{mood.retry_after:.0f}"
+    return headers
+
+
+def _inner(mood: Mood) -> Response:
+    return json_answer({"message": mood.message or _MESSAGE, "status_code": mood.status}, 200, _headers(mood))
+
+
+_MESSAGE = "Told to say so"
+_INSTEAD: dict[str, Callable[[Mood], Response]] = {
+    "status": lambda mood: error(mood.status, mood.message or _MESSAGE, _headers(mood)),
+    "html": lambda mood: Response(PAGE, mood.status, _headers(mood), content_type="text/html"),
+    "inner": _inner,
+    "data": lambda mood: ok(mood.data),
+    "missing": lambda _: json_answer({"status_code": 200}),
+    "odd": lambda _: ok(ODD),
+    "no_faces": lambda _: error(400, "no faces found on the image"),
+    "text": lambda _: Response(b"all is well", content_type="text/plain"),
+}

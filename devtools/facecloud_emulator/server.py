@@ -1,6 +1,5 @@
 """Runs the emulator: a lean HTTP/1.1 server, since benchmarks share their cores with it."""
 
-import argparse
 import io
 import logging
 import signal
@@ -14,8 +13,8 @@ from http import HTTPStatus
 from types import TracebackType
 from typing import IO, Any, Self
 
-from devtools.facecloud_emulator.app import MAX_BYTES, Dropped, Emulator
-from service.features.faces.engines.engine import Engine
+from devtools.facecloud_emulator.app import Emulator
+from devtools.facecloud_emulator.faults import Dropped
 
 log = logging.getLogger(__name__)
 
@@ -198,32 +197,3 @@ def serve(emulator: Emulator, host: str = "127.0.0.1", port: int = 8001) -> None
         sys.stdout.write(f"FaceCloud emulator on {server.url}\n")
         sys.stdout.flush()
         stopped.wait()
-
-
-def main(arguments: list[str] | None = None, engine: Engine | None = None) -> None:
-    """Run the emulator from the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m devtools.facecloud_emulator.app", description="A stand-in for FaceCloud."
-    )
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8001, help="0 takes a free one")
-    parser.add_argument("--faces", choices=("engine", "scripted"), default="engine", help="detect, or make them up")
-    parser.add_argument("--latency", type=float, default=0.0, help="seconds that each detect call takes at least")
-    parser.add_argument("--max-bytes", type=int, default=MAX_BYTES, help="larger images are answered with 413")
-    parser.add_argument("--email", default="developer@example.com")
-    parser.add_argument("--password", help="without it any will do")
-    parser.add_argument("--decode", action="store_true", help="decode images in full though the faces are made up")
-    given = parser.parse_args(arguments)
-    if engine is None and given.faces == "engine":
-        from service.features.faces.engines.local import LocalEngine
-
-        engine = LocalEngine()
-    emulator = Emulator(
-        None if given.faces == "scripted" else engine,
-        email=given.email,
-        password=given.password,
-        latency=given.latency,
-        max_bytes=given.max_bytes,
-        decode=given.decode or given.faces == "engine",
-    )
-    serve(emulator, given.host, given.port)

@@ -25,7 +25,7 @@ from service.jobs.executors import Executor
 from service.maintenance import doctor as doctors
 from service.maintenance.checks import Inventory
 from service.maintenance.periodic import Schedule
-from service.storage.storage import Storage, Unusable
+from service.storage.storage import Storage, StorageMisconfigured
 from service.telemetry import logging as logs
 from service.telemetry.metrics import Metrics
 
@@ -124,8 +124,8 @@ def recover(everything: bool) -> None:
     is refused while a server is at work.
     """
     database, operations = provided(Database), provided(Inventory).operations
-    with provided(Storage).alone() as alone_here, database.alone() as alone_there:
-        if everything and not (alone_there and (alone_here or database.shared)):
+    with provided(Storage).exclusive_lock() as alone_here, database.alone() as alone_there:
+        if everything and not (alone_there and (alone_here or database.is_shared)):
             raise click.ClickException("A server is at work: stop it first, or leave --all out.")
         again, failed = queue.recover(database, operations, everything=everything)
     click.echo(f"{again} jobs will run again; {failed} failed, since their runs had died too often.")
@@ -189,7 +189,7 @@ def create_bucket(wait: float) -> None:
         raise click.ClickException("STORAGE_URL is a folder: there is no bucket to make.")
     try:
         made = patiently(storage.create_bucket, wait, Unavailable)
-    except (Unavailable, Unusable) as error:
+    except (Unavailable, StorageMisconfigured) as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"The bucket {storage.bucket} {'was made' if made else 'is there already'}.")
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from sqlalchemy.exc import DBAPIError
 
 from service.errors import Problem
-from service.storage.storage import Unusable
+from service.storage.storage import StorageMisconfigured
 
 PIPED_WIDTH = 120
 """Columns of a table, where there is no terminal to ask."""
@@ -27,7 +27,7 @@ class Group(AppGroup):
             return super().invoke(context)
         except Problem as problem:
             raise click.ClickException(problem.detail) from problem
-        except Unusable as error:
+        except StorageMisconfigured as error:
             raise click.ClickException(str(error)) from error
         except DBAPIError as error:
             raise click.ClickException(_sentence(error)) from error

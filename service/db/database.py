@@ -1,19 +1,16 @@
 """The database: transactions, naming convention, and what its errors mean."""
 
+import sqlite3
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Session
-
-from service.db.sqlite import FileMoved, SQLite
-
-if TYPE_CHECKING:
-    from service.db.postgresql import PostgreSQL
 
 BigId = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 """An id that counts beyond 32 bits. SQLite's do anyway, and only those of type INTEGER count by themselves."""
@@ -43,70 +40,86 @@ def days_ago(days: float) -> str:
     return (datetime.now(UTC) - timedelta(days)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-class Database:
-    """Gives transactions. Safe for all threads of a process; make it after a fork, or use it only then."""
+class Database(ABC):
+    """Gives transactions. Safe for all threads of a process; make it after a fork, or use it only then.
 
-    def __init__(self, url: str) -> None:
-        self._backend = _backend(url)
+    `is_shared` tells whether other machines may use it too.
+    """
+
+    is_shared: ClassVar[bool]
+    reading: sa.Engine
+    writing: sa.Engine
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """Give a transaction that sees one moment of the database and commits nothing."""
-        with Session(self._backend.reading) as session:
+        """Yield a transaction that sees one moment of the database and commits nothing."""
+        with Session(self.reading) as session:
             yield session
 
     @contextmanager
-    def look(self) -> Iterator[sa.Connection]:
-        """Give the same without a session, for what every request asks: two thirds of the cost."""
-        with self._backend.reading.connect() as connection:
+    def connect(self) -> Iterator[sa.Connection]:
+        """Yield the same without a session, for what every request asks: two thirds of the cost."""
+        with self.reading.connect() as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """Give a writing transaction: committed at the end of the block, rolled back by an exception.
+        """Yield a writing transaction: committed at the end of the block, rolled back by an exception.
 
-        In SQLite it is the only one. In PostgreSQL others write meanwhile: `hold` what is read first and written later.
+        In SQLite it is the only one. In PostgreSQL others write meanwhile: `lock` what is read first and written later.
         """
-        with Session(self._backend.writing, expire_on_commit=False) as session, session.begin():
+        with Session(self.writing, expire_on_commit=False) as session, session.begin():
             yield session
 
-    def hold(self, session: Session, names: Iterable[str]) -> None:
-        """Wait until nobody else holds these names, and hold them until the transaction ends.
+    @abstractmethod
+    def lock(self, session: Session, names: Iterable[str]) -> None:
+        """Wait until nobody else has locked these names, and lock them until the transaction ends.
 
         Once in a transaction, and before anything is written: so no two transactions wait for each other.
         """
-        self._backend.hold(session, names)
 
-    def watch(self) -> Callable[[], bool]:
-        """Return a function, for one thread, that tells whether others may have added jobs since it was asked.
+    @abstractmethod
+    def listen(self) -> Callable[[], bool]:
+        """Return a function, for one thread, that returns whether others may have added jobs since the last call.
 
-        While the watch lives, nobody is `alone`.
+        While it is kept, nobody is `alone`.
         """
-        return self._backend.watch()
 
-    def announce(self, session: Session) -> None:
-        """Let the watches of all processes know when this transaction has committed."""
-        self._backend.announce(session)
+    @abstractmethod
+    def notify(self, session: Session) -> None:
+        """Tell all who listen, in whatever process, when this transaction has committed."""
 
+    @abstractmethod
     def alone(self) -> AbstractContextManager[bool]:
-        """Tell whether no process, on whatever machine, watches this database; while true is told, none can begin to.
+        """Yield whether no process, on whatever machine, listens to this database; while it is true none can begin to.
 
         Where the database is a file, that is always true: the lock of the storage tells instead.
         """
-        return self._backend.alone()
 
-    @property
-    def shared(self) -> bool:
-        """Whether other machines may use it too."""
-        return not isinstance(self._backend, SQLite)
-
-    def check(self) -> None:
+    def check(self) -> None:  # noqa: B027 - a server's database cannot move
         """Raise OperationalError where what is written now would be lost, the file being another one than was opened.
 
         Every writing transaction asks this by itself.
         """
-        if isinstance(self._backend, SQLite):
-            self._backend.check()
+
+    def damage(self) -> Iterable[str]:
+        """Return what the database finds wrong with its own file; servers look by themselves."""
+        return ()
+
+    def rows_without_parent(self) -> Iterable[tuple[str, int]]:
+        """Return table and number of the rows whose foreign key leads nowhere; servers let none in."""
+        return ()
+
+    def remove_row(self, table: str, number: int) -> None:
+        """Remove a row that has no parent."""
+        with self.write() as session:
+            session.execute(sa.delete(sa.table(table)).where(sa.literal_column("rowid") == number))
+
+    def revision(self) -> str | None:
+        """Return the revision of the migrations that the tables have; raise an error if there are no tables."""
+        with self.read() as session:
+            revision: str | None = session.scalar(sa.text("SELECT version_num FROM alembic_version"))
+            return revision
 
     def wait(self, seconds: float) -> None:
         """Wait for a database that is just starting; raise its OperationalError after so many seconds."""
@@ -123,16 +136,23 @@ class Database:
             time.sleep(0.2)
 
     def close(self) -> None:
-        """Close the connections that nobody uses, and the watches."""
-        self._backend.close()
+        """Close the connections that nobody uses, and those that listen."""
+        self.reading.dispose()
 
 
-def _backend(url: str) -> "SQLite | PostgreSQL":
+def open_database(url: str) -> Database:
+    """Return the database at an address; it connects with the first transaction."""
     if url.startswith("sqlite"):
+        from service.db.sqlite import SQLite
+
         return SQLite(url)
     from service.db.postgresql import PostgreSQL
 
     return PostgreSQL(url)
+
+
+class FileMoved(sqlite3.OperationalError):
+    """The path leads to no file any more, or to another one than was opened; what is written now would be lost."""
 
 
 _AWAY = ("08", "57P", "53300", "55P03", "57014", "40001", "40P01", "25P03")
@@ -141,7 +161,7 @@ _NOT_LET_IN = ("password authentication failed", "no pg_hba.conf entry", "does n
 
 
 def is_away(error: SQLAlchemyError) -> bool:
-    """Tell whether the database is merely away or busy: then it is nobody's fault, and trying again helps."""
+    """Return whether the database is merely away or busy: then it is nobody's fault, and trying again helps."""
     if not isinstance(error, DBAPIError):
         return isinstance(error, sa.exc.TimeoutError)  # all connections of this process are in use
     if has_moved(error):
@@ -156,12 +176,12 @@ def is_away(error: SQLAlchemyError) -> bool:
 
 
 def has_moved(error: SQLAlchemyError) -> bool:
-    """Tell whether the database's file is gone, or is another one than was opened."""
+    """Return whether the database's file is gone, or is another one than was opened."""
     return isinstance(getattr(error, "orig", None), FileMoved)
 
 
 def is_full(error: SQLAlchemyError) -> bool:
-    """Tell whether the database's disk has no room."""
+    """Return whether the database's disk has no room."""
     original = getattr(error, "orig", None)
     return getattr(original, "sqlstate", None) == "53100" or "disk is full" in str(original)
 
@@ -172,6 +192,6 @@ def first_line(error: SQLAlchemyError) -> str:
 
 
 def has_no_tables(error: SQLAlchemyError) -> bool:
-    """Tell whether a table is missing."""
+    """Return whether a table is missing."""
     original = getattr(error, "orig", None)
     return getattr(original, "sqlstate", None) == "42P01" or "no such table" in str(original)

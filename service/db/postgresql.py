@@ -11,6 +11,8 @@ import psycopg
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from service.db.database import Database
+
 LOCK_SECONDS = 10
 """How long a statement waits for a row, and how long for a free connection."""
 STATEMENT_SECONDS = 60
@@ -18,14 +20,14 @@ STATEMENT_SECONDS = 60
 IDLE_SECONDS = 5
 """After so long a pause within a writing transaction its process is taken for stopped, and its locks are let go."""
 CONNECTIONS = 20
-"""How many a process uses at most, beside the one of its watch."""
+"""How many a process uses at most, beside the one that listens."""
 LOOK_SECONDS = 1.0
-"""How often a watch says that something may have changed, whether it was told so or not."""
+"""How often a listener says that something may have changed, whether it was told so or not."""
 CHANNEL = "jobs"
 AT_WORK = 7_203_114_655_210_938_001
-"""The advisory lock that every process at work shares; any number that nobody else uses does."""
+"""The advisory lock that every listener shares; any number that nobody else uses does."""
 
-_HOLD = sa.text(
+_LOCK = sa.text(
     "SELECT pg_advisory_xact_lock(hashtextextended(name, 0)) FROM unnest(CAST(:names AS text[])) AS held (name)"
 )
 _BEGIN_WRITING = f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'"
@@ -41,8 +43,10 @@ _CONNECT: dict[str, Any] = {
 }
 
 
-class PostgreSQL:
+class PostgreSQL(Database):
     """A PostgreSQL database. Writing is READ COMMITTED with locks, reading is one REPEATABLE READ snapshot."""
+
+    is_shared = True
 
     def __init__(self, url: str) -> None:
         address = sa.make_url(url)
@@ -63,42 +67,42 @@ class PostgreSQL:
         sa.event.listen(self.writing, "begin", _begin_writing)
         _, given = engine.dialect.create_connect_args(address)
         self._connect = {**given, **connect}
-        self._watches: list[Watch] = []
+        self._listeners: list[Listener] = []
 
-    def watch(self) -> Callable[[], bool]:
-        """Listen for announcements, and look once a second even so."""
-        self._watches.append(Watch(self._connect))
-        return self._watches[-1]
+    def listen(self) -> Callable[[], bool]:
+        """Listen for notifications, and look once a second even so."""
+        self._listeners.append(Listener(self._connect))
+        return self._listeners[-1]
 
-    def announce(self, session: Session) -> None:
-        """Wake all watches, with the commit."""
+    def notify(self, session: Session) -> None:
+        """Wake all listeners, with the commit."""
         session.execute(sa.text("SELECT pg_notify(:channel, '')"), {"channel": CHANNEL})
 
-    def hold(self, session: Session, names: Iterable[str]) -> None:
-        """Wait for whoever holds one of the names. All take them in one order, so no two wait for each other."""
+    def lock(self, session: Session, names: Iterable[str]) -> None:
+        """Wait for whoever has locked one of the names. All take them in one order, so no two wait for each other."""
         if wanted := sorted(set(names)):
-            session.connection().execute(_HOLD, {"names": wanted})
+            session.connection().execute(_LOCK, {"names": wanted})
 
     @contextmanager
     def alone(self) -> Iterator[bool]:
-        """Ask for the lock that every watch shares."""
+        """Ask for the lock that every listener shares."""
         with self.reading.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
             connection.detach()  # the lock goes with the connection
             yield bool(connection.scalar(sa.select(sa.func.pg_try_advisory_lock(AT_WORK))))
 
     def close(self) -> None:
-        """Close the connections that nobody uses, and the watches."""
-        for watch in self._watches:
-            watch.close()
-        self.reading.dispose()
+        """Close the connections that nobody uses, and those that listen."""
+        for listener in self._listeners:
+            listener.close()
+        super().close()
 
 
 def _begin_writing(connection: sa.Connection) -> None:
     connection.exec_driver_sql(_BEGIN_WRITING)
 
 
-class Watch:
-    """Hears announcements on a connection of its own, which also tells others that this process is at work.
+class Listener:
+    """Hears notifications on a connection of its own, which also tells others that this process is at work.
 
     Without a connection it is deaf, tries for a new one every second, and looks like everybody else.
     """
@@ -112,7 +116,7 @@ class Watch:
         self._connect_at = self._look_at = 0.0
 
     def __call__(self) -> bool:
-        """Tell whether something was announced, or a second has passed."""
+        """Return whether something was notified, or a second has passed."""
         with self._lock:
             now = time.monotonic()
             try:
@@ -131,7 +135,7 @@ class Watch:
             if self._closed or now < self._connect_at:
                 return False
             self._connect()
-            return True  # whatever was announced in between
+            return True  # whatever was notified in between
         if not self._poll.poll(0):
             return False
         return bool(list(self._connection.notifies(timeout=0)))

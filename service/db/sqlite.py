@@ -11,16 +11,16 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from service.db.database import Database, FileMoved
+
 BUSY_SECONDS = 10
 """How long a transaction waits for another one that writes."""
 
 
-class FileMoved(sqlite3.OperationalError):
-    """The path leads to no file any more, or to another one than was opened; what is written now would be lost."""
-
-
-class SQLite:
+class SQLite(Database):
     """An SQLite file, always the same one: of a file that was moved, deleted or replaced nobody would see a commit."""
+
+    is_shared = False
 
     def __init__(self, url: str) -> None:
         self.reading = sa.create_engine(url, pool_size=20, max_overflow=20, connect_args={"timeout": BUSY_SECONDS})
@@ -31,7 +31,7 @@ class SQLite:
         sa.event.listen(self.reading, "connect", self._set_up)
         sa.event.listen(self.reading, "begin", self._begin)
         self.writing = self.reading.execution_options(write=True)
-        self._watching: list[sa.PoolProxiedConnection] = []
+        self._listening: list[sa.PoolProxiedConnection] = []
 
     def check(self) -> None:
         """Raise OperationalError unless the path leads to the file that was opened. It costs some microseconds."""
@@ -60,11 +60,11 @@ class SQLite:
             self.check()
         _begin(connection)
 
-    def watch(self) -> Callable[[], bool]:
+    def listen(self) -> Callable[[], bool]:
         """Ask SQLite whether another connection has committed; that costs microseconds."""
         connection = self.reading.raw_connection()
         connection.detach()
-        self._watching.append(connection)
+        self._listening.append(connection)
         cursor = connection.cursor()
         last: list[int] = [0]
 
@@ -75,11 +75,22 @@ class SQLite:
 
         return changed
 
-    def announce(self, session: Session) -> None:
-        """Do nothing: a watch sees every commit."""
+    def notify(self, session: Session) -> None:
+        """Do nothing: who listens sees every commit."""
 
-    def hold(self, session: Session, names: Iterable[str]) -> None:
+    def lock(self, session: Session, names: Iterable[str]) -> None:
         """Do nothing: who writes holds the whole file."""
+
+    def damage(self) -> Iterable[str]:
+        """Return what SQLite's own look at the file finds."""
+        with self.read() as session:
+            found = session.scalars(sa.text("PRAGMA quick_check(10)")).all()
+        return [line for line in found if line != "ok"]
+
+    def rows_without_parent(self) -> Iterable[tuple[str, int]]:
+        """Return them: SQLite lets programs in that do not keep foreign keys."""
+        with self.read() as session:
+            return [(table, row) for table, row, *_ in session.execute(sa.text("PRAGMA foreign_key_check"))]
 
     @contextmanager
     def alone(self) -> Iterator[bool]:
@@ -87,10 +98,10 @@ class SQLite:
         yield True
 
     def close(self) -> None:
-        """Close the connections that nobody uses, and the watches."""
-        for connection in self._watching:
+        """Close the connections that nobody uses, and those that listen."""
+        for connection in self._listening:
             connection.close()
-        self.reading.dispose()
+        super().close()
 
 
 def copy(source: Path, target: Path) -> int:

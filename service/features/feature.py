@@ -12,15 +12,18 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from service.config import Settings
 from service.db.database import Database
-from service.http.login_throttle import Tries
+from service.http.login_throttle import LoginThrottle
 from service.imaging.intake import Intake
+from service.imaging.media_types import ACCEPTED
+from service.imaging.pixel_budget import PixelBudget
 from service.imaging.validate import Limits
+from service.jobs.claims import ClaimPolicy
 from service.jobs.dispatcher import POLL
 from service.jobs.executors import Executor
 from service.jobs.operation import Operation
 from service.maintenance.checks import Inspection, Known, KnownKeys
 from service.maintenance.periodic import Periodic
-from service.storage.signed_urls import Links
+from service.storage.signed_urls import SignedUrls
 from service.storage.storage import Storage
 from service.telemetry.metrics import Metrics
 
@@ -34,14 +37,14 @@ class Lane:
 
     Features may share a lane: lanes of one name are one lane, and differ in nothing but their operations.
     `threads` is their number in each process. `poll` is how many seconds a job waits at most until other processes
-    notice it. `bounds` limits, by kind, how many calls all processes together have under way.
+    notice it. `policies` bound what is claimed.
     """
 
     name: str
     operations: Sequence[Operation]
     threads: int
     poll: float = POLL
-    bounds: Mapping[str, int] = field(default_factory=dict)
+    policies: Sequence[ClaimPolicy] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,20 +54,23 @@ class Kernel:
     settings: Settings
     database: Database
     storage: Storage
-    links: Links
+    signed_urls: SignedUrls
     metrics: Metrics
-    tries: Tries
+    login_throttle: LoginThrottle
     uploads: ThreadPoolExecutor
     cores: int
+    pixels: PixelBudget
 
     @property
     def limits(self) -> Limits:
         """What an image may have at most."""
         return Limits(bytes=self.settings.max_image_bytes, pixels=self.settings.max_image_pixels)
 
-    def intake(self, **options: Any) -> Intake:
-        """Return where uploaded images go; the options are the fields of `Intake`."""
-        return Intake(self.storage, self.uploads, **({"limits": self.limits} | options))
+    def intake(
+        self, limits: Limits | None = None, types: tuple[str, ...] = ACCEPTED, *, tells_types: bool = True
+    ) -> Intake:
+        """Return where uploaded images go, of these types and within these limits, by default those of all images."""
+        return Intake(self.storage, self.uploads, limits or self.limits, self.pixels, types, tells_types)
 
     def image_lane(self, *operations: Operation) -> Lane:
         """Return the shared lane for work that computes: a thread for each core."""

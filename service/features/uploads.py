@@ -7,7 +7,7 @@ from typing import Any, cast
 from flask import request
 
 from service.errors import TooLarge, UnsupportedType
-from service.http.openapi_views import FILE, form
+from service.http.openapi_views import FILE, multipart
 from service.http.uploads import FORM_TYPES, Early, Form, display_name, read_form
 from service.imaging.intake import Upload
 
@@ -19,7 +19,7 @@ MAX_TEXT_BYTES = 1_000_000
 def images_form(field: str) -> dict[str, Any]:
     """Return what the API document says of a form that has images in this field alone."""
     images = {"type": "array", "items": FILE, "description": "The images."}
-    return form({field: images}, {field: ["(a photo's bytes)"]}, required=[field])
+    return multipart({field: images}, {field: ["(a photo's bytes)"]}, required=[field])
 
 
 @contextmanager

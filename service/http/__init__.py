@@ -1,1 +1,1 @@
-"""What the routes of every feature share."""
+"""HTTP: what the routes of all features share."""

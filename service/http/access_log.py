@@ -2,10 +2,11 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, request
+from werkzeug.wsgi import ClosingIterator
 
 from service.http.openapi_views import template
 from service.telemetry import logging as logs
@@ -21,10 +22,10 @@ _ID = "_id"
 """How the parts of a path that may be logged end: others may be secrets, such as a signed link's token."""
 
 
-def watch(app: Flask, metrics: Metrics) -> None:
-    """Let every request of the application be logged and counted."""
+def install(app: Flask, metrics: Metrics) -> None:
+    """Log and count every request of the application."""
     app.before_request(_note_route)
-    app.wsgi_app = Watch(app.wsgi_app, metrics)  # type: ignore[method-assign]
+    app.wsgi_app = AccessLog(app.wsgi_app, metrics)  # type: ignore[method-assign]
 
 
 def _note_route() -> None:
@@ -32,8 +33,8 @@ def _note_route() -> None:
     request.environ[_ROUTE] = (template(rule.rule) if rule else OTHER, request.view_args or {})
 
 
-class Watch:
-    """Stands around the application, so that it sees the last byte of an answer and what went wrong on the way."""
+class AccessLog:
+    """WSGI middleware: it sees the last byte of an answer, and whether it was sent to its end or not."""
 
     def __init__(self, app: "WSGIApplication", metrics: Metrics) -> None:
         self._app = app
@@ -43,16 +44,24 @@ class Watch:
         """Answer a request, with its id in the header `X-Request-Id`."""
         begin = time.perf_counter()
         request_id = environ[logs.REQUEST_ID] = logs.request_id(environ.get("HTTP_X_REQUEST_ID"))
-        status = ""
+        status, size = "", 0
 
         def start(line: str, headers: list[tuple[str, str]], *more: Any) -> Any:
             nonlocal status
             status = line[:3]
             return start_response(line, [*headers, ("X-Request-Id", request_id)], *more)
 
-        return _Answer(self._app(environ, start), lambda size: self._note(environ, status, size, begin))
+        def counted() -> Iterator[bytes]:
+            nonlocal size
+            for part in body:
+                size += len(part)
+                yield part
 
-    def _note(self, environ: "WSGIEnvironment", status: str, size: int, begin: float) -> None:
+        body = self._app(environ, start)
+        closed = [lambda: self._record(environ, status, size, begin), getattr(body, "close", lambda: None)]
+        return ClosingIterator(counted(), closed)
+
+    def _record(self, environ: "WSGIEnvironment", status: str, size: int, begin: float) -> None:
         seconds = time.perf_counter() - begin
         route, ids = environ.get(_ROUTE, (OTHER, {}))
         method = environ["REQUEST_METHOD"]
@@ -71,24 +80,3 @@ class Watch:
             request_id=environ[logs.REQUEST_ID],
             address=environ.get("REMOTE_ADDR"),
         )
-
-
-class _Answer:
-    """An answer's body: counts its bytes, and tells when the server closes it, sent to its end or not."""
-
-    def __init__(self, body: Iterable[bytes], ended: Callable[[int], None]) -> None:
-        self._body = body
-        self._ended = ended
-        self._size = 0
-
-    def __iter__(self) -> Iterator[bytes]:
-        for part in self._body:
-            self._size += len(part)
-            yield part
-
-    def close(self) -> None:
-        try:
-            if close := getattr(self._body, "close", None):
-                close()
-        finally:
-            self._ended(self._size)

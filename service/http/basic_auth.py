@@ -8,7 +8,7 @@ from flask_httpauth import HTTPBasicAuth
 
 from service.config import Settings
 from service.http.client_address import address
-from service.http.login_throttle import Tries
+from service.http.login_throttle import LoginThrottle
 from service.http.problems import render
 from service.http.services import provided
 
@@ -17,25 +17,25 @@ basic = HTTPBasicAuth(realm="service")
 
 @basic.verify_password  # type: ignore[untyped-decorator]
 def verify(username: str | None, password: str | None) -> str | None:
-    """Return the user's name if both are right; raises TooManyTries. Only credentials that came count as a try."""
+    """Return the user's name if both are right; raises TooManyRequests. No credentials count as no failure."""
     if not username and not password:
         return None
     if not request.headers["Authorization"].lower().startswith("basic "):
         return None  # flask-httpauth takes the pair under any scheme
-    tries: Tries = provided(Tries)
-    tries.check(f"basic {address()}")
-    settings: Settings = provided(Settings)
+    throttle = provided(LoginThrottle)
+    throttle.check(f"basic {address()}")
+    settings = provided(Settings)
     right = _same(username or "", settings.api_username)
     right &= _same(password or "", settings.api_password)
     if not (right and settings.api_password):
-        tries.failed(f"basic {address()}")
+        throttle.record_failure(f"basic {address()}")
         return None
     g.asker = "basic"
     return username
 
 
 def _same(given: str, expected: str) -> bool:
-    """Compare in a time that tells nothing: not where they differ, nor by their hashes how long the secret is."""
+    """Compare in a time that shows neither where they differ nor, by their hashes, how long the secret is."""
     return hmac.compare_digest(_hash(given), _hash(expected))
 
 

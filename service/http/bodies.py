@@ -16,8 +16,8 @@ from service.http.idempotency import read_body
 M = TypeVar("M", bound=BaseModel)
 
 
-class Shape(BaseModel):
-    """The base of what comes in: unknown members are refused, and nothing is guessed from another type."""
+class StrictModel(BaseModel):
+    """A model that refuses unknown members and converts no types."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -37,7 +37,7 @@ def _digits(text: Any) -> Any:
     return text
 
 
-Count = Annotated[int, BeforeValidator(_digits)]
+WholeNumber = Annotated[int, BeforeValidator(_digits)]
 """A number in a query."""
 
 
@@ -53,49 +53,43 @@ def body(model: type[M], types: str = "application/json") -> M:
         if request.mimetype and not request.is_json:
             raise Malformed(f"The body is not JSON, and its Content-Type says something else: send {types}.") from error
         raise Malformed(f"The body is not JSON: {error}.") from error
-    return _validated(lambda: model.model_validate_json(text, strict=True), "body", value)
+    if not isinstance(value, dict):
+        raise Invalid("The body must be a JSON object.", [{"detail": "must be an object", "pointer": "#"}])
+    return _validated(lambda: model.model_validate_json(text, strict=True), "body")
 
 
-class Nothing(Shape):
-    """A body that has nothing to say."""
+class EmptyBody(StrictModel):
+    """An empty JSON object."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{}]})
 
 
 def refuse_body() -> None:
-    """Refuse JSON that says anything: it would have no effect. A body of another type is not looked at."""
+    """Refuse JSON with members: they would have no effect. A body of another type is not read."""
     if request.is_json:
-        body(Nothing)
-
-
-def validated(model: type[M], value: Any, part: str = "body") -> M:
-    """Return a JSON value, or the named part of one, as the model; raises Invalid."""
-    return _validated(lambda: model.model_validate(value, strict=True), part, value)
+        body(EmptyBody)
 
 
 def query(model: type[M]) -> M:
     """Return the query string as the model; raises Invalid."""
-    repeated = [name for name, values in request.args.lists() if len(values) > 1]
-    if repeated:
-        raise Invalid(
-            f"The query has `{repeated[0]}` more than once: send it once.", pointer=f"#/{_escaped(repeated[0])}"
-        )
-    return _validated(lambda: model.model_validate(request.args.to_dict()), "query", None)
+    return form_fields(model, request.args, "query")
 
 
-def form_fields(model: type[M], texts: MultiDict[str, str]) -> M:
+def form_fields(model: type[M], texts: MultiDict[str, str], part: str = "form") -> M:
     """Return a form's texts as the model; raises Invalid."""
     repeated = [name for name, values in texts.lists() if len(values) > 1]
     if repeated:
-        raise Invalid(
-            f"The form has `{repeated[0]}` more than once: send it once.", pointer=f"#/{_escaped(repeated[0])}"
-        )
-    return _validated(lambda: model.model_validate(texts.to_dict()), "form", None)
+        detail = f"The {part} has `{repeated[0]}` more than once: send it once."
+        raise Invalid(detail, pointer=f"#/{_escaped(repeated[0])}")
+    return _validated(lambda: model.model_validate(texts.to_dict()), part)
 
 
-def _validated(validate: Callable[[], M], part: str, value: Any) -> M:
-    if part == "body" and not isinstance(value, dict):
-        raise Invalid("The body must be a JSON object.", [{"detail": "must be an object", "pointer": "#"}])
+def validated(model: type[M], value: Any, part: str = "body") -> M:
+    """Return a JSON value, or the named part of one, as the model; raises Invalid."""
+    return _validated(lambda: model.model_validate(value, strict=True), part)
+
+
+def _validated(validate: Callable[[], M], part: str) -> M:
     root = "#" if part in ("body", "query", "form") else f"#/{part}"
     try:
         return validate()

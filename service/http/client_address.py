@@ -1,4 +1,4 @@
-"""Whose tries a request counts as."""
+"""The address that a request's failed logins count for."""
 
 import ipaddress
 
@@ -6,7 +6,7 @@ from flask import request
 
 
 def address() -> str:
-    """Return whose tries the request's count as: the address it comes from, of IPv6 the /64, which one client has."""
+    """Return the address that a request comes from; of IPv6 the /64, which one client has."""
     try:
         client = ipaddress.ip_address((request.remote_addr or "").partition("%")[0])
     except ValueError:

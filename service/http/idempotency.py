@@ -1,7 +1,7 @@
 """`Idempotency-Key` on views: a request that comes again gets its first answer again, and nothing happens twice.
 
 One line on a view, `@idempotent(render)`, under `@describe`. Who asks stands in `g.asker`, put there by whoever checks
-the credentials. What it costs without the header is one look for it.
+the credentials. A request without the header costs one look for it.
 """
 
 import functools
@@ -17,11 +17,11 @@ from flask import Response, g, request
 from sqlalchemy.orm import Session
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from service import settlement
 from service.config import Settings
+from service.db import results
 from service.errors import Invalid, Malformed, TooLarge
-from service.http import idempotency_store as keys
-from service.http.idempotency_store import Keys, Run, Settled
+from service.http import idempotency_store
+from service.http.idempotency_store import IdempotencyStore, KeptAnswer, Reservation
 from service.http.services import provided
 
 MAX_KEY = 255
@@ -33,50 +33,46 @@ Render = Callable[[Any], Response]
 class Replayed(Exception):
     """The request was carried out before, with this answer."""
 
-    def __init__(self, answer: Settled) -> None:
+    def __init__(self, answer: KeptAnswer) -> None:
         super().__init__("carried out before")
         self.answer = answer
 
 
-class Keyed:
+class KeyedRequest:
     """A request with an Idempotency-Key: from its body to its answer."""
 
     def __init__(self, key: str, render: Render | None, *, secret: bool) -> None:
-        self.keys: Keys = provided(Keys)
+        self.store: IdempotencyStore = provided(IdempotencyStore)
         self.key = key
         self.render = render
         self.secret = secret
         self.fingerprint = ""
-        self.run: Run | None = None
-        self.answer: Settled | None = None
+        self.reservation: Reservation | None = None
+        self.answer: KeptAnswer | None = None
 
     def reserve(self) -> None:
         """Take the key, once both the body and who asks are known; raises Replayed, Invalid, Conflict."""
         asker = g.get("asker")
         if not (asker and self.fingerprint):
             return
-        taken = self.keys.reserve(_hash(asker, self.key), self.fingerprint)
-        if isinstance(taken, Settled):
+        taken = self.store.reserve(_hash(asker, self.key), self.fingerprint)
+        if isinstance(taken, KeptAnswer):
             raise Replayed(taken)
-        self.run = taken
+        self.reservation = taken
 
-    def stand_for(self, *values: Any) -> None:
-        """Take the request's fingerprint; what has a secret can only be told from it with this service's own key."""
-        self.fingerprint = _keyed_hash(*values) if self.secret else _hash(*values)
-
-    def settle(self, session: Session, value: Any) -> None:
+    def record(self, session: Session, value: Any) -> None:
         """Write the answer in the transaction of the effect; in place of one with a secret, what it is made of."""
-        if not (self.run and self.render):
+        if not (self.reservation and self.render):
             raise RuntimeError("this view settles without having reserved, or has no function that renders")
-        answer = _settled(self.render(value))
-        keys.settle(session, self.run, Settled(answer.status, [], orjson.dumps(value)) if self.secret else answer)
-        self.answer = answer
+        self.answer = _kept(self.render(value))
+        kept = KeptAnswer(self.answer.status, [], orjson.dumps(value)) if self.secret else self.answer
+        idempotency_store.settle(session, self.reservation, kept)
 
-    def give_again(self, kept: Settled) -> Response:
+    def replay(self, kept: KeptAnswer) -> Response:
         """Return the first answer; one with a secret is made again."""
         if self.secret and self.render:
-            kept = _settled(self.render(orjson.loads(kept.body)))
-        return _response(kept, replayed=True)
+            kept = _kept(self.render(orjson.loads(kept.body)))
+        return _response(kept._replace(headers=[*kept.headers, ("Idempotency-Replayed", "true")]))
 
     def carry_out(self, view: Callable[[], Response]) -> Response:
         """Return the view's answer, kept for those who ask again."""
@@ -85,22 +81,22 @@ class Keyed:
             response = view()
             if response.status_code >= 400:
                 return response
-            if not self.run:
-                raise RuntimeError("this view did not read its body by `service.http.uploads`, or nobody said who asks")
+            if not self.reservation:
+                raise RuntimeError("this view did not read its body by `service.http.uploads`, or `g.asker` is not set")
             if not self.answer:
                 if self.secret:
                     raise RuntimeError("an answer with a secret is not kept: its operation has to settle")
-                self.answer = _settled(response)
-                self.keys.settle_alone(self.run, self.answer)
+                self.answer = _kept(response)
+                self.store.settle_after(self.reservation, self.answer)
             settled = True
             return _response(self.answer)
         finally:
-            if self.run:
-                self.keys.let_go(self.run, settled=settled)
+            if self.reservation:
+                self.store.release(self.reservation, settled=settled)
 
 
 def idempotent(render: Render | None = None, *, form: bool = False, secret: bool = False) -> Callable[[F], F]:
-    """Let a view obey `Idempotency-Key`.
+    """Return a decorator that makes a view obey `Idempotency-Key`.
 
     `form` is for views that read their body by `service.http.uploads`, and call `reserve_json` where it is JSON.
     `render` makes the answer from what the operation settles: such an answer is written with the effect, so even a
@@ -115,16 +111,14 @@ def idempotent(render: Render | None = None, *, form: bool = False, secret: bool
             text = request.headers.get("Idempotency-Key")
             if text is None:
                 return view(*args, **kwargs)
-            keyed = Keyed(_key(text), render, secret=secret)
-            token = settlement.begin(keyed)
-            try:
-                if not form:
-                    reserve_json()
-                return keyed.carry_out(lambda: view(*args, **kwargs))
-            except Replayed as replayed:
-                return keyed.give_again(replayed.answer)
-            finally:
-                settlement.end(token)
+            keyed = KeyedRequest(_key(text), render, secret=secret)
+            with results.recorded_by(keyed):
+                try:
+                    if not form:
+                        reserve_json()
+                    return keyed.carry_out(lambda: view(*args, **kwargs))
+                except Replayed as replayed:
+                    return keyed.replay(replayed.answer)
 
         once.idempotent = True  # type: ignore[attr-defined]
         return once  # type: ignore[return-value]
@@ -133,14 +127,16 @@ def idempotent(render: Render | None = None, *, form: bool = False, secret: bool
 
 
 def is_keyed() -> bool:
-    """Tell whether the request has a key, so that its body must be fingerprinted."""
+    """Return whether the request has a key, so that its body must be fingerprinted."""
     return _keyed() is not None
 
 
 def reserve(*body: Any) -> None:
     """Take the request's key, if it has one, now that its body is known: plain values that stand for all of it."""
     if keyed := _keyed():
-        keyed.stand_for(request.method, request.path, request.query_string.decode("latin-1"), body)
+        # A body with a secret can be told from its fingerprint only with this service's own key.
+        fingerprint = _keyed_hash if keyed.secret else _hash
+        keyed.fingerprint = fingerprint(request.method, request.path, request.query_string.decode("latin-1"), body)
         keyed.reserve()
 
 
@@ -151,7 +147,7 @@ def reserve_json() -> None:
 
 
 def identify(asker: str) -> None:
-    """Say who asks, where that stands in the body: a key is one asker's alone."""
+    """Note who asks, where that stands in the body: a key is one asker's alone."""
     g.asker = asker
     if keyed := _keyed():
         keyed.reserve()
@@ -196,21 +192,19 @@ def _keyed_hash(*values: Any) -> str:
     return hmac.digest(key, json.dumps(values).encode(), "sha256").hex()
 
 
-def _settled(response: Response) -> Settled:
+def _kept(response: Response) -> KeptAnswer:
     headers = [(name, value) for name, value in response.headers if name != "Content-Length"]
-    return Settled(response.status_code, headers, response.get_data())
+    return KeptAnswer(response.status_code, headers, response.get_data())
 
 
-def _response(answer: Settled, *, replayed: bool = False) -> Response:
+def _response(answer: KeptAnswer) -> Response:
     response = Response(answer.body, answer.status)
     response.headers.clear()
     response.headers.extend(answer.headers)
     response.content_length = len(answer.body)
-    if replayed:
-        response.headers["Idempotency-Replayed"] = "true"
     return response
 
 
-def _keyed() -> Keyed | None:
-    current = settlement.current()
-    return current if isinstance(current, Keyed) else None
+def _keyed() -> KeyedRequest | None:
+    recorder = results.current_recorder()
+    return recorder if isinstance(recorder, KeyedRequest) else None

@@ -2,10 +2,10 @@
 
     (none) ──reserve──▶ running ──settle──▶ settled ──24 h──▶ (none)
                ▲           │
-               └─ release, bury, lease ran out
+               └─ release, lease ran out
 
 `settle` writes the answer in the transaction that has the effect: both are there, or neither is. `run` is the fence: a
-run that was given up for dead settles nothing any more, so its effect rolls back.
+run whose lease ran out settles nothing any more, so its effect rolls back.
 """
 
 import logging
@@ -13,8 +13,8 @@ import threading
 import time
 import uuid
 import zlib
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import orjson
 import sqlalchemy as sa
@@ -29,7 +29,7 @@ KEPT = 24 * 3600
 LEASE = 60.0
 """Seconds without a sign of life after which a run counts as dead, and its key is free."""
 SWEPT = 20
-"""So many expired rows go with each new one: they cannot pile up, and no request pays for many."""
+"""Expired rows that are deleted with each new one: they cannot pile up, and no request pays for many."""
 
 log = logging.getLogger(__name__)
 
@@ -51,14 +51,14 @@ class IdempotencyKey(Model):
     body: Mapped[bytes | None] = mapped_column(sa.LargeBinary)
 
 
-class Run(NamedTuple):
-    """One attempt to carry out what a key stands for."""
+class Reservation(NamedTuple):
+    """A key that one run of its request has taken."""
 
     key: str
     run: str
 
 
-class Settled(NamedTuple):
+class KeptAnswer(NamedTuple):
     """The answer that was given."""
 
     status: int
@@ -66,93 +66,68 @@ class Settled(NamedTuple):
     body: bytes
 
 
-def _mine() -> tuple[sa.ColumnElement[bool], ...]:
-    return (
-        IdempotencyKey.id == sa.bindparam("key"),
-        IdempotencyKey.run == sa.bindparam("mine"),
-        IdempotencyKey.status.is_(None),
-    )
-
-
-_EXPIRED = (
-    sa.select(IdempotencyKey.id)
-    .where(IdempotencyKey.expires_at < sa.bindparam("now"))
-    .limit(SWEPT)
-    .with_for_update(skip_locked=True)
-)
-_SWEEP = sa.delete(IdempotencyKey).where(IdempotencyKey.id.in_(_EXPIRED))
-_REMOVE = sa.delete(IdempotencyKey).where(
-    IdempotencyKey.id == sa.bindparam("key"), IdempotencyKey.run == sa.bindparam("dead")
-)
-_RELEASE = sa.delete(IdempotencyKey).where(*_mine())
-_SETTLE = sa.update(IdempotencyKey).where(*_mine()).returning(IdempotencyKey.id)
-_RENEW = (
-    sa.update(IdempotencyKey)
-    .where(IdempotencyKey.run.in_(sa.bindparam("runs", expanding=True)), IdempotencyKey.status.is_(None))
-    .values(lease_expires_at=sa.bindparam("until"))
-)
-
-
-class Keys:
+class IdempotencyStore:
     """The keys in the database, and the leases of those that run in this process."""
 
     def __init__(self, database: Database, owner: Callable[[], str], lease: float = LEASE) -> None:
         self._database = database
         self._owner = owner
         self._lease = lease
-        self._running: set[Run] = set()
+        self._running: set[Reservation] = set()
         self._lock = threading.Lock()
         self._renewing: threading.Thread | None = None
 
-    def reserve(self, key: str, fingerprint: str) -> Run | Settled:
+    def reserve(self, key: str, fingerprint: str) -> Reservation | KeptAnswer:
         """Take the key, or return the answer it already has. Raises Invalid where it stands for another request."""
         with self._database.read() as session:
-            settled = _settled(session.get(IdempotencyKey, key), fingerprint)
-        if settled:
-            return settled
-        run = Run(key, uuid.uuid4().hex)
+            kept = _kept_answer(session.get(IdempotencyKey, key), fingerprint)
+        if kept:
+            return kept
+        reservation = Reservation(key, uuid.uuid4().hex)
         try:
             with self._database.write() as session:
                 known = session.get(IdempotencyKey, key, with_for_update=True)
-                settled = _settled(known, fingerprint)
-                if settled:
-                    return settled
+                kept = _kept_answer(known, fingerprint)
+                if kept:
+                    return kept
                 if known:  # expired, or its run is dead
-                    session.connection().execute(_REMOVE, {"key": key, "dead": known.run})
-                self._insert(session.connection(), run, fingerprint)
+                    session.delete(known)
+                    session.flush()
+                self._insert(session.connection(), reservation, fingerprint)
         except sa.exc.IntegrityError as error:  # only where writers do not wait for each other
             raise _still_running() from error
-        self._hold(run)
-        return run
+        self._start_renewing(reservation)
+        return reservation
 
-    def _insert(self, connection: sa.Connection, run: Run, fingerprint: str) -> None:
-        now = time.time()
-        connection.execute(_SWEEP, {"now": now})
-        row = {"id": run.key, "run": run.run, "owner": self._owner(), "fingerprint": fingerprint}
+    def _insert(self, connection: sa.Connection, reservation: Reservation, fingerprint: str) -> None:
+        now, table = time.time(), IdempotencyKey
+        expired = sa.select(table.id).where(table.expires_at < now).limit(SWEPT).with_for_update(skip_locked=True)
+        connection.execute(sa.delete(table).where(table.id.in_(expired)))
+        row = {"id": reservation.key, "run": reservation.run, "owner": self._owner(), "fingerprint": fingerprint}
         times = {"lease_expires_at": now + self._lease, "expires_at": now + KEPT}
-        connection.execute(sa.insert(IdempotencyKey), row | times)
+        connection.execute(sa.insert(table), row | times)
 
-    def let_go(self, run: Run, *, settled: bool) -> None:
+    def release(self, reservation: Reservation, *, settled: bool) -> None:
         """Stop renewing; a key without an answer is free again."""
         with self._lock:
-            self._running.discard(run)
+            self._running.discard(reservation)
         if settled:
             return
         try:
             with self._database.write() as session:
-                session.connection().execute(_RELEASE, {"key": run.key, "mine": run.run})
+                session.connection().execute(sa.delete(IdempotencyKey).where(*_is_running(reservation)))
         except sa.exc.OperationalError as error:
             message = "a key could not be freed; it will be when its lease runs out"
             logs.event(log, message, logging.WARNING, said=first_line(error))
 
-    def settle_alone(self, run: Run, answer: Settled) -> None:
+    def settle_after(self, reservation: Reservation, answer: KeptAnswer) -> None:
         """Write the answer of an operation that did not settle by itself; a crash just before this forgets it."""
         with self._database.write() as session:
-            settle(session, run, answer)
+            settle(session, reservation, answer)
 
-    def _hold(self, run: Run) -> None:
+    def _start_renewing(self, reservation: Reservation) -> None:
         with self._lock:
-            self._running.add(run)
+            self._running.add(reservation)
             if not self._renewing:  # here and no earlier: threads do not outlive a fork
                 self._renewing = threading.Thread(target=self._renew, name="idempotency keys", daemon=True)
                 self._renewing.start()
@@ -161,36 +136,39 @@ class Keys:
         while True:
             time.sleep(self._lease / 3)
             with self._lock:
-                runs = [run.run for run in self._running]
-            if runs:
-                try:
-                    with self._database.write() as session:
-                        session.connection().execute(_RENEW, {"runs": runs, "until": time.time() + self._lease})
-                except sa.exc.OperationalError as error:
-                    message = "the leases of keys could not be renewed; the next turn tries again"
-                    logs.event(log, message, logging.WARNING, said=first_line(error))
+                runs = [reservation.run for reservation in self._running]
+            if not runs:
+                continue
+            running = (IdempotencyKey.run.in_(runs), IdempotencyKey.status.is_(None))
+            renewed = sa.update(IdempotencyKey).where(*running).values(lease_expires_at=time.time() + self._lease)
+            try:
+                with self._database.write() as session:
+                    session.connection().execute(renewed)
+            except sa.exc.OperationalError as error:
+                message = "the leases of keys could not be renewed; the next turn tries again"
+                logs.event(log, message, logging.WARNING, said=first_line(error))
 
 
-def settle(session: Session, run: Run, answer: Settled) -> None:
+def settle(session: Session, reservation: Reservation, answer: KeptAnswer) -> None:
     """running → settled. Raises Conflict, and so rolls the effect back, where another run has taken the key over."""
-    values: Mapping[str, Any] = {
-        "status": answer.status,
-        "headers": orjson.dumps(answer.headers).decode(),
-        "body": zlib.compress(answer.body, 1),
-        "owner": None,
-    }
-    won = session.connection().execute(_SETTLE.values(values), {"key": run.key, "mine": run.run}).first()
-    if not won:
+    settled = sa.update(IdempotencyKey).where(*_is_running(reservation)).returning(IdempotencyKey.id)
+    headers, body = orjson.dumps(answer.headers).decode(), zlib.compress(answer.body, 1)
+    if not session.connection().scalar(settled.values(status=answer.status, headers=headers, body=body, owner=None)):
         raise _still_running()
 
 
-def bury(session: Session, owner: str | None) -> None:
+def release_dead(session: Session, owner: str | None) -> None:
     """Free the keys of a process that is known to be dead; None means all processes."""
     whose = [IdempotencyKey.owner == owner] if owner else []
     session.connection().execute(sa.delete(IdempotencyKey).where(IdempotencyKey.status.is_(None), *whose))
 
 
-def _settled(row: IdempotencyKey | None, fingerprint: str) -> Settled | None:
+def _is_running(reservation: Reservation) -> tuple[sa.ColumnElement[bool], ...]:
+    key, run = reservation
+    return IdempotencyKey.id == key, IdempotencyKey.run == run, IdempotencyKey.status.is_(None)
+
+
+def _kept_answer(row: IdempotencyKey | None, fingerprint: str) -> KeptAnswer | None:
     """Return the answer that a row has, None if the key may be taken; raises Invalid, Conflict."""
     now = time.time()
     if not row or row.expires_at < now or (row.status is None and row.lease_expires_at < now):
@@ -200,7 +178,7 @@ def _settled(row: IdempotencyKey | None, fingerprint: str) -> Settled | None:
     if row.status is None:
         raise _still_running()
     headers = [(name, value) for name, value in orjson.loads(row.headers or "[]")]
-    return Settled(row.status, headers, zlib.decompress(row.body or b""))
+    return KeptAnswer(row.status, headers, zlib.decompress(row.body or b""))
 
 
 def _still_running() -> Conflict:

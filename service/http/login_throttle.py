@@ -1,4 +1,4 @@
-"""Failed tries of credentials: counted over all server processes, and limited.
+"""Limits failed logins: counts wrong credentials over all server processes.
 
 A row is one name, such as an address, and how often it failed since its window began. Right credentials cost one look
 at an index, since also they must be refused while their name is blocked: else the one right guess would be told.
@@ -9,23 +9,22 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.db.database import Database, Model
-from service.errors import TooManyTries, Unauthorized
+from service.errors import TooManyRequests, Unauthorized
 
 MAX_ROWS = 100_000
-"""So many names are known at most; beyond, the oldest are forgotten."""
-LOOKED = 100
-"""After so many new names their number is looked at."""
+"""Names that are known at most; beyond, the oldest are forgotten."""
+COUNTED = 100
+"""New names after which the rows are counted."""
 SWEPT = 20
-"""So many expired rows go with each new one."""
+"""Expired rows that are deleted with each new one."""
 
 
-class FailedTry(Model):
+class FailedLogin(Model):
     """A name, as a hash, and its failures; the window ends at `expires_at`, seconds since 1970."""
 
     __tablename__ = "failed_try"
@@ -36,26 +35,15 @@ class FailedTry(Model):
     expires_at: Mapped[float]
 
 
-_NAMED = FailedTry.name == sa.bindparam("known")
-_CURRENT = FailedTry.expires_at > sa.bindparam("now")
-_LOOK = sa.select(FailedTry.expires_at).where(_NAMED, _CURRENT, FailedTry.failures >= sa.bindparam("limit"))
-_COUNT = (
-    sa.update(FailedTry).where(_NAMED, _CURRENT).values(failures=FailedTry.failures + 1).returning(FailedTry.failures)
+# Built once, since every request with credentials asks it.
+_BLOCKED = sa.select(FailedLogin.expires_at).where(
+    FailedLogin.name == sa.bindparam("name"),
+    FailedLogin.expires_at > sa.bindparam("now"),
+    FailedLogin.failures >= sa.bindparam("limit"),
 )
-_FORGET = sa.delete(FailedTry).where(_NAMED)
-_REMOVE = _FORGET.where(FailedTry.expires_at <= sa.bindparam("now"))
-_OLDEST = (
-    sa.select(FailedTry.name)
-    .order_by(FailedTry.expires_at)
-    .limit(sa.bindparam("number"))
-    .with_for_update(skip_locked=True)
-)
-_EXPIRED = _OLDEST.where(FailedTry.expires_at <= sa.bindparam("now"))
-_SWEEP = sa.delete(FailedTry).where(FailedTry.name.in_(_EXPIRED))
-_CUT = sa.delete(FailedTry).where(FailedTry.name.in_(_OLDEST))
 
 
-class Tries:
+class LoginThrottle:
     """At most `limit` failures of a name in `seconds`; then it is refused until they have passed.
 
     What several addresses share, such as an account, is checked with `times=2`, after the address and by other names:
@@ -71,21 +59,21 @@ class Tries:
         self._inserted = 0
 
     def check(self, *names: str, times: int = 1) -> None:
-        """Raise TooManyTries if one of the names has failed so many times the limit.
+        """Raise TooManyRequests if one of the names has failed `times` times the limit.
 
         Call it before telling right from wrong.
         """
         now, limit = time.time(), times * self._limit
-        with self._database.look() as connection:
+        with self._database.connect() as connection:
             for name in names:
-                until = connection.scalar(_LOOK, {"known": _hash(name), "now": now, "limit": limit})
+                until = connection.scalar(_BLOCKED, {"name": _hash(name), "now": now, "limit": limit})
                 if until is not None:
-                    raise TooManyTries(
+                    raise TooManyRequests(
                         "Too many wrong credentials were tried. Wait a few minutes, then try again.",
                         retry_after=math.ceil(until - now),
                     )
 
-    def failed(self, *names: str) -> None:
+    def record_failure(self, *names: str) -> None:
         """Count a failure of each name, up to one that is over the limit: of what was under way then no more counts."""
         for name in names:
             try:
@@ -97,9 +85,9 @@ class Tries:
 
     def forget(self, *names: str) -> None:
         """Forget the failures of the names."""
+        forgotten = FailedLogin.name.in_(map(_hash, names))
         with self._database.write() as session:
-            for name in names:
-                session.connection().execute(_FORGET, {"known": _hash(name)})
+            session.connection().execute(sa.delete(FailedLogin).where(forgotten))
 
     @contextmanager
     def counting(self, *names: str) -> Iterator[None]:
@@ -108,26 +96,32 @@ class Tries:
         try:
             yield
         except Unauthorized:
-            self.failed(*names)
+            self.record_failure(*names)
             raise
 
     def _count(self, name: str, now: float) -> int:
+        named, failures = FailedLogin.name == name, FailedLogin.failures
+        more = sa.update(FailedLogin).where(named, FailedLogin.expires_at > now).values(failures=failures + 1)
         with self._database.write() as session:
             connection = session.connection()
-            failures = connection.scalar(_COUNT, {"known": name, "now": now})
-            if failures is None:
-                self._insert(connection, name, now)
-            return failures or 1
+            counted = connection.scalar(more.returning(failures))
+            if counted is None:
+                connection.execute(sa.delete(FailedLogin).where(named, FailedLogin.expires_at <= now))
+                self._sweep(connection, now)
+                row = {"name": name, "failures": 1, "expires_at": now + self._seconds}
+                connection.execute(sa.insert(FailedLogin), row)
+            return counted or 1
 
-    def _insert(self, connection: sa.Connection, name: str, now: float) -> None:
-        connection.execute(_REMOVE, {"known": name, "now": now})
-        connection.execute(_SWEEP, {"now": now, "number": SWEPT})
+    def _sweep(self, connection: sa.Connection, now: float) -> None:
+        """Make room for a new row: delete some that have expired, and at times the oldest beyond the most."""
+        oldest = sa.select(FailedLogin.name).order_by(FailedLogin.expires_at).with_for_update(skip_locked=True)
+        gone = [oldest.where(FailedLogin.expires_at <= now).limit(SWEPT)]
         self._inserted += 1
-        if self._inserted % LOOKED == 0:
-            number = connection.scalar(sa.select(sa.func.count()).select_from(FailedTry)) or 0
-            connection.execute(_CUT, {"number": max(0, number - self._most)})
-        row: dict[str, Any] = {"name": name, "failures": 1, "expires_at": now + self._seconds}
-        connection.execute(sa.insert(FailedTry), row)
+        if self._inserted % COUNTED == 0:
+            rows = connection.scalar(sa.select(sa.func.count()).select_from(FailedLogin)) or 0
+            gone.append(oldest.limit(max(0, rows - self._most)))
+        for names in gone:
+            connection.execute(sa.delete(FailedLogin).where(FailedLogin.name.in_(names)))
 
 
 def _hash(name: str) -> str:

@@ -11,24 +11,30 @@ from pydantic.json_schema import models_json_schema
 from werkzeug.routing import Rule
 
 from service.http import security
+from service.http.idempotency import MAX_KEY
 from service.http.openapi_examples import PROBLEM, example
 from service.http.openapi_views import Described, template, without_null
 from service.http.services import provided
 
+
+def _header_parameter(name: str, text: str, **schema: Any) -> dict[str, Any]:
+    return {"name": name, "in": "header", "description": text, "schema": {"type": "string"} | schema}
+
+
 HEADERS = {
-    "Allow": "The methods that this path knows.",
-    "Content-Disposition": "The name under which to keep it.",
+    "Allow": "The methods that this path supports.",
+    "Content-Disposition": "The name under which to save it.",
     "Content-Range": "Which bytes of how many these are.",
-    "ETag": "Stands for this version; send it as `If-None-Match` to hear 304 while it is the newest.",
-    "Idempotency-Replayed": "`true` where this is the first answer given again.",
-    "Location": "The address of what the answer is about.",
-    "Retry-After": "Seconds to wait before asking again.",
+    "ETag": "The version of the answer. Sent as `If-None-Match`, it gets 304 while that is current.",
+    "Idempotency-Replayed": "`true` where this answer is a replay of the first one.",
+    "Location": "The address of the created or requested resource.",
+    "Retry-After": "Seconds to wait before the next request.",
     "WWW-Authenticate": "How to authenticate.",
-    "X-Request-Id": "Stands in the log with this request: the header `X-Request-Id` that came with it, or a new one.",
+    "X-Request-Id": "The request's id in the log: the header `X-Request-Id` of the request, or a new one.",
 }
-"""All headers that answers are documented with."""
+"""The headers of answers, with their descriptions."""
 ALWAYS = ("Location", "Retry-After", "ETag", "Content-Range", "WWW-Authenticate")
-"""Those that are there in every answer of a status which is documented with them."""
+"""Headers that are required wherever an answer is documented with them."""
 OF_STATUS = {
     206: ("Content-Range",),
     302: ("Location",),
@@ -36,62 +42,52 @@ OF_STATUS = {
     429: ("Retry-After",),
     503: ("Retry-After",),
 }
-IN_PATH = {
-    "name": "The file's name.",
-    "token": "What the link was signed with.",
-    "user_id": "One's own id, as registration and login tell it.",
-}
-"""What those parameters of paths are that are not the id of something: `task_id` is the task's."""
-RANGE = {
-    "name": "Range",
-    "in": "header",
-    "description": "A part of the file, such as `bytes=0-1023`. Several parts, or other units than bytes, are ignored.",
-    "schema": {"type": "string"},
-}
-KNOWN = {
-    "name": "If-None-Match",
-    "in": "header",
-    "description": "The `ETag` of what the client has: 304 while that is the newest.",
-    "schema": {"type": "string"},
-}
-KEY = {
-    "name": "Idempotency-Key",
-    "in": "header",
-    "description": "Made up by the client, a new one for each new request: sent again with the same key within 24 "
-    "hours, the request gets its first answer again, and nothing happens twice. 409 while the first is still being "
-    "carried out, 422 for another request with the same key. Refusals are not kept.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
-}
-ABOUT = """Hand in a batch of photos, get every face with box, gender and age.
+IN_PATH = {"name": "The file's name.", "token": "The signed token of the link."}
+"""Descriptions of the parameters of paths that are no ids."""
+RANGE = _header_parameter(
+    "Range",
+    "A part of the file, such as `bytes=0-1023`. Several parts, or other units than bytes, are ignored.",
+)
+IF_NONE_MATCH = _header_parameter("If-None-Match", "The `ETag` of the client's copy: 304 while that is current.")
+IDEMPOTENCY_KEY = _header_parameter(
+    "Idempotency-Key",
+    "Chosen by the client, a new one for each new request. Repeated with the same key within 24 hours, the request "
+    "gets its first answer again, and nothing happens twice. 409 while the first is being carried out, 422 for "
+    "another request with the same key. Errors are not kept.",
+    minLength=1,
+    maxLength=MAX_KEY,
+    pattern="^[ -~]+$",
+)
+ABOUT = """Upload a batch of photos, get every face with box, gender and age.
 
-Every 4xx and 5xx is a problem document (RFC 9457) with a `detail` for people. What a call does not answer for itself it
-has in common with all others: 400, 408, 414 and 431 where a request cannot be read, 405 with `Allow` for another
-method, 404 for another path."""
+Every 4xx and 5xx is a problem document (RFC 9457) with a `detail` for people. Every call may
+answer 400, 408, 414 and 431 where a request cannot be read, 405 with `Allow` for another method, and 404 for another
+path."""
 TEXTS = {
     200: "Done.",
     201: "Created.",
-    202: "Accepted; it goes on in the background.",
-    204: "Gone.",
-    206: "The part that `Range` asks for.",
-    302: "The file is at the address in `Location`, which is signed and ends soon.",
-    304: "Not changed.",
+    202: "Accepted. Processing continues in the background.",
+    204: "Deleted.",
+    206: "The part that `Range` requests.",
+    302: "The file is at the signed address in `Location`, which expires soon.",
+    304: "Not modified.",
     400: "The request cannot be read.",
-    401: "No credentials, or wrong ones.",
-    403: "From a page of another site, or not allowed any more.",
-    404: "There is no such thing.",
-    405: "Not with this method.",
+    401: "Credentials are missing or wrong.",
+    403: "Sent by a page of another site, or no longer allowed.",
+    404: "Not found.",
+    405: "The method is not allowed.",
     408: "The request came too slowly.",
-    409: "Not in this state.",
-    413: "Too large; the answer names the limit.",
-    414: "The request line is too long; the member `limit` has the bytes that it may have.",
-    415: "Not an accepted type; the answer names them.",
-    416: "There is no such range.",
-    422: "Well-formed but wrong; `errors` names each fault.",
-    429: "Too many wrong credentials; `Retry-After` says when the next may come.",
-    431: "There are too many headers, or one is too long; the detail says which, the member `limit` how many or long.",
-    500: "A fault of the service; the answer has the id under which it was logged.",
-    503: "Not now; `Retry-After` says when.",
-    507: "The store is full.",
+    409: "Not possible in this state.",
+    413: "Too large. The answer names the limit.",
+    414: "The request line is too long. The member `limit` has the most bytes.",
+    415: "The type is not accepted. The answer names the accepted ones.",
+    416: "The range is not satisfiable.",
+    422: "Well-formed but invalid. `errors` names each fault.",
+    429: "Too many failed logins. `Retry-After` says when the next may come.",
+    431: "Too many headers, or one is too long. The detail says which, the member `limit` how many or how long.",
+    500: "Internal error. The answer has the id under which it was logged.",
+    503: "Temporarily unavailable. `Retry-After` says when to try again.",
+    507: "The storage is full.",
 }
 
 
@@ -102,12 +98,7 @@ class Tags(dict[str, str]):
 @cache
 def document(app: Flask) -> dict[str, Any]:
     """Return the document of the application's described views. `app` may be flask's proxy."""
-    spec = APISpec(
-        title="Media batch service",
-        version="1",
-        openapi_version="3.1.0",
-        info={"description": ABOUT},
-    )
+    spec = APISpec("Headcount", version="1", openapi_version="3.1.0", info={"description": ABOUT})
     for name, text in provided(Tags, app).items():
         spec.tag({"name": name, "description": text})
     spec.components.security_scheme("basic", {"type": "http", "scheme": "basic"})
@@ -133,16 +124,10 @@ def document(app: Flask) -> dict[str, Any]:
 def _schemas(described: list[Described]) -> dict[str, Any]:
     answers = [value for found in described for value in (*found.answers.values(), found.body)]
     flat = [value[0] if isinstance(value, list) else value for value in answers]
-    ordered = sorted({model for model in flat if _is_model(model)}, key=lambda model: model.__name__)  # type: ignore[union-attr]
-    _, schema = models_json_schema(
-        [(model, "serialization") for model in ordered],  # type: ignore[misc]
-        ref_template="#/components/schemas/{model}",
-    )
+    models = {model for model in flat if isinstance(model, type) and issubclass(model, BaseModel)}
+    wanted = [(model, "serialization") for model in sorted(models, key=lambda model: model.__name__)]
+    _, schema = models_json_schema(wanted, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
     return dict(schema["$defs"])
-
-
-def _is_model(value: object) -> bool:
-    return isinstance(value, type) and issubclass(value, BaseModel)
 
 
 def _operation(rule: Rule, view: Any, found: Described) -> dict[str, Any]:
@@ -152,7 +137,7 @@ def _operation(rule: Rule, view: Any, found: Described) -> dict[str, Any]:
         "operationId": _id(rule),
         "tags": [rule.endpoint.partition(".")[0]],
         "summary": summary.replace("`", ""),  # which is plain text, unlike a description
-        "parameters": _parameters(rule, found) + [KEY] * keyed,
+        "parameters": _parameters(rule, found) + [IDEMPOTENCY_KEY] * keyed,
         "responses": _responses(rule, found, keyed=keyed),
         "security": [] if found.open else [{found.scheme: []}],
     }
@@ -168,12 +153,12 @@ def _operation(rule: Rule, view: Any, found: Described) -> dict[str, Any]:
 
 
 def _id(rule: Rule) -> str:
-    """Return the view's name, with its slice's where two have the same, and with what tells two paths of one apart."""
+    """Return the view's name, with its blueprint's or its path parameters where two would be the same."""
     endpoint: str = rule.endpoint
-    slice_name, _, name = endpoint.rpartition(".")
+    blueprint, _, name = endpoint.rpartition(".")
     same = [other for other in rule.map.iter_rules() if other.endpoint.rpartition(".")[2] == name]
     if len({other.endpoint for other in same}) > 1:
-        name = f"{slice_name}_{name}"
+        name = f"{blueprint}_{name}"
     if rule.arguments and len([other for other in same if other.endpoint == endpoint]) > 1:
         name += f"_by_{'_'.join(sorted(rule.arguments))}"
     return name
@@ -181,14 +166,10 @@ def _id(rule: Rule) -> str:
 
 def _parameters(rule: Rule, found: Described) -> list[dict[str, Any]]:
     parameters: list[dict[str, Any]] = [
-        {
-            "name": name,
-            "in": "path",
-            "required": True,
-            "description": IN_PATH.get(name, f"The {name.removesuffix('_id')}'s id."),
-            "schema": {"type": _path_type(rule, name)},
-        }
+        {"name": name, "in": "path", "required": True, "description": text, "schema": {"type": kind}}
         for name in sorted(rule.arguments)
+        for text in [IN_PATH.get(name) or f"The {name.removesuffix('_id')}'s id."]
+        for kind in ["integer" if f"<number:{name}>" in rule.rule else "string"]
     ]
     if found.query:
         schema = found.query.model_json_schema()
@@ -200,16 +181,12 @@ def _parameters(rule: Rule, found: Described) -> list[dict[str, Any]]:
     if set(found.content) - {"multipart/form-data"}:
         text = "The name of a bare image."
         parameters.append({"name": "name", "in": "query", "description": text, "schema": {"type": "string"}})
-    return parameters + [KNOWN] * found.conditional + [RANGE] * _is_file(found)
+    return parameters + [IF_NONE_MATCH] * found.conditional + [RANGE] * _is_file(found)
 
 
 def _is_file(found: Described) -> bool:
-    """Tell whether the answer is a stored file, of which a part may be asked for."""
+    """Return whether the answer is a stored file, of which a part may be requested."""
     return found.conditional and isinstance(found.answers.get(200), str)
-
-
-def _path_type(rule: Rule, name: str) -> str:
-    return "integer" if f"<number:{name}>" in rule.rule else "string"
 
 
 def _responses(rule: Rule, found: Described, *, keyed: bool) -> dict[str, Any]:
@@ -225,7 +202,8 @@ def _responses(rule: Rule, found: Described, *, keyed: bool) -> dict[str, Any]:
         names |= {"Idempotency-Replayed"} if keyed else set()
         responses[str(status)] = {"description": TEXTS[status], "headers": _headers(names)}
         if value:
-            responses[str(status)]["content"] = {value: {"schema": {}}} if isinstance(value, str) else _content(value)
+            content = {value: {"schema": {}}} if isinstance(value, str) else {"application/json": _json(value)}
+            responses[str(status)]["content"] = content
     for status in sorted({*found.problems, *_common(rule, found, keyed=keyed)}):
         responses[str(status)] = {"$ref": f"#/components/responses/Problem{status}"}
     return responses
@@ -259,10 +237,6 @@ def _common(rule: Rule, found: Described, *, keyed: bool) -> set[int]:
     common |= {422} if found.query else set()
     common |= {404} if rule.arguments else set()
     return common | ({416} if _is_file(found) else set())
-
-
-def _content(value: Any) -> dict[str, Any]:
-    return {"application/json": _json(value)}
 
 
 def _json(model: Any) -> dict[str, Any]:

@@ -1,7 +1,9 @@
-"""What the OpenAPI document says of refusals: their shape, and one of each status as it may come."""
+"""Problems in the OpenAPI document: their schema, and an example of each status."""
 
 from http import HTTPStatus
 from typing import Any
+
+from service.errors import Problem
 
 PROBLEM: dict[str, Any] = {
     "type": "object",
@@ -50,10 +52,10 @@ _EXAMPLES: dict[int, dict[str, Any]] = {
     503: {"detail": "The database is busy. Try again in a second."},
     507: {"detail": "The disk is full: nothing was stored. Make room, then try again."},
 }
-_TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
+_TITLES = {kind.status: kind.title for kind in Problem.__subclasses__() if kind.title}
 
 
 def example(status: int) -> dict[str, Any]:
-    """Return a problem of this status as it may come."""
+    """Return an example of a problem of this status."""
     title = _TITLES.get(status, HTTPStatus(status).phrase)
     return {"type": "about:blank", "title": title, "status": status, **_EXAMPLES[status]}

@@ -1,4 +1,4 @@
-"""What a view says of itself for the OpenAPI document."""
+"""Descriptions of views for the OpenAPI document."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 F = TypeVar("F", bound=Callable[..., Any])
-
 
 Answer = type[BaseModel] | list[type[BaseModel]] | str
 """A model, an array of a model, or a media type."""
@@ -25,10 +24,11 @@ FILE: dict[str, Any] = {"type": "string", "format": "binary", "contentMediaType"
 """What the OpenAPI document says of a form's part that is a file; by the `format` a page knows to ask for one."""
 
 
-def form(parts: Mapping[str, Any], example: Mapping[str, Any], *, required: Sequence[str]) -> dict[str, Any]:
-    """Return what the OpenAPI document says of a form with these parts, given as JSON schemas, and no others."""
-    schema = {"type": "object", "additionalProperties": False, "required": [*required], "properties": {**parts}}
-    return {"multipart/form-data": {"schema": schema, "example": {**example}}}
+def multipart(properties: dict[str, Any], example: dict[str, Any], required: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the content of a multipart request: the schemas of its parts, and an example that can be sent."""
+    schema = {"type": "object", "additionalProperties": False, "properties": properties}
+    schema |= {"required": list(required)} if required else {}
+    return {"multipart/form-data": {"schema": schema, "example": example}}
 
 
 def without_null(shape: dict[str, Any]) -> dict[str, Any]:
@@ -55,7 +55,7 @@ class Described:
 
 
 def describe(answers: Mapping[int, Answer], *problems: int, **more: Any) -> Callable[[F], F]:
-    """Tell the OpenAPI document what a view takes and answers: a model, an array of one, or a media type, a status."""
+    """Return a decorator that describes a view: its answers by status, its problems, and fields of Described."""
 
     def mark(view: F) -> F:
         view.described = Described(answers, problems, **more)  # type: ignore[attr-defined]

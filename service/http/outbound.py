@@ -1,4 +1,4 @@
-"""Calls to addresses that clients name: only to where they may go, and nowhere else."""
+"""HTTP calls to addresses that clients name, protected against server-side request forgery."""
 
 import ipaddress
 import re
@@ -19,7 +19,7 @@ SECONDS = 15.0
 """How long a call may take in all, from the first packet to the answer's status."""
 _CONNECT_SECONDS = 5.0
 _MOST_TRIED = 3  # addresses of one name
-_MOST_READ = 64 * 1024  # bytes of the answer's body, which nobody looks at
+_MOST_READ = 64 * 1024  # bytes of the answer's body, which is not used
 _PORTS = {"http": 80, "https": 443}
 _UNICAST = ipaddress.ip_network("2000::/3")  # what IANA gives out; it leaves out mapped, translated and local addresses
 _TO_IPV4 = ipaddress.ip_network("2002::/16")  # 6to4: an IPv4 address in an IPv6 one
@@ -35,7 +35,7 @@ class Unreachable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back; the body is nobody's business."""
+    """What came back. The body is not kept."""
 
     status: int
     retry_after: str | None
@@ -73,7 +73,7 @@ def check_url(url: str, *, private_allowed: bool) -> SplitResult:
 
 
 def is_public(address: str) -> bool:
-    """Tell whether an IP address is one of the open internet, and stands for no other address."""
+    """Return whether an IP address is one of the open internet, and stands for no other address."""
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:
@@ -95,7 +95,7 @@ def post(
     """Send a POST and return the answer's status, whatever it is, within so many seconds; follow no redirect.
 
     The name is resolved once. All its addresses must be public, and the connection goes to one of just these: a second
-    answer of DNS has no say. Host header, SNI and certificate are the name's. No proxy is asked. Raises Refused,
+    answer of DNS is not asked for. Host header, SNI and certificate are the name's. No proxy is asked. Raises Refused,
     Unreachable.
     """
     parts = check_url(url, private_allowed=private_allowed)

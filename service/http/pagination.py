@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from service.config import Settings
 from service.errors import Invalid
-from service.http.bodies import Count, Shape
+from service.http.bodies import StrictModel, WholeNumber
 from service.http.responses import answer
 from service.http.services import provided
 
@@ -26,10 +26,10 @@ def _given_out(cursor: str) -> str:
 Cursor = Annotated[str, AfterValidator(_given_out)]
 
 
-class Page(Shape):
+class Page(StrictModel):
     """The query of a list."""
 
-    limit: Annotated[Count, Field(ge=1, le=100, description="How many items a page has.")] = 20
+    limit: Annotated[WholeNumber, Field(ge=1, le=100, description="How many items a page has.")] = 20
     cursor: Annotated[Cursor | None, Field(description="The `next` of the page before.")] = None
 
 

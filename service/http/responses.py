@@ -2,11 +2,8 @@
 
 import errno
 import logging
-import re
-import unicodedata
-from collections.abc import Iterator
-from typing import Any, BinaryIO
-from urllib.parse import quote
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import orjson
 from flask import Response, request
@@ -15,10 +12,11 @@ from werkzeug.wsgi import FileWrapper
 from service.config import Settings
 from service.errors import Problem
 from service.http.services import provided
+from service.storage.signed_urls import Download
+from service.storage.stored_file import StoredFile
 from service.telemetry import logging as logs
 
 log = logging.getLogger(__name__)
-
 
 LINK_SECONDS = 300
 """How long the address lives that a request for a file is redirected to."""
@@ -32,13 +30,30 @@ def answer(value: Any, status: int = 200, **headers: str) -> Response:
     return response
 
 
-def file_answer(stream: BinaryIO, size: int, tag: str, media_type: str) -> Response:
+def file_answer(file: StoredFile) -> Response:
     """Return stored bytes that never change, whole, by `Range`, or as 304; the stream is closed with the answer."""
-    response = Response(FileWrapper(stream, 64 * 1024), content_type=media_type, direct_passthrough=True)
-    response.content_length = size
-    response.set_etag(tag)
+    response = Response(
+        FileWrapper(file.stream, 64 * 1024), content_type=file.download.media_type, direct_passthrough=True
+    )
+    response.content_length = file.size
+    response.set_etag(file.etag)
     response.headers["Cache-Control"] = "private, max-age=31536000, immutable"
-    response.make_conditional(_with_one_range(size), accept_ranges=True, complete_length=size)
+    if disposition := file.download.disposition():
+        response.headers["Content-Disposition"] = disposition
+    response.make_conditional(_with_one_range(file.size), accept_ranges=True, complete_length=file.size)
+    return response
+
+
+def file_or_redirect(url: Callable[[float], str], open_file: Callable[[], StoredFile]) -> Response:
+    """Return a stored file, or lead to its address where the settings say so.
+
+    `url` makes an address that lives for so many seconds. The browser may keep the answer half as long. The address is
+    signed for GET, so HEAD is answered here.
+    """
+    if request.method != "GET" or provided(Settings).content_delivery != "redirect":
+        return file_answer(open_file())
+    response = Response(status=302, headers={"Location": url(LINK_SECONDS)})
+    response.headers["Cache-Control"] = f"private, max-age={LINK_SECONDS // 2}"
     return response
 
 
@@ -60,7 +75,7 @@ def stream_answer(pieces: Iterator[bytes], media_type: str, file_name: str) -> R
     """
     first = next(pieces, b"")
     response = Response(_sent(first, pieces, request.environ[logs.REQUEST_ID]), content_type=media_type)
-    response.headers["Content-Disposition"] = attachment(file_name)
+    response.headers["Content-Disposition"] = Download(file_name).disposition() or "attachment"
     response.headers["Cache-Control"] = "private, no-cache"
     return response
 
@@ -71,26 +86,8 @@ def _sent(first: bytes, rest: Iterator[bytes], request_id: str) -> Iterator[byte
         yield from rest
     except Problem as problem:
         logs.event(log, "answer broke off", why=problem.detail, request_id=request_id)
-        # The server takes it for a client that has gone: it says no more, not even that this was the end.
+        # The server takes it for a client that has gone: it ends the connection without the end of the body.
         raise BrokenPipeError(errno.EPIPE, "the answer breaks off") from problem
-
-
-def attachment(file_name: str) -> str:
-    """Return a Content-Disposition after RFC 6266: the name as it is, and in ASCII for old clients."""
-    plain = re.sub(r'[^ -~]|["\\%]', "_", unicodedata.normalize("NFC", file_name))
-    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(file_name, safe='')}"
-
-
-def redirects() -> bool:
-    """Tell whether this request for a file is to be answered with its address. It is signed for GET, not for HEAD."""
-    return provided(Settings).content_delivery == "redirect" and request.method == "GET"
-
-
-def redirect_answer(url: str) -> Response:
-    """Lead to a file at an address that lives for LINK_SECONDS; the browser may keep the answer half as long."""
-    response = Response(status=302, headers={"Location": url})
-    response.headers["Cache-Control"] = f"private, max-age={LINK_SECONDS // 2}"
-    return response
 
 
 def absolute(url: str) -> str:

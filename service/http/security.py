@@ -1,4 +1,4 @@
-"""What holds for every request and answer: no other site acts for a browser, and browsers are told what not to do."""
+"""Cross-site requests are refused, and every answer has the security headers."""
 
 import functools
 from urllib.parse import urlsplit
@@ -33,20 +33,20 @@ HEADERS = {
 def install(app: Flask, settings: Settings) -> None:
     """Check every request, and give every answer the headers."""
     if not settings.public_url:
-        app.before_request(refuse_hosts_that_are_none)
-    app.before_request(refuse_other_sites)
+        app.before_request(refuse_bad_hosts)
+    app.before_request(refuse_cross_site)
     app.after_request(functools.partial(harden, page_policy(settings)))
     if number := settings.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=number, x_proto=number, x_host=number)  # type: ignore[method-assign]
 
 
-def refuse_hosts_that_are_none() -> None:
-    """Refuse a `Host` that is empty or no name, before anything is done: no link could be made of it."""
+def refuse_bad_hosts() -> None:
+    """Refuse a `Host` that is empty or malformed, before anything is done: no link could be made of it."""
     if not request.host:
         raise Malformed("The header `Host` is not the name or address of a server, such as example.com or [::1]:8000.")
 
 
-def refuse_other_sites() -> None:
+def refuse_cross_site() -> None:
     """Refuse what another site makes a browser send, which would come with the user's credentials.
 
     Browsers say where a request comes from, and no page can change that: in `Sec-Fetch-Site`, or where the connection
@@ -68,7 +68,7 @@ def refuse_other_sites() -> None:
 
 
 def page_policy(settings: Settings) -> str:
-    """Return the policy of pages. Where files are answered with their address, pages show pictures from there."""
+    """Return the Content-Security-Policy of pages. Where files are redirected to, pages show pictures from there."""
     if settings.content_delivery != "redirect":
         return PAGE
     store = urlsplit(settings.cdn_url or settings.s3_public_endpoint_url or settings.s3_endpoint_url)
@@ -77,7 +77,7 @@ def page_policy(settings: Settings) -> str:
 
 
 def harden(page: str, response: Response) -> Response:
-    """Tell browsers to guess no type, to embed it nowhere, and what a page may load."""
+    """Set the security headers of an answer: no type is guessed, nothing embeds it, a page loads only what it may."""
     if response.status_code in (204, 304):
         response.headers.pop("Content-Type", None)  # of nothing; Flask would say text/html
     is_page = response.mimetype == "text/html"

@@ -1,4 +1,4 @@
-"""What one application is made of, found by its type."""
+"""The services of an application, found by their type."""
 
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -11,7 +11,7 @@ _KEY = "services"
 
 
 def provide(app: Flask, services: Mapping[type[Any], object]) -> None:
-    """Add these to what `provided` finds. A protocol is a type as well as a class is."""
+    """Add services that `provided` finds. A protocol is a type as well as a class is."""
     app.extensions.setdefault(_KEY, {}).update(services)
 
 

@@ -66,33 +66,33 @@ class Form:
 
 @contextmanager
 def spooling(limit: int, kind: str) -> Iterator[Callable[[str], Spool]]:
-    """Give a function that makes spools by their clients' names; all are gone after the block."""
+    """Yield a function that makes spools by their clients' names; all are deleted after the block."""
     with ExitStack() as spools:
         yield lambda name: spools.enter_context(Spool(display_name(name, kind), limit, kind))
 
 
-class _Beginning:
-    """A request's stream that remembers what came before the first file."""
+class _RecordedStream:
+    """A request's stream that keeps what came before the first file."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
-        self._came: bytearray | None = bytearray()
+        self._kept: bytearray | None = bytearray()
 
     def read(self, size: int = -1) -> bytes:
-        """Read on; beyond what texts may have, nothing is remembered."""
+        """Read on; beyond what texts may have, nothing is kept."""
         data = self._stream.read(size)
-        if self._came is not None:
-            self._came += data
-            if len(self._came) > MAX_TEXT:
-                self._came = None
+        if self._kept is not None:
+            self._kept += data
+            if len(self._kept) > MAX_TEXT:
+                self._kept = None
         return data
 
     def texts(self, boundary: str) -> MultiDict[str, str]:
-        """Return the texts that came before the first file, and forget what was read."""
+        """Return the texts that came before the first file, and drop what was kept."""
         texts: MultiDict[str, str] = MultiDict()
         decoder = MultipartDecoder(boundary.encode("ascii"), MAX_TEXT, max_parts=MAX_PARTS)
-        decoder.receive_data(bytes(self._came or b""))
-        self._came = None
+        decoder.receive_data(bytes(self._kept or b""))
+        self._kept = None
         name, text = "", b""
         while not isinstance(event := decoder.next_event(), (File, NeedData, Epilogue)):
             if isinstance(event, Field):
@@ -111,7 +111,7 @@ Early = Callable[[MultiDict[str, str]], None]
 def read_form(
     request: Request, known: Collection[str], limit: int, kind: str, most: int, early: Early | None = None
 ) -> Iterator[Form]:
-    """Give the form with the known fields; a file has at most `limit` bytes, the request `most`.
+    """Yield the form with the known fields; a file has at most `limit` bytes, the request `most`.
 
     `early` is called with the texts that came before the first file, and may raise before that is taken.
 
@@ -146,7 +146,7 @@ def _parsed(request: Request, spool: Callable[[str], Spool], early: Early | None
             "The Content-Type must name the boundary of the multipart body. Let your client set that header itself."
         )
 
-    beginning, waiting = _Beginning(request.stream), [early] if early else []
+    beginning, waiting = _RecordedStream(request.stream), [early] if early else []
 
     def factory(
         total_content_length: int | None,

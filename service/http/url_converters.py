@@ -7,7 +7,7 @@ from service.errors import NotFound
 
 
 class Number(BaseConverter):
-    """A number in a path. Anything else is 0, which nothing has: so credentials are looked at before it is 404."""
+    """A number in a path. Anything else is 0, which no row has: so credentials are checked before it is 404."""
 
     def to_python(self, value: str) -> int:
         """Return the number."""
@@ -15,7 +15,7 @@ class Number(BaseConverter):
 
 
 class Identifier(BaseConverter):
-    """A UUID in a path, in capitals or not (RFC 9562, section 4). Anything else is taken as it is: nothing has it."""
+    """A UUID in a path, in capitals or not (RFC 9562, section 4). Anything else is taken as it is: no row has it."""
 
     def to_python(self, value: str) -> str:
         """Return it as the rows have it."""

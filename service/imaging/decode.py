@@ -1,134 +1,31 @@
-"""The pixels of surveyed images: only the bytes that make them, one decoder to choose from, sRGB on white."""
+"""Decoding by Pillow: upright pictures in sRGB, from the bytes that make the pixels and by the one decoder named.
 
-import bisect
+EXIF, XMP, texts, profiles and further pictures never reach Pillow's parsers, which would unpack, interpret or warn
+about them. Orientation and colour profile come from the header.
+"""
+
 import io
-from contextlib import AbstractContextManager, nullcontext
-from functools import lru_cache
-from typing import TYPE_CHECKING, BinaryIO
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from PIL import Image, ImageCms
+from PIL import Image
 
-from service.imaging.header import FORMATS, MOST_PROFILE, PIECE, Header
-from service.imaging.jpeg_integrity import MOST_SCANS, decodes_without_fault
-from service.imaging.pixel_budget import Room
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
+from service.imaging.colour import flat_srgb
+from service.imaging.formats.jpeg import strip_metadata
+from service.imaging.formats.jpeg_integrity import MOST_SCANS, decodes_without_fault
+from service.imaging.header import Header
+from service.imaging.media_types import FORMATS
+from service.imaging.pixel_budget import PixelBudget
+from service.imaging.structure import read_pixels, read_structure, refusing_damage
 
 # Pillow warns above 89 megapixels, whatever the service allows. Here `Limits` decides, and MOST_PIXELS where it is not
 # at hand.
 Image.MAX_IMAGE_PIXELS = None
 
-# Decoding takes 4 to 16 bytes a pixel: 16 threads with 50 megapixels each would take 8 GB.
-AT_ONCE = 16_000_000
-"""Pixels decoded at a time in a process; a larger picture waits until it is alone."""
-SMALL = 500_000
-"""Pictures of so many pixels need not wait."""
-_at_once = Room(AT_ONCE)
+LONGEST_JPEG_SIDE = 65_000  # libjpeg stops at 65,500
 
-
-class _Excerpt(io.RawIOBase):
-    """Parts of a stream, end to end, read as one; the stream itself stays open."""
-
-    def __init__(self, stream: BinaryIO, parts: list[tuple[int, int]]) -> None:
-        self._stream = stream
-        self._parts = parts
-        self._starts = [0]
-        for begin, end in parts:
-            self._starts.append(self._starts[-1] + end - begin)
-        self._at = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._starts[-1]}[whence]
-        self._at = max(0, origin + offset)
-        return self._at
-
-    def readinto(self, buffer: "WriteableBuffer") -> int:
-        index = bisect.bisect_right(self._starts, self._at) - 1
-        if index >= len(self._parts):
-            return 0
-        begin, end = self._parts[index]
-        position = begin + self._at - self._starts[index]
-        view = memoryview(buffer)
-        self._stream.seek(position)
-        data = self._stream.read(min(len(view), end - position))
-        view[: len(data)] = data
-        self._at += len(data)
-        return len(data)
-
-
-def _refuse_too_many_scans(stream: BinaryIO, header: Header) -> None:
-    """Count the scans of a JPEG; inside one, a byte FF is always followed by 00 or a restart marker."""
-    scans = 0
-    last = b""
-    stream.seek(header.scan)
-    while piece := stream.read(PIECE):
-        scans += (last + piece).count(b"\xff\xda")
-        last = piece[-1:] if piece.endswith(b"\xff") else b""
-    if scans > MOST_SCANS:
-        raise ValueError("too many scans")
-
-
-def _open(stream: BinaryIO, header: Header) -> Image.Image:
-    """Hand Pillow the pixels, and one decoder to choose from."""
-    if header.scan and not header.in_one_scan:
-        _refuse_too_many_scans(stream, header)
-    excerpt = io.BufferedReader(_Excerpt(stream, header.parts), PIECE)
-    image = Image.open(excerpt, formats=[FORMATS[header.media_type]])
-    if image.size != (header.width, header.height):
-        raise ValueError("two sizes")
-    return image
-
-
-def turn_for(header: Header, max_side: int | None) -> AbstractContextManager[object]:
-    """Wait until there is room to decode this one; hold it for as long as the pixels are in use."""
-    pixels = _pixels_held(header, _shrunk(header, max_side))
-    return _at_once.room_for(pixels) if pixels > SMALL else nullcontext()
-
-
-def _pixels_held(header: Header, shrunk: int) -> int:
-    """Return how many pixels of 4 bytes the decoder holds at once.
-
-    A JPEG of one scan is shrunk on the way, others after it. Pillow takes 16 bytes for a WebP's pixel, since it decodes
-    each as an animation.
-    """
-    pixels = header.width * header.height // (shrunk * shrunk if header.in_one_scan else 1)
-    return pixels * (4 if header.media_type == "image/webp" else 1)
-
-
-def _shrunk(header: Header, max_side: int | None) -> int:
-    """Return by how much a side may be shrunk, so that it stays at least so long."""
-    longest = max(header.width, header.height)
-    return next(by for by in (8, 4, 2, 1) if by == 1 or longest >= by * (max_side or longest))
-
-
-def decode_cheaply(stream: BinaryIO, header: Header) -> None:
-    """Decode and forget. A JPEG at an eighth of its side and in grey: every coefficient is still read."""
-    with turn_for(header, 1):
-        if header.media_type == "image/jpeg" and decodes_without_fault(stream, header):
-            return
-        image = _open(stream, header)
-        image.draft("L", (1, 1))
-        image.load()
-
-
-def decode(stream: BinaryIO, header: Header, max_side: int | None) -> Image.Image:
-    """Decode for use, a JPEG shrunk by a power of two as far as `max_side` allows; within `turn_for`."""
-    shrunk = _shrunk(header, max_side)
-    image = _open(stream, header)
-    if shrunk > 1:
-        image.draft(None, (max(1, header.width // shrunk), max(1, header.height // shrunk)))
-    image.load()
-    return image
-
-
-TURNS = {
+TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -137,50 +34,131 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+"""What brings the picture of each EXIF orientation upright."""
 
 
-def flat_rgb(image: Image.Image, profile: bytes) -> Image.Image:
-    """Return the same picture in sRGB, eight bits a colour, on white."""
-    if image.mode.startswith("I"):
-        image.info.pop("transparency", None)
-        image = image.convert("I").point(lambda value: value * (1 / 257) + 0.5).convert("L")
-    elif image.has_transparency_data:
-        image = image.convert("RGBA")
-    elif image.mode not in ("L", "RGB", "CMYK"):
-        image = image.convert("RGB")
-    image = _in_srgb(image, profile)
-    if image.mode == "RGBA":
-        paper = Image.new("RGB", image.size, "white")
-        paper.paste(image, mask=image.getchannel("A"))
-        return paper
-    return image if image.mode == "RGB" else image.convert("RGB")
+def upright(data: bytes, budget: PixelBudget, *, max_side: int | None = None) -> tuple[Image.Image, float]:
+    """Return the upright picture in RGB, and its side over the original's, at most 1.0.
+
+    The EXIF orientation is applied, transparency laid on white, 16 bits scaled to 8, an embedded profile converted to
+    sRGB; nothing of the file's metadata is left. With `max_side` a JPEG is shrunk by 2, 4 or 8 while it is decoded, as
+    far as its longer side stays that long. Raises `Invalid` when it does not decode.
+    """
+    header = read_structure(io.BytesIO(data), "The image")
+    with budget.room_for(_memory_for_use(header, max_side)):
+        image = _upright(data, header, max_side)
+    return image, max(image.size) / max(header.width, header.height)
 
 
-def _in_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    """Apply the profile where it fits the picture and is not sRGB anyway; a broken one is ignored."""
-    if not is_worth_applying(profile):
-        return image
-    space = profile[16:20]  # ICC.1:2022 §7.2.6
-    if space == b"RGB " and image.mode == "L":
-        image = image.convert("RGB")
-    if space != {"L": b"GRAY", "RGB": b"RGB ", "RGBA": b"RGB ", "CMYK": b"CMYK"}[image.mode]:
-        return image
-    transform = _transform(profile, image.mode)
-    return transform.apply(image) if transform else image
+@contextmanager
+def upright_within(
+    data: bytes, max_pixels: int, budget: PixelBudget, *, exact: bool = True, header: Header | None = None
+) -> Iterator[tuple[Image.Image, float]]:
+    """Give the upright picture as `upright` does, of at most so many pixels and with sides that a JPEG can have.
+
+    Its memory is held in the block. Unless it must be exact, a JPEG that is too large may lose up to half its side more
+    than it has to: it is then not decoded in full, which would take 4 bytes for every pixel that it has. A
+    `header` that is given is not read again.
+    """
+    header = header or read_structure(io.BytesIO(data), "The image")
+    longest = max(header.width, header.height)
+    wanted = min(1.0, math.sqrt(max_pixels / (header.width * header.height)), LONGEST_JPEG_SIDE / longest)
+    max_side = math.ceil(longest * wanted / (1 if exact or wanted == 1.0 else 2))
+    with budget.room_for(_memory_for_use(header, max_side)):
+        image = _upright(data, header, max_side)
+        width, height = (max(1, math.floor(side * wanted)) for side in header.upright_size)
+        if image.width > width or image.height > height:
+            image = image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=2.0)
+        yield image, max(image.size) / longest
 
 
-def is_worth_applying(profile: bytes) -> bool:
-    """Tell whether this can be a profile, and of another space than sRGB."""
-    is_srgb = b"sRGB" in profile or "sRGB".encode("utf-16-be") in profile
-    return 128 < len(profile) <= MOST_PROFILE and not is_srgb
+def to_jpeg(data: bytes, max_pixels: int, budget: PixelBudget) -> tuple[bytes, float]:
+    """Return an upright JPEG of at most so many pixels, and its side over the original's, at most 1.0.
+
+    Its metadata is gone: EXIF with the place, XMP, IPTC, comments, further pictures. A JPEG that is one already keeps
+    its pixels and profile as they came, and without metadata is the same bytes, which takes 40 µs for 50 KB. Raises
+    `Invalid` as `upright` does.
+    """
+    header = read_structure(io.BytesIO(data), "The image")
+    if header.is_plain_jpeg and header.width * header.height <= max_pixels:
+        with refusing_damage("The image", header.media_type):
+            return strip_metadata(data, header), 1.0
+    with upright_within(data, max_pixels, budget, header=header) as (image, scale):
+        return _jpeg(image, quality=92), scale
 
 
-@lru_cache(maxsize=8)
-def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """Return the way from a profile to sRGB. Making one takes longer than applying it, and a camera repeats its own."""
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        target = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
-        return ImageCms.ImageCmsTransform(source, target, mode, "RGBA" if mode == "RGBA" else "RGB")
-    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-        return None
+def thumbnail(data: bytes, side: int, budget: PixelBudget) -> bytes:
+    """Return an upright JPEG without metadata that fits a square of `side` pixels; small pictures stay as small.
+
+    A 12-megapixel JPEG takes 16 ms, since it is shrunk while it is decoded. Raises `Invalid` as `upright` does.
+    """
+    image, _ = upright(data, budget, max_side=side)
+    image.thumbnail((side, side), Image.Resampling.BICUBIC, reducing_gap=2.0)
+    return _jpeg(image, quality=80)
+
+
+def check_pixels(pixels: bytes, header: Header) -> None:
+    """Decode and forget. A JPEG at an eighth of its side and in grey: every coefficient is still read."""
+    if header.media_type == "image/jpeg" and decodes_without_fault(pixels, header):
+        return
+    image = _open(pixels, header)
+    image.draft("L", (1, 1))
+    image.load()
+
+
+def memory_for_check(header: Header) -> int:
+    """Return the bytes that `check_pixels` takes, its argument included."""
+    size = sum(end - begin for begin, end in header.parts)
+    return size + _pixels_held(header, 1) * _decoded_bytes(header)
+
+
+def _memory_for_use(header: Header, max_side: int | None) -> int:
+    # Beside the decoded picture up to three others of 4 bytes a pixel: with alpha, in sRGB, and turned.
+    return _pixels_held(header, max_side) * (_decoded_bytes(header) + 12)
+
+
+def _pixels_held(header: Header, max_side: int | None) -> int:
+    """Return how many pixels the decoder holds at once: a JPEG of one scan is shrunk on the way, others after it."""
+    by = _shrink(header, max_side) if header.in_one_scan else 1
+    return header.width * header.height // (by * by)
+
+
+def _decoded_bytes(header: Header) -> int:
+    """Return what a pixel takes in Pillow, which decodes each WebP as an animation."""
+    return 16 if header.media_type == "image/webp" else 4
+
+
+def _shrink(header: Header, max_side: int | None) -> int:
+    """Return by how much a side may be shrunk, so that it stays at least so long."""
+    longest = max(header.width, header.height)
+    return next(by for by in (8, 4, 2, 1) if by == 1 or longest >= by * (max_side or longest))
+
+
+def _open(pixels: bytes, header: Header) -> Image.Image:
+    if header.scan and not header.in_one_scan and pixels.count(b"\xff\xda") > MOST_SCANS:
+        raise ValueError("too many scans")  # inside one, a byte FF is always followed by 00 or a restart marker
+    image = Image.open(io.BytesIO(pixels), formats=[FORMATS[header.media_type]])
+    if image.size != (header.width, header.height):
+        raise ValueError("two sizes")
+    return image
+
+
+def _upright(data: bytes, header: Header, max_side: int | None) -> Image.Image:
+    """Decode for use, a JPEG shrunk by a power of two as far as `max_side` allows."""
+    with refusing_damage("The image", header.media_type):
+        image = _open(read_pixels(io.BytesIO(data), header), header)
+        by = _shrink(header, max_side)
+        if by > 1:
+            image.draft(None, (max(1, header.width // by), max(1, header.height // by)))
+        image.load()
+        image = flat_srgb(image, header.profile)
+        if header.orientation in TRANSPOSE:
+            image = image.transpose(TRANSPOSE[header.orientation])
+        image.info = {}
+    return image
+
+
+def _jpeg(image: Image.Image, quality: int) -> bytes:
+    target = io.BytesIO()
+    image.save(target, "JPEG", quality=quality)
+    return target.getvalue()

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from service.errors import Invalid, TooLarge, Unavailable, UnsupportedType
-from service.imaging import validate as media
-from service.imaging.header import ACCEPTED
+from service.imaging.media_types import ACCEPTED
+from service.imaging.pixel_budget import PixelBudget
+from service.imaging.validate import Limits, Picture, check
 from service.storage.storage import Storage
 
 
@@ -23,7 +24,7 @@ class Upload:
 
 @contextmanager
 def pointing_at(upload: Upload) -> Iterator[None]:
-    """Let what is refused in the block say in `errors` which file of the request it is."""
+    """Add to what is refused in the block, in `errors`, which file of the request it is."""
     try:
         yield
     except (Invalid, TooLarge, UnsupportedType) as problem:
@@ -31,28 +32,20 @@ def pointing_at(upload: Upload) -> Iterator[None]:
         raise
 
 
-def checked(stream: BinaryIO, name: str, limits: media.Limits, types: tuple[str, ...] = ACCEPTED) -> media.Picture:
-    """Tell what a file is, or raise as `media.check` does; a refusal of its type lists the accepted ones."""
-    try:
-        return media.check(stream, name, limits, types)
-    except UnsupportedType as problem:
-        problem.members["accepted_types"] = list(types)
-        raise
-
-
 @dataclass(frozen=True)
 class Intake:
-    """Where uploads go, and what they may be; where it `tells_types`, the store knows what each one is."""
+    """Where uploads go, and what they may be. With `tells_types` the store keeps the media type of each."""
 
     storage: Storage
     pool: ThreadPoolExecutor
-    limits: media.Limits
+    limits: Limits
+    pixels: PixelBudget
     types: tuple[str, ...] = ACCEPTED
     tells_types: bool = True
 
     @contextmanager
-    def keeping(self, uploads: Sequence[Upload], keys: Sequence[str]) -> Iterator[list[media.Picture]]:
-        """Store the files under these keys, and tell what they are; what fails, here or in the block, removes them."""
+    def keeping(self, uploads: Sequence[Upload], keys: Sequence[str]) -> Iterator[list[Picture]]:
+        """Store the files under these keys, and give what they are; a failure, here or in the block, removes them."""
         try:
             yield self._stored(uploads, keys)
         except BaseException:
@@ -60,7 +53,7 @@ class Intake:
                 self.storage.delete(*keys)
             raise
 
-    def _stored(self, uploads: Sequence[Upload], keys: Sequence[str]) -> list[media.Picture]:
+    def _stored(self, uploads: Sequence[Upload], keys: Sequence[str]) -> list[Picture]:
         if len(uploads) == 1:
             return [self._store(uploads[0], keys[0])]
         # Decoding and storing let other threads run, so a batch uses every core. After an error nothing more begins,
@@ -72,8 +65,15 @@ class Intake:
         wait(begun)
         return [future.result() for future in begun]
 
-    def _store(self, upload: Upload, key: str) -> media.Picture:
+    def _store(self, upload: Upload, key: str) -> Picture:
         with pointing_at(upload):
-            picture = checked(upload.stream, upload.name, self.limits, self.types)
+            picture = self._check(upload)
         self.storage.save(key, upload.stream, picture.media_type if self.tells_types else "")
         return picture
+
+    def _check(self, upload: Upload) -> Picture:
+        try:
+            return check(upload.stream, upload.name, self.limits, self.pixels, self.types)
+        except UnsupportedType as problem:
+            problem.members["accepted_types"] = list(self.types)
+            raise

@@ -1,37 +1,33 @@
-"""The structure of an untrusted picture, walked over segment by segment without decoding."""
+"""The structure of an untrusted image, read segment by segment without decoding."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import BinaryIO
 
-from service.errors import TooLarge, UnsupportedType
-from service.imaging.formats.jpeg import walk_jpeg
-from service.imaging.formats.png import walk_png
-from service.imaging.formats.webp import walk_webp
-from service.imaging.header import (
-    ACCEPTED,
-    FORMATS,
-    MOST_FRAMES,
-    MOST_PIXELS,
-    MOST_UNPACKED,
-    Header,
-    foreign_kind,
-    media_type_of,
-    refuse_too_many_pixels,
-    refusing_what_does_not_decode,
-)
+from service.errors import Invalid, Problem, TooLarge, UnsupportedType
+from service.imaging.formats.jpeg import read_jpeg
+from service.imaging.formats.png import read_png
+from service.imaging.formats.webp import first_picture, read_webp
+from service.imaging.header import MOST_FRAMES, MOST_PIXELS, MOST_UNPACKED, Header, exactly
+from service.imaging.media_types import ACCEPTED, FORMATS, media_type_of, name_of
+
+_READERS = {"image/jpeg": read_jpeg, "image/png": read_png, "image/webp": read_webp}
 
 
-def survey(stream: BinaryIO, label: str, types: tuple[str, ...] = ACCEPTED) -> Header:
-    """Tell the type by the first bytes and walk over the file."""
+def read_structure(stream: BinaryIO, label: str, types: tuple[str, ...] = ACCEPTED) -> Header:
+    """Return what the file says of itself; `label` begins the sentence of a refusal.
+
+    Raises `UnsupportedType` for any type but these, `Invalid` for a broken structure, `TooLarge` beyond the bounds.
+    """
     stream.seek(0)
     head = stream.read(1024)
     media_type = media_type_of(head)
     if media_type not in types:
-        found = f"a {FORMATS[media_type]}" if media_type else foreign_kind(head)
-        what = f"is {found}" if found else "is not a picture of a known type"
+        name = name_of(head)
+        what = f"is {name}" if name else "is not a picture of a known type"
         raise UnsupportedType(f"{label} {what}; accepted are {', '.join(types)}.")
-    walk = {"image/jpeg": walk_jpeg, "image/png": walk_png, "image/webp": walk_webp}[media_type]
-    with refusing_what_does_not_decode(label, media_type):
-        header = walk(stream)
+    with refusing_damage(label, media_type):
+        header = _READERS[media_type](stream)
         if not header.width or not header.height:
             raise ValueError("no pixels")
     if header.frames > MOST_FRAMES:
@@ -46,3 +42,38 @@ def survey(stream: BinaryIO, label: str, types: tuple[str, ...] = ACCEPTED) -> H
         )
     refuse_too_many_pixels(header, MOST_PIXELS, label)
     return header
+
+
+def read_pixels(stream: BinaryIO, header: Header) -> bytes:
+    """Return the bytes that make the pixels, as a file without metadata; raise `ValueError` where they are broken."""
+    pieces = []
+    for begin, end in header.parts:
+        stream.seek(begin)
+        pieces.append(exactly(stream, end - begin))
+    pixels = b"".join(pieces)
+    return first_picture(pixels) if header.media_type == "image/webp" else pixels
+
+
+def refuse_too_many_pixels(header: Header, most: int, label: str) -> None:
+    """Raise `TooLarge` for more pixels than this, over all frames."""
+    if header.frames * header.width * header.height > most:
+        frames = f"{header.frames} frames of " if header.frames > 1 else ""
+        raise TooLarge(
+            f"{label} has {frames}{header.width} × {header.height} pixels; at most {most} pixels are accepted. "
+            "Make it smaller.",
+            limit=most,
+        )
+
+
+@contextmanager
+def refusing_damage(label: str, media_type: str) -> Iterator[None]:
+    """Turn whatever hostile bytes provoke in the block, a MemoryError among it, into `Invalid`."""
+    try:
+        yield
+    except Problem:
+        raise
+    except Exception as error:
+        kind = FORMATS[media_type]
+        raise Invalid(
+            f"{label} begins as {kind} but does not decode: it is damaged or cut off. Save it anew, or leave it out."
+        ) from error

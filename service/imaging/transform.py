@@ -1,11 +1,12 @@
-"""What is made of pictures: turned, flipped, grey and resized copies, and WebP renditions, by libvips.
+"""Copies of images by libvips: turned, flipped, grey and resized ones, and WebP renditions.
 
-For images that `media.check` has let in. Whatever comes out is upright, in sRGB with eight bits a colour, and has no
-metadata. Colours, sizes and turns are worked out here from what `media.bare` tells; libvips gets bare pixels, and may
-use three decoders. It works line by line: beside the decoded original, 3 or 4 bytes a pixel, a copy takes next to no
-memory, except that a WebP's encoder holds some 3 bytes for each of its pixels.
+For images that `validate.check` has let in. Whatever comes out is upright, in sRGB with eight bits a colour, and has no
+metadata. Colours, sizes and turns are worked out here from the header; libvips gets bare pixels, and may use three
+decoders. It works line by line: beside the decoded original, 3 or 4 bytes a pixel, a copy takes next to no memory,
+except that a WebP's encoder holds some 3 bytes for each of its pixels.
 """
 
+import io
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,8 +15,10 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from service.errors import Invalid, NoRoom, TooLarge
-from service.imaging import validate as media
-from service.imaging.pixel_budget import Room
+from service.imaging.colour import fits
+from service.imaging.header import Header
+from service.imaging.pixel_budget import PixelBudget
+from service.imaging.structure import read_pixels, read_structure
 from service.storage.storage import is_full
 
 if TYPE_CHECKING:
@@ -29,9 +32,6 @@ PNG_COMPRESSION = 4  # of 0 to 9: 2 % larger than 6, in two thirds of the time
 
 LONGEST_SIDE = {"image/jpeg": 65_500, "image/png": 1_000_000, "image/webp": 16_383}
 """Pixels that a side may have; PNG's own bound lies beyond any picture's."""
-
-AT_ONCE = 64_000_000
-"""Pixels worked on at a time in a process; a larger picture waits until it is alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,20 +78,20 @@ def scale(factor: float) -> Edit:
     return Edit(lambda width, height: (_scaled(width, factor), _scaled(height, factor)), _resized)
 
 
-def copies(data: bytes, edits: Sequence[Edit]) -> Iterator[Copy]:
+def copies(data: bytes, edits: Sequence[Edit], budget: PixelBudget) -> Iterator[Copy]:
     """Make a copy by each edit, in the original's type; it is decoded once for all.
 
     Raises `Invalid` where the image does not decode, `TooLarge` where its type has no room for a copy so large, and
     `NoRoom`. A lossless WebP stays lossless.
     """
-    bare = media.bare(data)
-    return _made(bare, edits, bare.media_type, WEBP_QUALITY)
+    header = read_structure(io.BytesIO(data), "The image")
+    return _made(data, header, edits, header.media_type, WEBP_QUALITY, budget)
 
 
-def renditions(data: bytes, factors: Sequence[float], quality: int = RENDITION_QUALITY) -> Iterator[Copy]:
+def renditions(data: bytes, factors: Sequence[float], budget: PixelBudget) -> Iterator[Copy]:
     """Make a WebP of each size, 1.0 being the original's; it is decoded once for all. Raises as `copies` does."""
-    bare = media.bare(data)
-    return _made(bare, [scale(factor) for factor in factors], "image/webp", quality)
+    header = read_structure(io.BytesIO(data), "The image")
+    return _made(data, header, [scale(factor) for factor in factors], "image/webp", RENDITION_QUALITY, budget)
 
 
 def check_size(width: int, height: int, media_type: str) -> None:
@@ -113,15 +113,16 @@ def _scaled(side: int, factor: float) -> int:
     return max(1, round(side * factor))
 
 
-def _made(bare: media.Bare, edits: Sequence[Edit], media_type: str, quality: int) -> Iterator[Copy]:
+def _made(
+    data: bytes, header: Header, edits: Sequence[Edit], media_type: str, quality: int, budget: PixelBudget
+) -> Iterator[Copy]:
     """Make the copies one after the other, each when it is asked for."""
-    sizes = [edit.size(*bare.upright_size) for edit in edits]
+    sizes = [edit.size(*header.upright_size) for edit in edits]
     for width, height in sizes:
         check_size(width, height, media_type)
-    lossless = bare.is_lossless and bare.media_type == media_type
-    largest = max(width * height for width, height in [bare.upright_size, *sizes])
-    with _at_once.room_for(largest), _refusing_what_fails():
-        image = _upright(bare, sizes)
+    lossless = header.is_lossless and header.media_type == media_type
+    with budget.room_for(_memory(header, sizes, media_type)), _refusing_failure():
+        image = _upright(data, header, sizes)
         for edit, (width, height) in zip(edits, sizes, strict=True):
             with tempfile.TemporaryFile() as file:
                 _write(edit.draw(image, width, height), file.fileno(), media_type, quality, lossless=lossless)
@@ -130,8 +131,16 @@ def _made(bare: media.Bare, edits: Sequence[Edit], media_type: str, quality: int
                 yield Copy(cast(BinaryIO, file), media_type, width, height, size)
 
 
+def _memory(header: Header, sizes: Sequence[tuple[int, int]], media_type: str) -> int:
+    """Return the bytes that the decoded original and the encoder of the largest copy take."""
+    original = 4 * header.width * header.height // _shrink(header, sizes) ** 2
+    largest = max(width * height for width, height in sizes)
+    of_pixel = 4 if header.media_type == "image/jpeg" else 12  # with alpha WebP's encoder keeps a copy beside
+    return original + (of_pixel * largest if media_type == "image/webp" else 0)
+
+
 @contextmanager
-def _refusing_what_fails() -> Iterator[None]:
+def _refusing_failure() -> Iterator[None]:
     import pyvips
 
     try:
@@ -142,9 +151,6 @@ def _refusing_what_fails() -> Iterator[None]:
         if isinstance(error, OSError):
             raise
         raise Invalid("The image does not decode: it is damaged or cut off. Save it anew, or leave it out.") from error
-
-
-_at_once = Room(AT_ONCE)
 
 
 # --- libvips -----------------------------------------------------------------------------------------------------
@@ -166,14 +172,15 @@ def _vips() -> Any:
     return pyvips
 
 
-def _upright(bare: media.Bare, sizes: Sequence[tuple[int, int]]) -> "pyvips.Image":
+def _upright(data: bytes, header: Header, sizes: Sequence[tuple[int, int]]) -> "pyvips.Image":
     """Decode once, into memory: in sRGB or grey, eight bits a colour, alpha as it came, turned as it was meant."""
     options: dict[str, Any] = {"access": "sequential", "fail_on": "error"}
-    if bare.media_type == "image/jpeg":
-        options["shrink"] = _shrink(bare, sizes)
-    image = getattr(_vips().Image, _DECODERS[bare.media_type])(bare.data, **options)
+    if header.media_type == "image/jpeg":
+        options["shrink"] = _shrink(header, sizes)
+    pixels = read_pixels(io.BytesIO(data), header)
+    image = getattr(_vips().Image, _DECODERS[header.media_type])(pixels, **options)
     # The turn comes after the decoder's lines are in memory: it reads them in another order.
-    return _TURNS[bare.orientation](_in_srgb(image, bare.profile).copy_memory())
+    return _TURNS[header.orientation](_in_srgb(image, header.profile).copy_memory())
 
 
 _DECODERS = {"image/jpeg": "jpegload_buffer", "image/png": "pngload_buffer", "image/webp": "webpload_buffer"}
@@ -190,9 +197,11 @@ _TURNS: dict[int, Callable[["pyvips.Image"], "pyvips.Image"]] = {
 }
 
 
-def _shrink(bare: media.Bare, sizes: Sequence[tuple[int, int]]) -> int:
+def _shrink(header: Header, sizes: Sequence[tuple[int, int]]) -> int:
     """Return by how much a JPEG may be shrunk while it is decoded, so that no copy has to be enlarged for it."""
-    width, height = bare.upright_size
+    if header.media_type != "image/jpeg":
+        return 1
+    width, height = header.upright_size
     widest, highest = max(size[0] for size in sizes), max(size[1] for size in sizes)
     return next(by for by in (8, 4, 2, 1) if by == 1 or (width >= by * widest and height >= by * highest))
 
@@ -200,7 +209,7 @@ def _shrink(bare: media.Bare, sizes: Sequence[tuple[int, int]]) -> int:
 def _in_srgb(image: "pyvips.Image", profile: bytes) -> "pyvips.Image":
     """Apply the profile where it fits the picture; without one CMYK is taken as ink on white paper, as browsers do."""
     colours = image.bands - image.hasalpha()
-    if profile and profile[16:20] == {1: b"GRAY", 3: b"RGB ", 4: b"CMYK"}[colours]:  # ICC.1:2022 §7.2.6
+    if fits(profile, colours):
         try:
             return _by_profile(image, profile)
         except _vips().Error:

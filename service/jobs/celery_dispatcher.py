@@ -1,12 +1,13 @@
-"""The threads of a worker that is told by messages how many jobs to claim."""
+"""The dispatcher of a worker that is told by messages how many jobs to claim."""
 
 import threading
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from service.jobs.dispatcher import Threads
-from service.jobs.transitions import Held
+from sqlalchemy.orm import Session
+
+from service.jobs.claims import ClaimPolicy, Turn
+from service.jobs.dispatcher import Dispatcher
 
 
 class Permit:
@@ -17,77 +18,91 @@ class Permit:
         self.used = threading.Event()
 
 
-class Crew(Threads):
-    """Threads that claim as many jobs as there are permits for, and in the same order as all others.
+class MessagePermits(ClaimPolicy):
+    """Allows as many claims as there are permits for, of any due job: the fairest, not those that a message names."""
 
-    Permits are worth any due job: whoever claims takes the fairest ones, not those that a message happened to name.
-    """
+    def __init__(self) -> None:
+        self._permits: list[Permit] = []
+        self._asked: Sequence[Permit] = ()
+        self._lock = threading.Lock()
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._permits: deque[Permit] = deque()
+    def __len__(self) -> int:
+        return len(self._permits)
 
-    def take_on(self, jobs: int, seconds: float) -> int:
-        """Let so many more jobs be claimed here, and wait for that; return how many could not be in the time.
-
-        Returns 0 as soon as no job is due any more: others have claimed what was left.
-        """
-        permit = Permit(jobs)
+    def add(self, permit: Permit) -> None:
+        """Allow what a permit is worth."""
         with self._lock:
-            if not self._stopping:
-                self._permits.append(permit)
-        if not self._stopping:
-            self.wake()
-            permit.used.wait(seconds)
+            self._permits.append(permit)
+
+    def take_back(self, permit: Permit) -> int:
+        """Return how many jobs were not claimed on a permit, which allows none any more."""
         with self._lock:
             if permit in self._permits:
                 self._permits.remove(permit)
             return permit.jobs
 
-    def lacks_permits(self) -> bool:
-        """Tell whether nothing may be claimed here now."""
-        return not self._permits
-
-    def is_busy(self) -> bool:
-        """Tell whether a run is under way, if only one that was given up."""
-        return self._begun > 0
-
-    def begin_stop(self) -> None:
-        """Claim nothing more, and let the messages go."""
-        super().begin_stop()
+    def release(self) -> None:
+        """Let nobody wait for a permit any longer."""
         with self._lock:
             for permit in self._permits:
                 permit.used.set()
 
-    # The dispatcher's thread.
-
-    def _wanted(self, now: float) -> dict[str, tuple[int, bool]]:
+    def narrow(self, wanted: Mapping[str, int], turn: Turn) -> Mapping[str, int]:
+        """Want no more than is permitted."""
         with self._lock:
             permitted = sum(permit.jobs for permit in self._permits)
-        if not permitted:
-            return {}
-        return {kind: (min(count, permitted), probe) for kind, (count, probe) in super()._wanted(now).items()}
+        return {kind: min(count, permitted) for kind, count in wanted.items()}
 
-    def _due(self, wanted: dict[str, tuple[int, bool]], now: float) -> dict[str, tuple[int, bool]]:
+    def exhausted(self, session: Session, wanted: Collection[str], turn: Turn) -> Collection[str]:
+        """Note which permits the coming question is about."""
         with self._lock:
-            before = tuple(self._permits)
-        kept = super()._due(wanted, now)
-        if not kept and self._next_due > now:
-            self._use(before)
-        return kept
+            self._asked = tuple(self._permits)
+        return ()
 
-    def _take(self, finished: list[Held], claimed: list[Held]) -> None:
-        super()._take(finished, claimed)
-        self._use(tuple(self._permits), len(claimed))
+    def none_due(self) -> None:
+        """Use up these permits: others have claimed what was left."""
+        self._use(self._asked)
 
-    def _use(self, permits: Sequence[Permit], jobs: int | None = None) -> None:
-        """Use up so many of the jobs that are permitted, or all."""
+    def committed(self, claimed: int, turn: Turn) -> None:
+        """Use up what was claimed, from the oldest permit on."""
+        self._use(tuple(self._permits), claimed)
+
+    def _use(self, permits: Sequence[Permit], jobs: float = float("inf")) -> None:
         with self._lock:
             for permit in permits:
-                part = permit.jobs if jobs is None else min(jobs, permit.jobs)
+                part = int(min(jobs, permit.jobs))
                 permit.jobs -= part
-                jobs = None if jobs is None else jobs - part
+                jobs -= part
                 if not permit.jobs:
                     permit.used.set()
                     if permit in self._permits:
                         self._permits.remove(permit)
+
+
+class CeleryDispatcher(Dispatcher):
+    """A dispatcher that claims as many jobs as there are permits for, and in the same order as all others."""
+
+    def __init__(self, *args: Any, policies: Sequence[ClaimPolicy] = (), **options: Any) -> None:
+        self._permits = MessagePermits()
+        super().__init__(*args, policies=(*policies, self._permits), **options)
+
+    def permit(self, jobs: int, seconds: float) -> int:
+        """Allow so many more claims here, and wait for them; return how many could not be made in the time.
+
+        Returns 0 as soon as no job is due any more: others have claimed what was left.
+        """
+        permit = Permit(jobs)
+        if not self._pool.stopping:
+            self._permits.add(permit)
+            self.wake()
+            permit.used.wait(seconds)
+        return self._permits.take_back(permit)
+
+    def has_permits(self) -> bool:
+        """Return whether something may be claimed here now."""
+        return len(self._permits) > 0
+
+    def begin_stop(self) -> None:
+        """Claim nothing more, and let the messages go."""
+        super().begin_stop()
+        self._permits.release()

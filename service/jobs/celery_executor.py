@@ -27,8 +27,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from service.db.database import Database, first_line, is_away
 from service.jobs import models
-from service.jobs.celery_dispatcher import Crew
-from service.jobs.executors import GRACE, Lanes
+from service.jobs.celery_dispatcher import CeleryDispatcher
+from service.jobs.executors import GRACE, ExecutorGroup
 from service.telemetry import logging as logs
 
 log = logging.getLogger(__name__)
@@ -36,16 +36,16 @@ log = logging.getLogger(__name__)
 SLOTS = 3
 """Messages that a worker holds at a time, where its command line does not say otherwise."""
 HOLD_SECONDS = 0.5
-"""After so long a message that finds no room makes way for those of other lanes, to the end of its own."""
+"""After so long a message that finds no room makes way for those of other queues, to the end of its own."""
 BATCH = 50
 """The most ids in one message; a small task gets smaller messages, so that all workers have a part of it."""
 SMALL_BATCH = 8
 BROKER_SECONDS = 3
 """How long the broker may take to answer."""
-SWEEP_SECONDS = 0.5
+REPUBLISH_SECONDS = 0.5
 """How often a worker looks for jobs that are due though no message tells of them."""
-SWEEP_JOBS = 1000
-"""So many jobs a sweep publishes at most."""
+REPUBLISH_JOBS = 1000
+"""So many jobs are published again at most."""
 STOP_POLL = 0.1
 """Seconds within which a process that was forked notices that its parent is to end."""
 SOFT_LIMIT, HARD_LIMIT = 30, 60
@@ -58,18 +58,18 @@ class CeleryExecutor:
     def __init__(
         self,
         database: Database,
-        lanes: Mapping[str, Crew],
+        dispatchers: Mapping[str, CeleryDispatcher],
         broker_url: str,
         *,
         log_settings: dict[str, Any],
         begin: Callable[[], object],
     ) -> None:
-        """`lanes` has a crew for every queue; `begin` prepares a process for work, and what it returns is kept."""
-        self.app = celery_app(broker_url, lanes)
+        """There is a dispatcher for every queue; `begin` prepares a process for work, and what it returns is kept."""
+        self.app = celery_app(broker_url, tuple(dispatchers))
         self._database = database
-        self._crews = lanes
-        self._lanes = Lanes(*lanes.values())
-        self._lane_of = {kind: name for name, crew in lanes.items() for kind in crew.kinds}
+        self._dispatchers = dispatchers
+        self._group = ExecutorGroup(*dispatchers.values())
+        self._queue_of = {kind: name for name, dispatcher in dispatchers.items() for kind in dispatcher.kinds}
         self._begin = begin
         self._log_settings = log_settings
         self._added: SimpleQueue[tuple[str, Sequence[int]] | None] = SimpleQueue()
@@ -84,7 +84,7 @@ class CeleryExecutor:
 
         @self.app.task(name="run", bind=True)  # type: ignore[untyped-decorator]  # Celery has no types
         def run(task: Task, job_ids: list[int]) -> None:
-            self._take_on(task.request.delivery_info["routing_key"], job_ids)
+            self._claim_for(task.request.delivery_info["routing_key"], job_ids)
 
         self._run = run
         self._listen()
@@ -96,7 +96,7 @@ class CeleryExecutor:
         # The dispatcher must not wait 5 ms, the default, whenever a worker computes.
         sys.setswitchinterval(0.001)
         self._held = self._begin()
-        self._lanes.start()
+        self._group.start()
         threading.Thread(target=self._watch_over, name="sweep", daemon=True).start()
         log.info("working on jobs")
 
@@ -107,27 +107,27 @@ class CeleryExecutor:
                 self._publisher = threading.Thread(target=self._publish_added, name="publisher", daemon=True)
                 self._publisher.start()
         for kind, ids in added.items():
-            self._added.put((self._lane_of[kind], ids))
+            self._added.put((self._queue_of[kind], ids))
 
     def cancel(self, task: str) -> None:
         """Stop a task's runs here; the workers see within `CANCEL_POLL` seconds that their rows are gone."""
-        self._lanes.cancel(task)
+        self._group.cancel(task)
 
     def begin_stop(self) -> None:
         """Claim nothing more."""
-        self._lanes.begin_stop()
+        self._group.begin_stop()
 
     def stop(self, grace: float) -> None:
         """Publish what was added, let what runs end within `grace` seconds, and give back the rest."""
         self._stopped.set()
-        self._lanes.stop(grace)
+        self._group.stop(grace)
         if self._publisher:
             self._added.put(None)
             self._publisher.join(BROKER_SECONDS)
 
     def working(self) -> bool:
-        """Tell whether jobs are being taken here."""
-        return self._lanes.working()
+        """Return whether jobs are being taken here."""
+        return self._group.working()
 
     def check(self) -> None:
         """Raise an error if the broker does not answer."""
@@ -141,14 +141,14 @@ class CeleryExecutor:
         while added := self._added.get():
             self._publish(*added)
 
-    def _publish(self, lane: str, ids: Sequence[int]) -> None:
+    def _publish(self, queue: str, ids: Sequence[int]) -> None:
         """Publish jobs in batches; what the broker does not take, a sweep publishes when it is back."""
         size = max(SMALL_BATCH, min(BATCH, len(ids) // 32))
 
         def send() -> None:
             with self.app.producer_pool.acquire(block=True, timeout=BROKER_SECONDS) as producer:
                 for begin in range(0, len(ids), size):
-                    self._run.apply_async((list(ids[begin : begin + size]),), queue=lane, producer=producer)
+                    self._run.apply_async((list(ids[begin : begin + size]),), queue=queue, producer=producer)
 
         self._ask(send)
 
@@ -167,24 +167,24 @@ class CeleryExecutor:
 
     # A worker.
 
-    def _take_on(self, lane: str, job_ids: list[int]) -> None:
-        left = self._crews[lane].take_on(len(job_ids), HOLD_SECONDS)
+    def _claim_for(self, queue: str, job_ids: list[int]) -> None:
+        left = self._dispatchers[queue].permit(len(job_ids), HOLD_SECONDS)
         if left:
-            self._publish(lane, job_ids[-left:])
+            self._publish(queue, job_ids[-left:])
 
     def _watch_over(self) -> None:
         """Publish what nobody has published, from time to time; notice that the parent is to end."""
-        sweep_at = 0.0
+        republish_at = 0.0
         while not self._stopped.wait(STOP_POLL):
             if self._ending[0]:
                 self.begin_stop()
                 return
-            if time.monotonic() < sweep_at:
+            if time.monotonic() < republish_at:
                 continue
             # By chance, so that of many workers not all look at the same moment and publish the same.
-            sweep_at = time.monotonic() + SWEEP_SECONDS * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
+            republish_at = time.monotonic() + REPUBLISH_SECONDS * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
             try:
-                self._sweep()
+                self._republish()
             except SQLAlchemyError as error:
                 if not is_away(error):
                     log.exception("the sweep of jobs failed; it tries again")
@@ -193,25 +193,25 @@ class CeleryExecutor:
                         log, "the database is away; the sweep tries again", logging.WARNING, said=first_line(error)
                     )
 
-    def _sweep(self) -> None:
-        """Publish jobs of the lanes in which this worker may claim nothing, though some are due and no message waits.
+    def _republish(self) -> None:
+        """Publish jobs of the queues of which this worker may claim nothing, though some are due and no message waits.
 
         They are those whose message is lost, that were never published, recovered from a dead worker, or that wait
         for another try. A job that is published twice costs a message: only one claim gets it.
         """
-        for name, crew in self._crews.items():
-            if not crew.lacks_permits():
+        for name, dispatcher in self._dispatchers.items():
+            if dispatcher.has_permits():
                 continue
             with self._database.read() as session:
-                ids = models.due(session, crew.kinds, SWEEP_JOBS, now=time.time())
+                ids = models.due(session, dispatcher.kinds, REPUBLISH_JOBS, now=time.time())
             if ids and self._ask(partial(self._messages, name)) == 0:
                 self._publish(name, ids)
 
-    def _messages(self, lane: str) -> int:
-        """Return how many messages wait in a lane's queue."""
+    def _messages(self, queue: str) -> int:
+        """Return how many messages wait in a queue."""
         with self.app.connection_or_acquire() as connection:
             # Redis knows no empty queue, and RabbitMQ perhaps not yet this one: to declare it counts it all the same.
-            number: int = self.app.amqp.queues[lane](connection.default_channel).queue_declare().message_count
+            number: int = self.app.amqp.queues[queue](connection.default_channel).queue_declare().message_count
             return number
 
     def _listen(self) -> None:
@@ -244,19 +244,19 @@ class CeleryExecutor:
     def _on_end(self, **_: Any) -> None:
         gone = time.monotonic() - (self._ending_since or time.monotonic())
         self.stop(max(0.0, GRACE - gone))
-        if any(crew.is_busy() for crew in self._crews.values()):
+        if any(dispatcher.is_busy() for dispatcher in self._dispatchers.values()):
             # Python would wait for a thread that was given up, and so for whoever keeps it waiting.
             logging.shutdown()
             os._exit(0)
 
 
-def celery_app(broker_url: str, lanes: Mapping[str, Crew]) -> Celery:
+def celery_app(broker_url: str, queues: Sequence[str]) -> Celery:
     """Make Celery's application. It connects with the first message."""
     app = Celery("service", broker=broker_url, set_as_current=False)
     exchange = Exchange("jobs", type="direct")
     app.conf.update(
-        task_queues=[Queue(name, exchange, routing_key=name) for name in lanes],
-        task_default_queue=next(iter(lanes)),
+        task_queues=[Queue(name, exchange, routing_key=name) for name in queues],
+        task_default_queue=queues[0],
         task_acks_late=True,
         task_reject_on_worker_lost=True,
         worker_prefetch_multiplier=1,

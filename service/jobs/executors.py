@@ -19,7 +19,7 @@ class Executor(Protocol):
         """Begin to work; call it after the fork."""
 
     def wake(self, added: Added) -> None:
-        """Say that jobs were added; call it after the commit."""
+        """Look for these jobs, which were added; call it after the commit."""
 
     def cancel(self, task: str) -> None:
         """Stop a task's runs in this process: none begins, and none makes another call."""
@@ -31,7 +31,7 @@ class Executor(Protocol):
         """Let what runs end within `grace` seconds, and give back the rest."""
 
     def working(self) -> bool:
-        """Tell whether jobs are being taken."""
+        """Return whether jobs are being taken."""
 
     def check(self) -> None:
         """Raise an error if jobs that are added now would not be taken."""
@@ -42,44 +42,44 @@ def owner_name(pid: int) -> str:
     return f"{socket.gethostname()}:{pid}"
 
 
-class Lanes:
+class ExecutorGroup:
     """Executors side by side, each with its kinds of jobs: slow work of one takes no thread from another's."""
 
-    def __init__(self, *lanes: Executor) -> None:
-        self._lanes = lanes
+    def __init__(self, *executors: Executor) -> None:
+        self._executors = executors
 
     def start(self) -> None:
         """Start all."""
-        for lane in self._lanes:
-            lane.start()
+        for executor in self._executors:
+            executor.start()
 
     def wake(self, added: Added) -> None:
-        """Wake all: what was added may be any lane's."""
-        for lane in self._lanes:
-            lane.wake(added)
+        """Wake all: what was added may be anyone's."""
+        for executor in self._executors:
+            executor.wake(added)
 
     def cancel(self, task: str) -> None:
         """Stop the task's runs in all."""
-        for lane in self._lanes:
-            lane.cancel(task)
+        for executor in self._executors:
+            executor.cancel(task)
 
     def begin_stop(self) -> None:
-        """Let none claim anything more."""
-        for lane in self._lanes:
-            lane.begin_stop()
+        """Claim nothing more."""
+        for executor in self._executors:
+            executor.begin_stop()
 
     def stop(self, grace: float) -> None:
         """Stop all within the one time of grace."""
         end = time.monotonic() + grace
         self.begin_stop()
-        for lane in self._lanes:
-            lane.stop(max(0.0, end - time.monotonic()))
+        for executor in self._executors:
+            executor.stop(max(0.0, end - time.monotonic()))
 
     def working(self) -> bool:
-        """Tell whether all take jobs."""
-        return all(lane.working() for lane in self._lanes)
+        """Return whether all take jobs."""
+        return all(executor.working() for executor in self._executors)
 
     def check(self) -> None:
         """Raise an error if one does not."""
-        for lane in self._lanes:
-            lane.check()
+        for executor in self._executors:
+            executor.check()

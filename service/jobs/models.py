@@ -8,7 +8,7 @@ Every arrow is one UPDATE that names the status and the attempt it starts from; 
 says who won. `attempt` is the fence: a run that outslept its lease changes nothing.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -93,35 +93,34 @@ def _claiming(*order: sa.ColumnElement[Any] | InstrumentedAttribute[int]) -> sa.
 
 _CLAIM = _claiming(Job.position, Job.id)
 _PROBE = _claiming(sa.func.random())
-_FINISH = sa.update(Job).where(_STILL).values(status="succeeded", owner=None, error=None).returning(Job.id)
-_FAIL = sa.update(Job).where(_STILL).values(status="failed", owner=None, error=sa.bindparam("code")).returning(Job.id)
-_REQUEUE = (
-    sa.update(Job)
-    .where(_STILL)
-    .values(status="queued", owner=None, error=sa.bindparam("code"), not_before=sa.bindparam("due"))
-    .returning(Job.id)
-)
-_GIVE_BACK = (
-    sa.update(Job)
-    .where(_STILL)
-    .values(status="queued", owner=None, attempt=Job.attempt - 1, not_before=sa.bindparam("due"))
-    .returning(Job.id)
-)
-_INTERRUPT = (
-    sa.update(Job).where(_STILL).values(status="queued", owner=None, not_before=sa.bindparam("due")).returning(Job.id)
-)
-_RENEW = sa.update(Job).where(_STILL).values(lease_expires_at=sa.bindparam("until")).returning(Job.id)
+
+
+def _ours_become(**values: Any) -> sa.Executable:
+    return sa.update(Job).where(_STILL).values(**values).returning(Job.id)
+
+
+_FINISH = _ours_become(status="succeeded", owner=None, error=None)
+_FAIL = _ours_become(status="failed", owner=None, error=sa.bindparam("code"))
+_REQUEUE = _ours_become(status="queued", owner=None, error=sa.bindparam("code"), not_before=sa.bindparam("due"))
+_GIVE_BACK = _ours_become(status="queued", owner=None, attempt=Job.attempt - 1, not_before=sa.bindparam("due"))
+_INTERRUPT = _ours_become(status="queued", owner=None, not_before=sa.bindparam("due"))
+_RENEW = _ours_become(lease_expires_at=sa.bindparam("until"))
 _ALIVE = sa.select(Job.id).where(_STILL)
 
 
-def claim(session: Session, kind: str, count: int, *, owner: str, now: float, lease: float, probe: bool) -> list[Run]:
+def claim(session: Session, kind: str, count: int, *, owner: str, now: float, until: float, probe: bool) -> list[Run]:
     """queued → running: take up to `count` due jobs, the first of every task before the second of any.
 
     A probe takes any: one that brings the other side down must not stand before all others, probe after probe.
     """
-    values = {"which": kind, "count": count, "now": now, "claimer": owner, "until": now + lease}
-    rows = session.connection().execute(_PROBE if probe else _CLAIM, values)
-    return sorted((Run(*row) for row in rows), key=lambda run: (run.position, run.id))
+    values = {"which": kind, "count": count, "now": now, "claimer": owner, "until": until}
+    runs = _runs(session, _PROBE if probe else _CLAIM, values)
+    return sorted(runs, key=lambda run: (run.position, run.id))
+
+
+def _runs(session: Session, statement: sa.Executable, values: Mapping[str, Any] | None = None) -> list[Run]:
+    rows: Iterable[Any] = session.connection().execute(statement, values)
+    return [Run(*row) for row in rows]
 
 
 def _ours(session: Session, statement: sa.Executable, runs: Collection[Run], **values: Any) -> set[int]:
@@ -157,9 +156,9 @@ def interrupt(session: Session, runs: Collection[Run], *, not_before: float) -> 
     return _ours(session, _INTERRUPT, runs, due=not_before)
 
 
-def renew(session: Session, runs: Collection[Run], *, now: float, lease: float) -> set[int]:
+def renew(session: Session, runs: Collection[Run], *, until: float) -> set[int]:
     """Extend the leases; return the ids of the runs that are still ours."""
-    return _ours(session, _RENEW, runs, until=now + lease)
+    return _ours(session, _RENEW, runs, until=until)
 
 
 def alive(session: Session, runs: Collection[Run]) -> set[int]:
@@ -225,32 +224,17 @@ def recover(session: Session, kinds: Collection[str], *, now: float, losses: int
 
     Return the dead runs of the jobs that run again, and those of the jobs that failed.
     """
-    options: Any = {"synchronize_session": False}
-    lost: Sequence[Any] = session.execute(
-        sa.update(Job)
-        .where(*_silent(kinds, now), Job.losses >= losses - 1)
-        .values(status="failed", losses=Job.losses + 1, owner=None, error="worker_lost")
-        .returning(*_RUN),
-        execution_options=options,
-    ).all()
-    again: Sequence[Any] = session.execute(
-        sa.update(Job)
-        .where(*_silent(kinds, now))
-        .values(status="queued", losses=Job.losses + 1, owner=None, not_before=now)
-        .returning(*_RUN),
-        execution_options=options,
-    ).all()
-    return [Run(*row) for row in again], [Run(*row) for row in lost]
+    died = sa.update(Job).where(*_silent(kinds, now)).values(losses=Job.losses + 1, owner=None).returning(*_RUN)
+    lost = _runs(session, died.where(Job.losses >= losses - 1).values(status="failed", error="worker_lost"))
+    again = _runs(session, died.values(status="queued", not_before=now))
+    return again, lost
 
 
-def bury(session: Session, owner: str | None) -> None:
-    """Let the leases of a process that is known to be dead run out now, and its shares; None means all processes."""
+def expire(session: Session, owner: str | None) -> None:
+    """End the leases of a process that is known to be dead, and its shares; None means all processes."""
     whose = [Job.owner == owner] if owner else []
-    session.execute(
-        sa.update(Job).where(Job.status == "running", *whose).values(lease_expires_at=0.0),
-        execution_options={"synchronize_session": False},
-    )
-    leave(session, owner)
+    session.connection().execute(sa.update(Job).where(Job.status == "running", *whose).values(lease_expires_at=0.0))
+    give_up_shares(session, owner)
 
 
 def calls_of_others(session: Session, kind: str, owner: str, *, now: float) -> int:
@@ -266,10 +250,10 @@ def take_share(session: Session, kind: str, owner: str, *, calls: int, until: fl
         connection.execute(_SHARE, {"owner": owner, "kind": kind, "calls": calls, "expires_at": until})
 
 
-def leave(session: Session, owner: str | None) -> None:
+def give_up_shares(session: Session, owner: str | None) -> None:
     """Give back all shares of a process; None means all processes."""
     whose = [Share.owner == owner] if owner else []
-    session.execute(sa.delete(Share).where(*whose), execution_options={"synchronize_session": False})
+    session.connection().execute(sa.delete(Share).where(*whose))
 
 
 _OTHERS = sa.select(sa.func.coalesce(sa.func.sum(Share.calls), 0)).where(

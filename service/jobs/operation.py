@@ -1,13 +1,14 @@
-"""What a slice gives to the jobs kernel, and what its work may raise."""
+"""What a feature gives to the jobs kernel, and what its work may raise."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from sqlalchemy.orm import Session
-
-from service.errors import Invalid, NoRoom, TooLarge, Unavailable, UnsupportedType
+if TYPE_CHECKING:  # the engines import this module where there is no SQLAlchemy
+    from sqlalchemy.orm import Session
 
 
 class Failure(Exception):
@@ -38,25 +39,6 @@ class Cancelled(Exception):
     """The run saw that its job was cancelled and stopped; nothing is to be saved."""
 
 
-STORE_ATTEMPTS = 20
-"""So many runs outlast about ten minutes without the store: the waits between them grow to a minute."""
-
-
-@contextmanager
-def judging() -> Iterator[None]:
-    """Turn what the store and the decoders say of a file into failures, each worth the runs that may help."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise Failure("engine_failed", "The image's file is not in the store any more.") from error
-    except (Invalid, TooLarge, UnsupportedType) as error:
-        raise Failure("image_rejected", error.detail) from error
-    except NoRoom as error:
-        raise Failure("engine_failed", error.detail, attempts=5) from error
-    except Unavailable as error:
-        raise Failure("upstream_unavailable", error.detail, attempts=STORE_ATTEMPTS) from error
-
-
 @dataclass(frozen=True, slots=True)
 class Run:
     """One attempt at one job, as claimed.
@@ -75,36 +57,39 @@ class Run:
     due_at: float
 
 
-class Operation(Protocol):
-    """load → work → save. Only `work` takes time, and it touches no database."""
+class Operation(ABC):
+    """load → work → save. Only `work` takes time, and it touches no database.
 
-    kind: str
+    `failure_code` is the code of failures that nobody foresaw.
+    """
 
+    kind: ClassVar[str]
+    failure_code: ClassVar[str] = "job_failed"
+
+    @abstractmethod
     def load(self, session: Session, runs: Sequence[Run]) -> Sequence[Any]:
         """Return what `work` needs for each run, in order, in the transaction that claimed them."""
 
+    @abstractmethod
     def work(self, loaded: Any, cancelled: Callable[[], bool]) -> Any:
         """Do the work in a pool thread and return its result; raise as `Failure` tells."""
 
+    @abstractmethod
     def save(self, session: Session, results: Sequence[tuple[Run, Any]]) -> None:
         """Write the results in the transaction that ends their jobs."""
 
-    def postpone(self, session: Session, failures: Sequence[tuple[Run, Failure]]) -> None:
+    def postpone(self, session: Session, failures: Sequence[tuple[Run, Failure]]) -> None:  # noqa: B027 - optional
         """Write down why these runs failed; they will be tried again."""
 
-    def fail(self, session: Session, failures: Sequence[tuple[Run, Failure]]) -> None:
+    def fail(self, session: Session, failures: Sequence[tuple[Run, Failure]]) -> None:  # noqa: B027 - optional
         """Write down these final failures in the transaction that ends their jobs."""
 
-    def limit(self) -> int | None:
-        """Return how many jobs may run in this process now; None is no bound."""
-
-
-@runtime_checkable
-class Undoing(Protocol):
-    """An operation whose work leaves something behind even where nothing is saved, such as files."""
-
-    def undo(self, session: Session, dropped: Sequence[tuple[Run, Any]]) -> None:
+    def undo(self, session: Session, dropped: Sequence[tuple[Run, Any]]) -> None:  # noqa: B027 - optional
         """Look after what these runs may have left, each with what was loaded for it: their results are not saved.
 
         Their jobs were deleted or taken over; touch nothing that a run which took over may need.
         """
+
+    def limit(self) -> int | None:
+        """Return how many jobs may run in this process now; None is no bound."""
+        return None

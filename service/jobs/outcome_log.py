@@ -25,7 +25,7 @@ class Ended(NamedTuple):
     seconds: float = 0.0
 
 
-class Journal:
+class OutcomeLog:
     """Writes down ended runs, many at a time: a line each, in one record, and a count each, in one step an outcome."""
 
     def __init__(self, metrics: Metrics) -> None:
@@ -33,7 +33,7 @@ class Journal:
 
     def write(self, ended: Sequence[Ended]) -> None:
         """Write them down; to be called after the commit that ended them. What their calls came to is counted first."""
-        self._metrics.notes.write()
+        self._metrics.buffer.flush()
         for (kind, outcome), number in Counter((one.run.kind, one.outcome) for one in ended).items():
             self._metrics.jobs.labels(kind, outcome).inc(number)
         for level in (logging.INFO, logging.WARNING):

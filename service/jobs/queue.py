@@ -1,4 +1,4 @@
-"""What slices call: put jobs into the queue and take them out again."""
+"""What features call: put jobs into the queue and take them out again."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -8,8 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from service.db.database import Database
-from service.jobs import models
-from service.jobs import transitions as outcomes
+from service.jobs import models, transitions
 from service.jobs.executors import Executor
 from service.jobs.models import Job
 from service.jobs.operation import Operation
@@ -20,10 +19,10 @@ ADDED = "added jobs"
 
 @contextmanager
 def dispatching(database: Database, executor: Executor) -> Iterator[Session]:
-    """Give a writing transaction, and wake the executor after its commit, never before."""
+    """Yield a writing transaction, and wake the executor after its commit, never before."""
     with database.write() as session:
         yield session
-        database.announce(session)
+        database.notify(session)
     executor.wake(session.info.get(ADDED, {}))
 
 
@@ -41,9 +40,7 @@ def enqueue(session: Session, kind: str, rows: sa.Select[str, str, int]) -> None
 def remove(session: Session, *tasks: str, failed_only: bool = False) -> None:
     """Take the jobs of these tasks out. A run that is under way finds no row and saves nothing."""
     condition = [Job.status == "failed"] if failed_only else []
-    session.execute(
-        sa.delete(Job).where(Job.task.in_(tasks), *condition), execution_options={"synchronize_session": False}
-    )
+    session.connection().execute(sa.delete(Job).where(Job.task.in_(tasks), *condition))
 
 
 def open_subjects(kind: str) -> sa.Select[str]:
@@ -58,6 +55,6 @@ def recover(database: Database, operations: Mapping[str, Operation], *, everythi
     """
     with database.write() as session:
         if everything:
-            models.bury(session, None)
-        again, lost = outcomes.recover(session, operations, time.time())
+            models.expire(session, None)
+        again, lost = transitions.recover(session, operations, time.time())
     return len(again), len(lost)

@@ -2,35 +2,20 @@
 
 import random
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy.orm import Session
 
 from service.jobs import models
-from service.jobs.operation import Failure, Operation, Postponed, Run, Undoing
+from service.jobs.claims import Claim
+from service.jobs.operation import Failure, Operation, Postponed, Run
 from service.jobs.outcome_log import Ended
 
 LOSSES = 3
 """So many dead runs fail a job: it may be what kills the worker. The last of them it runs alone."""
 
 
-@dataclass(eq=False, slots=True)
-class Held:
-    """A run that this process has claimed and not yet written back."""
-
-    run: Run
-    loaded: Any
-    lease_expires_at: float
-    future: Future[None] | None = None
-    outcome: Any = None
-    seconds: float = 0.0
-    cancelled: bool = False
-
-
 def save(
-    session: Session, operations: Mapping[str, Operation], finished: Sequence[Held], now: float
+    session: Session, operations: Mapping[str, Operation], finished: Sequence[Claim], now: float
 ) -> tuple[list[Ended], float]:
     """Write what has finished; tell what became of each, and when the first of what runs again is due.
 
@@ -39,48 +24,48 @@ def save(
     told: dict[int, Ended] = {}
     next_due = float("inf")
     for kind, operation in operations.items():
-        of_kind = [held for held in finished if held.run.kind == kind]
-        done = [held for held in of_kind if not isinstance(held.outcome, Exception)]
-        ours = models.finish(session, [held.run for held in done])
-        saved = [held for held in done if held.run.id in ours]
+        of_kind = [claim for claim in finished if claim.run.kind == kind]
+        done = [claim for claim in of_kind if not isinstance(claim.outcome, Exception)]
+        ours = models.finish(session, [claim.run for claim in done])
+        saved = [claim for claim in done if claim.run.id in ours]
         if saved:
-            operation.save(session, [(held.run, held.outcome) for held in saved])
-        told |= {held.run.id: Ended(held.run, "succeeded", None, held.seconds) for held in saved}
+            operation.save(session, [(claim.run, claim.outcome) for claim in saved])
+        told |= {claim.run.id: Ended(claim.run, "succeeded", None, claim.seconds) for claim in saved}
         failures, due = _save_failures(session, operation, of_kind, now)
         told |= failures
         next_due = min(next_due, due)
-        dropped = [held for held in of_kind if not (held.run.id in told or isinstance(held.outcome, Postponed))]
-        if dropped and isinstance(operation, Undoing):
-            operation.undo(session, [(held.run, held.loaded) for held in dropped])
-    for held in finished:
-        if isinstance(held.outcome, Postponed):
-            due = now + held.outcome.wait
-            if models.give_back(session, [held.run], not_before=due):
-                told[held.run.id] = Ended(held.run, "postponed", None, held.seconds)
+        dropped = [claim for claim in of_kind if not (claim.run.id in told or isinstance(claim.outcome, Postponed))]
+        if dropped:
+            operation.undo(session, [(claim.run, claim.loaded) for claim in dropped])
+    for claim in finished:
+        if isinstance(claim.outcome, Postponed):
+            due = now + claim.outcome.wait
+            if models.give_back(session, [claim.run], not_before=due):
+                told[claim.run.id] = Ended(claim.run, "postponed", None, claim.seconds)
             next_due = min(next_due, due)
-    ended = [told.get(held.run.id) or Ended(held.run, "cancelled", None, held.seconds) for held in finished]
+    ended = [told.get(claim.run.id) or Ended(claim.run, "cancelled", None, claim.seconds) for claim in finished]
     return ended, next_due
 
 
 def _save_failures(
-    session: Session, operation: Operation, finished: Sequence[Held], now: float
+    session: Session, operation: Operation, finished: Sequence[Claim], now: float
 ) -> tuple[dict[int, Ended], float]:
     told: dict[int, Ended] = {}
     next_due = float("inf")
     again, final = [], []
-    for held in finished:
-        run, failure = held.run, held.outcome
+    for claim in finished:
+        run, failure = claim.run, claim.outcome
         if not isinstance(failure, Failure):
             continue
         if run.attempt < failure.attempts:
             due = now + (back_off(run.attempt) if failure.wait is None else failure.wait)
             if models.requeue(session, run, not_before=due, code=failure.code):
                 again.append((run, failure))
-                told[run.id] = Ended(run, "backed_off", failure.code, held.seconds)
+                told[run.id] = Ended(run, "backed_off", failure.code, claim.seconds)
                 next_due = min(next_due, due)
         elif models.fail(session, run, failure.code):
             final.append((run, failure))
-            told[run.id] = Ended(run, "failed", failure.code, held.seconds)
+            told[run.id] = Ended(run, "failed", failure.code, claim.seconds)
     if again:
         operation.postpone(session, again)
     if final:
@@ -103,8 +88,3 @@ def recover(session: Session, operations: Mapping[str, Operation], now: float) -
         if failures:
             operation.fail(session, failures)
     return again, lost
-
-
-def is_suspect(run: Run) -> bool:
-    """Tell whether one more loss would fail the job."""
-    return run.losses >= LOSSES - 1

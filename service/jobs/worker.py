@@ -32,7 +32,7 @@ def work(executor: Executor, storage: Storage, periodic: Sequence[Any]) -> None:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    with storage.hold():
+    with storage.shared_lock():
         executor.start()
         for work in periodic:
             work.start()

@@ -16,7 +16,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from service.db.database import Database
 from service.jobs.operation import Operation
-from service.maintenance import store_ownership as custody
+from service.maintenance import store_ownership
 from service.storage.storage import Storage
 
 Query = sa.Select[*tuple[Any, ...]]
@@ -138,7 +138,7 @@ def tally(
     For each second of counting it leaves the database and this process to others for `rest` seconds.
     """
     with database.read() as session:
-        is_ours = custody.is_ours(session)
+        is_ours = store_ownership.is_ours(session)
     tallies = []
     for prefix in known_keys:
         files, orphans, places = 0, 0, set[str]()

@@ -2,26 +2,24 @@
 
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
 import sqlalchemy as sa
 from flask import Flask
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
 
 from service.config import Settings
-from service.db.database import Database
+from service.db.database import Database, first_line, has_no_tables
 from service.errors import Unavailable
 from service.http.services import provided
 from service.jobs import queue
 from service.jobs.models import Job
-from service.maintenance import store_ownership as custody
+from service.maintenance import store_ownership
 from service.maintenance.checks import (
     ORPHAN_AGE,
     Check,
-    Inspection,
     Inventory,
     Tally,
     mend_rows,
@@ -42,14 +40,15 @@ def examine(app: Flask, newest: str | None, *, orphan_age: float | None = None) 
     `newest` is the revision that the tables should have. Files without a row count from `orphan_age` seconds on:
     by default an hour, and at once where no server is at work.
     """
-    database: Database = provided(Database, app)
-    storage = provided(Storage, app)
+    database, storage, inventory = _looked_at(app)
     trouble = _tables(database, newest)
     if trouble:
         yield trouble
         return
-    yield from _sound(database)
-    for check in _checks(app):
+    yield from (f"SQLite finds its file damaged: {line}." for line in database.damage())
+    for table, row in database.rows_without_parent():
+        yield f"Row {row} of table {table} belongs to a row that is not there."
+    for check in _checks(inventory):
         yield from wrong_rows(database, check)
     try:
         storage.check()
@@ -58,15 +57,14 @@ def examine(app: Flask, newest: str | None, *, orphan_age: float | None = None) 
         said = getattr(error.__cause__, "strerror", None) or str(error).rstrip(".")
         yield f"The store cannot be written to: {said}."
         return
-    for stored in (stored for inspection in _inspections(app) for stored in inspection.files):
+    for stored in (stored for inspection in inventory.inspections for stored in inspection.files):
         yield from missing_files(database, storage, stored)
-    with storage.alone() as alone_here, database.alone() as alone_there:
+    with storage.exclusive_lock() as alone_here, database.alone() as alone_there:
         age = orphan_age if orphan_age is not None else 0 if alone_here and alone_there else ORPHAN_AGE
-        known_keys = provided(Inventory, app).known_keys
-        for found in tally(database, storage, known_keys, older_than=age):
+        for found in tally(database, storage, inventory.known_keys, older_than=age):
             if found.is_doubtful:
                 yield f"{_most(found)}: is this the right database? The server keeps them, `doctor --repair` does not."
-            for keys in orphans(database, storage, known_keys, found.prefix, older_than=age):
+            for keys in orphans(database, storage, inventory.known_keys, found.prefix, older_than=age):
                 yield from (f"File {key} belongs to no row." for key in keys)
 
 
@@ -77,32 +75,29 @@ def repair(app: Flask, newest: str | None) -> Iterator[str]:
     waits without a job gets one; what has ended is ended. A row whose file is missing stays: only a person can tell
     whether the file is lost or the store is not the right one.
     """
-    database: Database = provided(Database, app)
-    storage = provided(Storage, app)
+    database, storage, inventory = _looked_at(app)
     if _tables(database, newest):
         return
-    for table, row in list(_without_parents(database)):
-        with database.write() as session:
-            session.execute(sa.delete(sa.table(table)).where(sa.literal_column("rowid") == row))
+    for table, row in database.rows_without_parent():
+        database.remove_row(table, row)
         yield f"Removed row {row} of table {table}: what it belonged to was gone."
-    again, failed = queue.recover(database, provided(Inventory, app).operations, everything=False)
+    again, failed = queue.recover(database, inventory.operations, everything=False)
     if again or failed:
         yield f"Gave {again} jobs of dead runs back; {failed} more failed, since their runs had died too often."
-    for check in _checks(app):
+    for check in _checks(inventory):
         yield from mend_rows(database, check)
-    with storage.alone() as alone_here, database.alone() as alone_there:
+    with storage.exclusive_lock() as alone_here, database.alone() as alone_there:
         age = 0 if alone_here and alone_there else ORPHAN_AGE
         unfinished = storage.drop_unfinished(age)
         if unfinished:
             yield f"Removed {unfinished} files that were never finished."
-        known_keys = provided(Inventory, app).known_keys
-        for found in tally(database, storage, known_keys, older_than=age):
+        for found in tally(database, storage, inventory.known_keys, older_than=age):
             if found.is_doubtful:
                 yield f"{_most(found)}: they are removed now."
-            for keys in orphans(database, storage, known_keys, found.prefix, older_than=age):
+            for keys in orphans(database, storage, inventory.known_keys, found.prefix, older_than=age):
                 storage.delete(*keys)
                 yield from (f"Removed file {key}, which belonged to no row." for key in keys)
-        custody.decide(database, True, anew=True)
+        store_ownership.record(database, True, anew=True)
 
 
 def _most(found: Tally) -> str:
@@ -121,46 +116,23 @@ def settings_without_secrets(settings: Settings) -> Iterator[str]:
 
 
 def _tables(database: Database, newest: str | None) -> str | None:
-    """Tell what keeps the tables from being looked at."""
+    """Return what keeps the tables from being looked at."""
     try:
-        with database.read() as session:
-            revision = session.scalar(sa.text("SELECT version_num FROM alembic_version"))
+        revision = database.revision()
     except SQLAlchemyError as error:
-        if "alembic_version" in str(error):
+        if has_no_tables(error):
             return "The database has no tables yet: run `flask database upgrade`."
-        return f"The database cannot be read: {getattr(error, 'orig', None) or error}."
+        return f"The database cannot be read: {first_line(error)}."
     if revision != newest:
         return f"The tables are at revision {revision}, and the newest is {newest}: run `flask database upgrade`."
     return None
 
 
-def _sound(database: Database) -> Iterator[str]:
-    """Let SQLite look at its own file; other databases do so by themselves."""
-    with database.read() as session:
-        told = session.execute(sa.text("PRAGMA quick_check(10)")).scalars().all() if _is_sqlite(session) else ()
-    yield from (f"SQLite finds its file damaged: {line}." for line in told if line != "ok")
-    for table, row in _without_parents(database):
-        yield f"Row {row} of table {table} belongs to a row that is not there."
+def _looked_at(app: Flask) -> tuple[Database, Storage, Inventory]:
+    return provided(Database, app), provided(Storage, app), provided(Inventory, app)
 
 
-def _without_parents(database: Database) -> Iterator[tuple[str, int]]:
-    """Give the rows whose foreign key leads nowhere: SQLite lets programs in that do not keep them."""
-    with database.read() as session:
-        if _is_sqlite(session):
-            for table, row, *_ in session.execute(sa.text("PRAGMA foreign_key_check")):
-                yield table, row
-
-
-def _is_sqlite(session: Session) -> bool:
-    return session.get_bind().dialect.name == "sqlite"
-
-
-def _inspections(app: Flask) -> Sequence[Inspection]:
-    return provided(Inventory, app).inspections
-
-
-def _checks(app: Flask) -> list[Check]:
-    known = list(provided(Inventory, app).operations)
+def _checks(inventory: Inventory) -> list[Check]:
     silent = sa.select(Job.id, Job.owner, Job.subject, Job.task)
     return [
         Check(
@@ -170,8 +142,8 @@ def _checks(app: Flask) -> list[Check]:
         ),
         Check(
             key=Job.id,
-            wrong=sa.select(Job.id, Job.kind).where(Job.kind.not_in(known)),
+            wrong=sa.select(Job.id, Job.kind).where(Job.kind.not_in(list(inventory.operations))),
             sentence="Job {id} is of kind {kind}, which nobody here can do.",
         ),
-        *(check for inspection in _inspections(app) for check in inspection.checks),
+        *(check for inspection in inventory.inspections for check in inspection.checks),
     ]

@@ -1,30 +1,25 @@
 """Files that no row knows, removed: what a crash leaves between a file and its row."""
 
 import logging
-import os
 import time
 
-from sqlalchemy.orm import Session
-
 from service.db.database import Database
-from service.jobs import models
-from service.jobs.executors import owner_name
-from service.maintenance import store_ownership as custody
+from service.maintenance import store_ownership
 from service.maintenance.checks import ORPHAN_AGE, KnownKeys, orphans, tally
-from service.maintenance.periodic import Rounds
+from service.maintenance.periodic import ExclusiveTurn, PeriodicThread
 from service.storage.storage import Storage
 from service.telemetry import logging as logs
 from service.telemetry.metrics import Metrics
 
 KIND = "sweep"
 EVERY = 3600.0
-"""Seconds from the end of a sweep to the next one, at least."""
+"""Seconds from the end of a removal to the next one, at least."""
 LOOKS = 6
 """How often in that time a process looks whether the next one is due."""
 SHARE = 20
-"""So many times as long as a sweep took, the next one waits: of a very large store a listing takes long."""
+"""So many times as long as a removal took, the next one waits: of a very large store a listing takes long."""
 LONGEST = 86_400.0
-"""Seconds after which a sweep that did not end is over for the others; one whose process died ends with it."""
+"""Seconds after which a removal that did not end is over for the others; one whose process died ends with it."""
 REST = 3.0
 """For each second of looking so many seconds of leaving the database to others."""
 
@@ -36,69 +31,65 @@ KEPT = (
 log = logging.getLogger(__name__)
 
 
-class Sweep:
-    """A thread in every server process, of which one at a time sweeps, some once an hour all together.
+class OrphanFileRemoval:
+    """A thread in every server process, of which one at a time removes orphans, some once an hour all together.
 
-    Whose turn it is stands in the table of shares, and the turn lasts until the next sweep is due. Others are at work,
-    so only files go that are too old to be somebody's upload.
+    A turn lasts until the next one is due. Others are at work, so only files go that are too old to be somebody's
+    upload.
     """
 
     def __init__(
-        self, database: Database, storage: Storage, known_keys: KnownKeys, metrics: Metrics, every: float = EVERY
+        self,
+        database: Database,
+        storage: Storage,
+        known_keys: KnownKeys,
+        metrics: Metrics,
+        every: float = EVERY,
+        owner: str | None = None,
     ) -> None:
         self._database = database
         self._storage = storage
         self._known_keys = known_keys
         self._metrics = metrics
         self._every = every
-        self._owner = ""
+        self._turn = ExclusiveTurn(database, KIND, owner)
         self._is_asked_for = False
-        self._rounds = Rounds(KIND, self.sweep_if_due, every / LOOKS)
+        self.thread = PeriodicThread(KIND, self.remove_if_due, every / LOOKS)
 
     def start(self, *, at_once: bool) -> None:
-        """Begin to look whether a sweep is due; the first one may be asked for, whoever swept lately."""
-        self._owner = owner_name(os.getpid())
+        """Begin to look whether a removal is due; the first one may be asked for, whoever removed lately."""
         self._is_asked_for = at_once
-        self._rounds.start(first=0.0 if at_once else self._every / LOOKS)
+        self.thread.start(first=0.0 if at_once else self._every / LOOKS)
 
     def stop(self) -> None:
-        """Begin no sweep any more; one that is under way may end at any point."""
-        self._rounds.stop(0)
+        """Begin no removal any more; one that is under way may end at any point."""
+        self.thread.stop(0)
 
-    def sweep_if_due(self) -> None:
-        """Sweep, unless another process does, or any has done so lately."""
-        if not self._takes_turn():
-            return
+    def remove_if_due(self) -> None:
+        """Remove orphans, unless another process does, or any has done so lately."""
+        with self._database.write() as session:
+            if not self._turn.take(session, LONGEST, force=self._is_asked_for):
+                return
+        self._is_asked_for = False
         begin = time.monotonic()
         try:
-            removed = sweep(self._database, self._storage, self._known_keys, ORPHAN_AGE, rest=REST)
+            removed = remove_orphans(self._database, self._storage, self._known_keys, ORPHAN_AGE, rest=REST)
             self._metrics.swept.labels("orphan").inc(removed)
         finally:
             with self._database.write() as session:
-                self._keep_turn(session, max(self._every, SHARE * (time.monotonic() - begin)))
-
-    def _takes_turn(self) -> bool:
-        with self._database.write() as session:
-            self._database.hold(session, [KIND])
-            # Of nobody: one's own turn counts as well.
-            if models.calls_of_others(session, KIND, "", now=time.time()) and not self._is_asked_for:
-                return False
-            self._keep_turn(session, LONGEST)
-        self._is_asked_for = False
-        return True
-
-    def _keep_turn(self, session: Session, seconds: float) -> None:
-        models.take_share(session, KIND, self._owner, calls=1, until=time.time() + seconds)
+                self._turn.keep(session, max(self._every, SHARE * (time.monotonic() - begin)))
 
 
-def sweep(database: Database, storage: Storage, known_keys: KnownKeys, older_than: float, *, rest: float = 0.0) -> int:
+def remove_orphans(
+    database: Database, storage: Storage, known_keys: KnownKeys, older_than: float, *, rest: float = 0.0
+) -> int:
     """Remove files that no row knows, and what was never finished, if older than so many seconds; return how many.
 
     Where they are more than a crash leaves, they stay, since they may be all that is left of somebody's work.
     """
     unfinished, removed = storage.drop_unfinished(older_than), 0
     tallies = tally(database, storage, known_keys, older_than=older_than, rest=rest)
-    custody.decide(database, all(found.is_ours or not found.is_doubtful for found in tallies))
+    store_ownership.record(database, all(found.is_ours or not found.is_doubtful for found in tallies))
     for found in tallies:
         if found.is_doubtful:
             logs.event(log, KEPT, logging.WARNING, below=found.prefix, files=found.files, without_row=found.orphans)

@@ -19,19 +19,19 @@ class Store(Model):
 
 
 def is_ours(session: Session) -> bool:
-    """Tell whether files without a row are waste here, and not the work of another database."""
+    """Return whether files without a row are waste here, and not the work of another database."""
     decided = session.scalar(sa.select(Store.is_ours))
     return _is_in_use(session) if decided is None else decided
 
 
-def decide(database: Database, ours: bool, *, anew: bool = False) -> None:
-    """Remember it, unless it was decided before; `anew` is for a person who says so."""
+def record(database: Database, ours: bool, *, anew: bool = False) -> None:
+    """Write down whether they are, unless it was decided before; `anew` is for a person who says so."""
     with database.read() as session:
         decided = session.scalar(sa.select(Store.is_ours))
     if decided is not None and (decided is ours or not anew):
         return
     with database.write() as session:
-        database.hold(session, ["store"])
+        database.lock(session, ["store"])
         row = session.get(Store, 1)
         if row is None:
             session.add(Store(id=1, is_ours=ours))

@@ -1,41 +1,16 @@
-"""The server's settings, and what its processes do when they begin and end."""
+"""gunicorn's settings."""
 
-import ctypes
-import itertools
-import logging
-import os
-import signal
 import sys
-import time
-from types import FrameType
 from typing import Any
 
-import sqlalchemy as sa
 from flask import Flask
 from gunicorn.glogging import Logger
 
 from service.config import THREADS, Settings
-from service.db.database import Database, first_line, has_no_tables, is_away
-from service.errors import Unavailable
-from service.http import idempotency_store as keys
-from service.http.services import provided
-from service.jobs import models
-from service.jobs.executors import GRACE, Executor, owner_name
-from service.maintenance.checks import ORPHAN_AGE, Inventory, KnownKeys
-from service.maintenance.orphan_files import Sweep, sweep
-from service.maintenance.periodic import Schedule
-from service.server.connections import Worker
-from service.storage.storage import Storage, Unusable
+from service.jobs.executors import GRACE
+from service.server.lifecycle import Hooks
+from service.server.worker import Worker
 from service.telemetry import logging as logs
-from service.telemetry.metrics import Metrics
-
-WAIT_SECONDS = 60
-"""How long to wait at the start for a database server that is just starting too."""
-
-PR_SET_PDEATHSIG = 1
-"""prctl(2): the signal that a process gets when its parent ends."""
-
-log = logging.getLogger(__name__)
 
 
 def server_settings(app: Flask, settings: Settings) -> dict[str, Any]:
@@ -72,114 +47,6 @@ def server_settings(app: Flask, settings: Settings) -> dict[str, Any]:
         "worker_exit": hooks.worker_exit,
         "child_exit": hooks.child_exit,
     }
-
-
-class Hooks:
-    """What the server's processes do beside serving."""
-
-    def __init__(self, app: Flask, settings: Settings) -> None:
-        self.settings = settings
-        self.executor: Executor = provided(Executor, app)
-        self.storage: Storage = provided(Storage, app)
-        self.known_keys: KnownKeys = provided(Inventory, app).known_keys
-        self.metrics: Metrics = provided(Metrics, app)
-        self.periodic = provided(Schedule, app)
-        self.sweep: Sweep = provided(Sweep, app)
-        self.stopping_since: float | None = None
-
-    def on_starting(self, server: Any) -> None:
-        """Clean up after a crash, before the first process works."""
-        self.metrics.join()
-        database = Database(self.settings.database_url)
-        try:
-            database.wait(WAIT_SECONDS)
-            with database.read() as session:
-                models.dead(session, (), now=time.time())  # asks whether there are tables
-            with self.storage.alone() as alone_here, database.alone() as alone_there:
-                if alone_there and (alone_here or database.shared):
-                    with database.write() as session:
-                        models.bury(session, None)
-                        keys.bury(session, None)
-                if self.storage.shared:
-                    self.storage.check()
-                    return
-                age = 0 if alone_here and alone_there else ORPHAN_AGE
-                self.metrics.swept.labels("orphan").inc(sweep(database, self.storage, self.known_keys, age))
-        except Unusable as error:
-            sys.exit(f"The service cannot start:\n{error}")
-        except Unavailable as error:
-            message = "the store is away; the service starts all the same, and is ready when the store is"
-            logs.event(log, message, logging.WARNING, detail=error.detail)
-        except sa.exc.DBAPIError as error:
-            if has_no_tables(error):
-                sys.exit("The database has no tables yet. Run `make migrate`, then start again.")
-            if database.shared and isinstance(error, sa.exc.OperationalError):
-                sys.exit(f"The database cannot be used: {first_line(error)}")
-            raise
-        finally:
-            database.close()
-
-    def on_exit(self, server: Any) -> None:
-        """Leave nothing behind."""
-        self.metrics.leave()
-
-    def pre_fork(self, server: Any, worker: Any) -> None:
-        """Give a new process the place of one that is gone, or the next one."""
-        taken = {other.place for other in server.WORKERS.values()}
-        worker.place = next(place for place in itertools.count() if place not in taken)
-
-    def post_fork(self, server: Any, worker: Any) -> None:
-        """Let a server process die with its parent: else it would keep the port from a server that is started anew."""
-        if sys.platform == "linux":
-            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != worker.ppid:  # it died before
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    def post_worker_init(self, worker: Any) -> None:
-        """Begin to work: this is after the fork."""
-        self.metrics.take_place(worker.ppid, worker.place)
-        # The dispatcher must not wait 5 ms, the default, whenever a request or a worker computes.
-        sys.setswitchinterval(0.001)
-        worker.held_folder = self.storage.hold()
-        if self.settings.server_works:
-            self.executor.start()
-        for work in self.periodic:
-            work.start()
-        # A listing of what many machines store takes long: the first process does it beside its work.
-        self.sweep.start(at_once=self.storage.shared and worker.age == 1)
-        serve = signal.getsignal(signal.SIGTERM)
-
-        def stop(number: int, frame: FrameType | None) -> None:
-            self.stopping_since = time.monotonic()
-            self.executor.begin_stop()
-            if callable(serve):
-                serve(number, frame)
-
-        signal.signal(signal.SIGTERM, stop)
-
-    def worker_exit(self, server: Any, worker: Any) -> None:
-        """End the work; the time since SIGTERM counts."""
-        gone = time.monotonic() - (self.stopping_since or time.monotonic())
-        self.sweep.stop()
-        for work in self.periodic:
-            work.stop()
-        self.executor.stop(max(0.0, GRACE - gone))
-
-    def child_exit(self, server: Any, worker: Any) -> None:
-        """In the parent: the jobs of a process that died may run again at once, and its requests' keys are free."""
-        self.metrics.free_place(server.pid, worker.place)
-        database = Database(self.settings.database_url)
-        try:
-            with database.write() as session:
-                models.bury(session, owner_name(worker.pid))
-                keys.bury(session, owner_name(worker.pid))
-        except sa.exc.DBAPIError as error:
-            if not is_away(error):
-                raise
-            message = "process died; its jobs run again when their leases run out"
-            logs.event(log, message, logging.WARNING, died=worker.pid)
-        finally:
-            database.close()
 
 
 class NoAccessLog(Logger):  # type: ignore[misc]

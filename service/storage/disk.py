@@ -13,38 +13,37 @@ from pathlib import Path
 from typing import BinaryIO
 
 from service.errors import NoRoom, Unavailable
-from service.storage.signed_urls import Download, Links
-from service.storage.storage import CHUNK, Unusable, check_prefix, is_full, parts_of
+from service.storage.signed_urls import Download, SignedUrls
+from service.storage.storage import CHUNK, StorageMisconfigured, check_prefix, is_full, parts_of
 from service.telemetry import logging as logs
 
 UNFINISHED = ".new-"
 """What the name of a file begins with while it is written."""
 
-
 log = logging.getLogger(__name__)
 
 
 class DiskStorage:
-    """A folder. A file appears under its key only when it is whole and synced. `links` makes its urls."""
+    """A folder. A file appears under its key only when it is whole and synced. `signed_urls` makes its urls."""
 
-    shared = False
+    is_shared = False
 
-    def __init__(self, root: Path, links: Links, prefixes: Sequence[str] = ("",)) -> None:
+    def __init__(self, root: Path, signed_urls: SignedUrls, prefixes: Sequence[str] = ("",)) -> None:
         """Refuse to save keys below none of the prefixes."""
         self.root = root.resolve()
         self.root.mkdir(parents=True, exist_ok=True)
-        self._links = links
+        self._signed_urls = signed_urls
         self._prefixes = prefixes
 
     def _path(self, key: str) -> Path:
         return self.root.joinpath(*parts_of(key))
 
     def save(self, key: str, stream: BinaryIO, media_type: str = "") -> int:
-        """Write to a temporary name in the same folder, sync, rename. A folder keeps no types: links tell them."""
+        """Write to a temporary name in the same folder, sync, rename. A folder keeps no types: urls do."""
         check_prefix(key, self._prefixes)
         path = self._path(key)
-        with self._told():
-            self._look()
+        with self._translated():
+            self._check_root()
             descriptor, temporary = self._temporary(path.parent)
             try:
                 with os.fdopen(descriptor, "wb") as file:
@@ -62,8 +61,8 @@ class DiskStorage:
         return size
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Turn what the file system says into what every storage says; what the stream's own peer did stays."""
+    def _translated(self) -> Iterator[None]:
+        """Raise the errors of every storage for those of the file system; what the stream's own peer did stays."""
         try:
             yield
         except ConnectionError:
@@ -79,7 +78,7 @@ class DiskStorage:
             detail = f"The folder of files cannot be {use} now. Try again in a few seconds."
             raise Unavailable(detail, retry_after=5) from error
 
-    def _look(self) -> None:
+    def _check_root(self) -> None:
         """Raise OSError when the root itself is gone: it is not made anew, since its files are somewhere else then."""
         if not self.root.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(self.root))
@@ -96,20 +95,20 @@ class DiskStorage:
     def open(self, key: str) -> BinaryIO:
         """Open the file for reading."""
         path = self._path(key)
-        with self._told():
+        with self._translated():
             return path.open("rb")
 
     def read(self, key: str) -> bytes:
         """Read the whole file."""
         path = self._path(key)
-        with self._told():
+        with self._translated():
             return path.read_bytes()
 
     def delete(self, *keys: str) -> None:
         """Remove the files, and the folders that they leave empty."""
         paths = [self._path(key) for key in keys]
-        with self._told():
-            self._look()
+        with self._translated():
+            self._check_root()
             for path in paths:
                 path.unlink(missing_ok=True)
                 self._remove_empty(path.parent)
@@ -117,8 +116,8 @@ class DiskStorage:
     def delete_prefix(self, prefix: str) -> None:
         """Remove the folder, also when somebody is just writing into it."""
         folder = self._path(prefix.rstrip("/"))
-        with self._told():
-            self._look()
+        with self._translated():
+            self._check_root()
             for _ in range(20):
                 shutil.rmtree(folder, ignore_errors=True)
                 if not folder.exists():
@@ -136,7 +135,7 @@ class DiskStorage:
     def url(self, key: str, lifetime: float, download: Download | None = None) -> str:
         """Return a signed path of this service."""
         parts_of(key)
-        return self._links.make(key, lifetime, download or Download())
+        return self._signed_urls.make(key, lifetime, download or Download())
 
     def full_key(self, key: str) -> str:
         """Return the key itself."""
@@ -153,7 +152,7 @@ class DiskStorage:
         count = 0
         for path in self._files(self.root, older_than):
             if path.name.startswith(UNFINISHED):
-                with self._told():
+                with self._translated():
                     path.unlink(missing_ok=True)
                 self._remove_empty(path.parent)
                 count += 1
@@ -161,8 +160,8 @@ class DiskStorage:
 
     def _files(self, folder: Path, older_than: float) -> Iterator[Path]:
         limit = time.time() - older_than
-        with self._told():
-            self._look()
+        with self._translated():
+            self._check_root()
         for place, _, names in os.walk(folder, onerror=self._refuse):
             for path in (Path(place, name) for name in names):
                 with suppress(FileNotFoundError):
@@ -170,21 +169,21 @@ class DiskStorage:
                         yield path
 
     def _refuse(self, error: OSError) -> None:
-        """Let nobody take a folder that cannot be read for an empty one."""
-        with suppress(FileNotFoundError), self._told():
+        """Raise Unavailable: a folder that cannot be read is no empty one."""
+        with suppress(FileNotFoundError), self._translated():
             raise error
 
     def check(self) -> None:
         """Raise Unavailable when the folder is gone or cannot be written to."""
-        with self._told(), tempfile.NamedTemporaryFile(prefix=UNFINISHED, dir=self.root):
+        with self._translated(), tempfile.NamedTemporaryFile(prefix=UNFINISHED, dir=self.root):
             pass
 
     @property
     def _lock(self) -> Path:
         return self.root / ".lock"
 
-    def hold(self) -> BinaryIO:
-        """Tell others that a process works on this folder, until it ends or closes what this returns."""
+    def shared_lock(self) -> BinaryIO:
+        """Lock the folder as one of those that work on it, until the process ends or closes what this returns."""
         file = self._open_lock()
         fcntl.flock(file, fcntl.LOCK_SH)
         return file
@@ -193,11 +192,11 @@ class DiskStorage:
         try:
             return self._lock.open("wb")
         except OSError as error:
-            raise Unusable(f"The folder of files {self.root} cannot be used: {error.strerror}.") from error
+            raise StorageMisconfigured(f"The folder of files {self.root} cannot be used: {error.strerror}.") from error
 
     @contextmanager
-    def alone(self) -> Iterator[bool]:
-        """Tell whether no process holds this folder; while true is told, none can begin to."""
+    def exclusive_lock(self) -> Iterator[bool]:
+        """Yield whether nobody else works on this folder; while it is True, nobody can begin to."""
         with self._open_lock() as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

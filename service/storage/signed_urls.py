@@ -1,16 +1,16 @@
-"""Links to stored files: signed, with an end, and what a browser is told of the file."""
+"""Signed urls of stored files: each has an end, and says how a browser shows the file."""
 
 import re
 import time
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from urllib.parse import quote, urlsplit
 
 from itsdangerous import BadSignature, URLSafeSerializer
 
 from service.errors import Forbidden, NotFound
 
-_LINK = re.compile(r"/files/([^/]+)/[^/]*$")
+_URL = re.compile(r"/files/([^/]+)/[^/]*$")
 # What separates folders, with the dots that lead up from one, and what ends a header or a quoted string.
 _UNSAFE = re.compile(r'\.*[/\\]|[\x00-\x1f\x7f"]')
 
@@ -41,34 +41,35 @@ class Download:
         return name if name.strip(". ") else "file"
 
 
-class Links:
-    """Makes and reads signed links of this service: `/files/<token>/<name>`. Whoever has one may read until its end.
+class SignedUrls:
+    """Makes and reads signed urls of this service: `/files/<token>/<name>`. Whoever has one may read until its end.
 
     All that decides stands in the token, which is compared in constant time; the name is for people and `curl -O`.
+    The token is itsdangerous' own: `[key, end, name, media type, inline]`, with the end in Unix seconds.
     """
 
     def __init__(self, key: str, base: str = "") -> None:
-        self._signer = URLSafeSerializer(key, salt="link to a file")
+        self._serializer = URLSafeSerializer(key, salt="link to a file")
         self._base = base.rstrip("/")
 
     def make(self, key: str, lifetime: float, download: Download) -> str:
-        """Return a link to the key: with the base before it, or without one a mere path."""
+        """Return a url of the key: with the base before it, or without one a mere path."""
         end = int(time.time() + lifetime)
-        token = self._signer.dumps([key, end, download.name, download.media_type, download.inline])
+        token = self._serializer.dumps([key, end, *astuple(download)])
         return f"{self._base}/files/{token!s}/{quote(download.safe_name(), safe='')}"
 
     def key_of(self, url: str) -> str | None:
-        """Return the key that a link leads to, or led to before it ended; None where it is no link made here."""
-        found = _LINK.search(urlsplit(url).path)
+        """Return the key that a url leads to, or led to before it ended; None where it was not made here."""
+        found = _URL.search(urlsplit(url).path)
         try:
-            return str(self._signer.loads(found[1])[0]) if found else None
+            return str(self._serializer.loads(found[1])[0]) if found else None
         except BadSignature:
             return None
 
     def read(self, token: str) -> tuple[str, float, Download]:
         """Return the key, the seconds that are left, and the download; raise NotFound, or Forbidden after the end."""
         try:
-            key, end, *download = self._signer.loads(token)
+            key, end, *download = self._serializer.loads(token)
         except BadSignature as error:
             raise NotFound("There is no such file.") from error
         left = end - time.time()

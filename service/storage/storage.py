@@ -10,7 +10,7 @@ from service.storage.signed_urls import Download
 CHUNK = 256 * 1024
 
 
-class Unusable(OSError):
+class StorageMisconfigured(OSError):
     """The storage is set up wrongly, so that trying again does not help; the message is for the operator."""
 
 
@@ -20,8 +20,8 @@ class Storage(Protocol):
     A missing key is `FileNotFoundError`; a full store is `NoRoom`; one that cannot be reached now is `Unavailable`.
     """
 
-    shared: bool
-    """Whether other machines may use it too, so that nobody can know to be alone with it."""
+    is_shared: bool
+    """Whether other machines may use it too, so that a lock cannot tell whether any does."""
 
     def save(self, key: str, stream: BinaryIO, media_type: str = "") -> int:
         """Store the rest of the stream under the key, whole or not at all, and return its size in bytes.
@@ -44,7 +44,7 @@ class Storage(Protocol):
     def url(self, key: str, lifetime: float, download: Download | None = None) -> str:
         """Return an address that gives the bytes to whoever has it, for so many seconds. The key is not looked up.
 
-        On the disk it is a path of this service where `PUBLIC_URL` is not set: `api.absolute` completes it.
+        On the disk it is a path of this service where `PUBLIC_URL` is not set: `http.responses.absolute` completes it.
         """
 
     def full_key(self, key: str) -> str:
@@ -57,17 +57,17 @@ class Storage(Protocol):
         """Remove what was begun so many seconds ago and never became a key; return how many."""
 
     def check(self) -> None:
-        """Raise Unusable or Unavailable when nothing can be stored."""
+        """Raise StorageMisconfigured or Unavailable when nothing can be stored."""
 
-    def hold(self) -> BinaryIO:
-        """Tell others that a process works on this storage, until it ends or closes what this returns."""
+    def shared_lock(self) -> BinaryIO:
+        """Lock the storage as one of those that work on it, until the process ends or closes what this returns."""
 
-    def alone(self) -> AbstractContextManager[bool]:
-        """Tell whether no process holds this storage; while true is told, none can begin to."""
+    def exclusive_lock(self) -> AbstractContextManager[bool]:
+        """Yield whether nobody else works on this storage; while it is True, nobody can begin to."""
 
 
 def is_full(error: OSError) -> bool:
-    """Tell whether this is what a disk without room says."""
+    """Return whether this is what a disk without room says."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 

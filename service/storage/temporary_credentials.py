@@ -1,4 +1,4 @@
-"""Temporary access to a part of the store for a client of its own: the seam."""
+"""Temporary credentials for a part of the store, for clients of its own: the seam."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -10,8 +10,8 @@ Action = Literal["read", "write"]
 
 
 @dataclass(frozen=True)
-class Grant:
-    """Temporary credentials. `prefix` is what all keys begin with that they are good for, as it is in the bucket."""
+class TemporaryCredentials:
+    """Credentials for the keys that begin with `prefix`, as it is in the bucket, until `expires_at`, in UTC."""
 
     access_key_id: str
     secret_access_key: str = field(repr=False)
@@ -23,22 +23,22 @@ class Grant:
     region: str
 
 
-class Grants(Protocol):
-    """Gives access to what lies below a prefix."""
+class CredentialsIssuer(Protocol):
+    """Issues credentials for what lies below a prefix."""
 
-    def grant(self, prefix: str, actions: Collection[Action], lifetime: int | None, name: str) -> Grant:
-        """Make credentials that live so many seconds, or as many as the store finds usual; its log tells the `name`.
+    def issue(self, prefix: str, actions: Collection[Action], lifetime: int | None, name: str) -> TemporaryCredentials:
+        """Return credentials for so many seconds, or for as many as are usual there; the store logs the `name`.
 
         Raises Conflict where this store has none, Invalid where it does not allow that lifetime, Unavailable.
         """
 
 
-class NoGrants:
-    """There are none, for a reason."""
+class NoCredentialsIssuer:
+    """Issues none, for a reason."""
 
     def __init__(self, reason: str) -> None:
         self._reason = reason
 
-    def grant(self, prefix: str, actions: Collection[Action], lifetime: int | None, name: str) -> NoReturn:
-        """Say why."""
+    def issue(self, prefix: str, actions: Collection[Action], lifetime: int | None, name: str) -> NoReturn:
+        """Raise Conflict with the reason."""
         raise Conflict(self._reason)

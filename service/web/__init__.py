@@ -1,1 +1,1 @@
-"""What is not of any slice: health, the OpenAPI document, the page that tries it."""
+"""The page for people, health, metrics, signed links and the API documentation."""

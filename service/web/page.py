@@ -1,4 +1,4 @@
-"""The page for people: one template, plain modules, two languages; nothing is built, nothing comes from elsewhere."""
+"""The page for people: one template, plain modules, two languages; no build step, no file from elsewhere."""
 
 from functools import cache
 from pathlib import Path
@@ -19,7 +19,7 @@ LANGUAGES = ("en", "ru")
 @page.get("/tasks/<id:task_id>")
 @describe({200: "text/html"})
 def tasks(task_id: str = "") -> Response:
-    """Show the page; its modules ask the interface for the tasks, or for the one that the address names."""
+    """Return the page; its modules ask the API for the tasks, or for the one that the address names."""
     refusal = require_basic()
     if refusal is None:
         return _html("page.html", modules=_modules())
@@ -27,8 +27,8 @@ def tasks(task_id: str = "") -> Response:
 
 
 @page.before_app_request
-def without_the_slash() -> Response | None:
-    """Lead a person on who typed one character too many. Programs are told that there is nothing."""
+def redirect_trailing_slash() -> Response | None:
+    """Redirect a person who typed a trailing slash. Programs get 404."""
     if request.path == "/tasks/" and request.method in ("GET", "HEAD") and _is_for_a_person():
         return make_response(redirect("/tasks", 308))
     return None
@@ -37,7 +37,7 @@ def without_the_slash() -> Response | None:
 @page.get("/static/<path:name>")
 @describe({200: "*/*"}, conditional=True, open=True)
 def static_file(name: str) -> Response:
-    """Serve the page's own files. A browser asks each time whether its copy still holds, so none is ever stale."""
+    """Return one of the page's files. A browser asks each time whether its copy is current, so none is ever stale."""
     response = send_from_directory(STATIC, name)
     response.headers["Cache-Control"] = "no-cache"
     return response
@@ -57,7 +57,7 @@ def _html(template: str, **values: object) -> Response:
 
 
 def _refused_in_html(refusal: Response) -> Response:
-    """Tell a person who gave up on the browser's question for the password what to do."""
+    """Return what a person sees who cancelled the browser's login dialog."""
     response = _html("refused.html")
     response.status_code = refusal.status_code
     response.headers["WWW-Authenticate"] = refusal.headers["WWW-Authenticate"]
@@ -78,5 +78,5 @@ def _texts(language: str) -> dict[str, str]:
 
 @cache
 def _modules() -> list[str]:
-    """Return the names of the modules, so that the browser loads them at once and not one behind the other."""
+    """Return the names of the modules, so that the browser loads them in parallel."""
     return sorted(path.name for path in STATIC.glob("*.js"))

@@ -1,4 +1,4 @@
-"""Health, the OpenAPI document and the page at /docs, open to everybody."""
+"""Routes of no feature: health, metrics, signed links, the OpenAPI document and the page at /docs."""
 
 import logging
 import time
@@ -7,7 +7,6 @@ from io import SEEK_END
 from pathlib import Path
 from typing import Any, Literal
 
-import flask_openapi3_swagger
 import sqlalchemy as sa
 from flask import Blueprint, Response, current_app, redirect, render_template, send_from_directory
 from pydantic import ConfigDict, RootModel
@@ -17,7 +16,7 @@ from service.config import Settings
 from service.db.database import Database
 from service.errors import NotFound
 from service.http.basic_auth import basic
-from service.http.bodies import Shape
+from service.http.bodies import StrictModel
 from service.http.openapi_document import document
 from service.http.openapi_views import describe
 from service.http.problems import render
@@ -25,20 +24,22 @@ from service.http.responses import answer, file_answer
 from service.http.services import provided
 from service.jobs import models
 from service.jobs.executors import Executor
+from service.jobs.models import Job
 from service.maintenance.checks import Inventory
-from service.storage.signed_urls import Links
+from service.storage.signed_urls import SignedUrls
 from service.storage.storage import Storage
+from service.storage.stored_file import StoredFile
 from service.telemetry.metrics import CONTENT_TYPE, Metrics, Waiting
 
 log = logging.getLogger(__name__)
 
 web = Blueprint("web", __name__, template_folder="templates")
 
-SWAGGER = Path(flask_openapi3_swagger.__file__).parent / "templates" / "swagger"
-STATIC = Path(__file__).parent / "static"
+SWAGGER_UI = Path(__file__).parent / "swagger_ui"
+"""The files of swagger-ui-dist 5.31.0 (Apache-2.0, with its notices), as published, and the script that starts them."""
 
 
-class Health(Shape):
+class Health(StrictModel):
     """The process lives."""
 
     status: Literal["ok"]
@@ -46,7 +47,7 @@ class Health(Shape):
     model_config = ConfigDict(json_schema_extra={"examples": [{"status": "ok"}]})
 
 
-class Readiness(Shape):
+class Readiness(StrictModel):
     """The service can work."""
 
     status: Literal["ready"]
@@ -65,12 +66,12 @@ class OpenAPI(RootModel[dict[str, Any]]):
 @web.get("/")
 @describe({302: ""}, open=True)
 def home() -> Response:
-    """Lead to the page for people."""
+    """Redirect to the page for people."""
     return redirect("/tasks")  # type: ignore[return-value]
 
 
 class ReadinessChecks(dict[str, Callable[[], None]]):
-    """What must be there, by name; each raises an error where it is not."""
+    """What the service needs, by name; each raises an error where it is missing."""
 
 
 def readiness_checks(settings: Settings, database: Database, storage: Storage, executor: Executor) -> ReadinessChecks:
@@ -78,7 +79,7 @@ def readiness_checks(settings: Settings, database: Database, storage: Storage, e
 
     def check_database() -> None:
         with database.read() as session:
-            session.execute(sa.select(models.Job.id).limit(1))
+            session.execute(sa.select(Job.id).limit(1))
         database.check()
 
     checks = ReadinessChecks(database=check_database, storage=storage.check)
@@ -92,14 +93,14 @@ def readiness_checks(settings: Settings, database: Database, storage: Storage, e
 @web.get("/healthz")
 @describe({200: Health}, open=True)
 def healthz() -> Response:
-    """Tell that the process lives; it asks nothing else."""
+    """Return whether the process lives; it asks nothing else."""
     return answer({"status": "ok"})
 
 
 @web.get("/readyz")
 @describe({200: Readiness}, 503, open=True)
 def readyz() -> Response:
-    """Tell whether the service can work, or what is missing."""
+    """Return whether the service can work, or what is missing."""
     missing = {}
     for name, check in provided(ReadinessChecks).items():
         try:
@@ -116,13 +117,13 @@ def readyz() -> Response:
 @describe({200: "text/plain"})
 @basic.login_required  # type: ignore[untyped-decorator]
 def show_metrics() -> Response:
-    """Tell Prometheus what all processes have counted, and how long the queue is."""
+    """Return the metrics of all processes and the length of the queue, as Prometheus text."""
     metrics: Metrics = provided(Metrics)
     return Response(metrics.text(_waiting()), content_type=CONTENT_TYPE)
 
 
 def _waiting() -> list[Waiting] | None:
-    """Read the queue, once for all processes; None where the database cannot be asked, which is worth showing too."""
+    """Read the queue, once for all processes; None where the database is not reachable, which is worth showing too."""
     try:
         with provided(Database).read() as session:
             kinds = list(provided(Inventory).operations)
@@ -136,38 +137,36 @@ def _waiting() -> list[Waiting] | None:
 @describe({200: "*/*"}, 403, 404, 503, conditional=True, open=True)
 def get_file(token: str, name: str) -> Response:
     """Get a stored file by a signed link, whole or by `Range`, until the link ends. No credentials."""
-    links: Links = provided(Links)
+    signed_urls = provided(SignedUrls)
     storage: Storage = provided(Storage)
-    key, left, download = links.read(token)
+    key, left, download = signed_urls.read(token)
     try:
         stream = storage.open(key)
     except FileNotFoundError as error:
         raise NotFound("There is no such file any more.") from error
     size = stream.seek(0, SEEK_END)
     stream.seek(0)
-    response = file_answer(stream, size, token.rpartition(".")[2], download.media_type)
+    response = file_answer(StoredFile(stream, size, token.rpartition(".")[2], download))
     response.headers["Cache-Control"] = f"private, max-age={int(left)}"
-    if disposition := download.disposition():
-        response.headers["Content-Disposition"] = disposition
     return response
 
 
 @web.get("/openapi.json")
 @describe({200: OpenAPI}, open=True)
 def openapi() -> Response:
-    """Give the OpenAPI 3.1 document."""
+    """Return the OpenAPI 3.1 document."""
     return answer(document(current_app))
 
 
 @web.get("/docs")
 @describe({200: "text/html"}, open=True)
 def docs() -> str:
-    """Show the page to try the interface."""
+    """Return the page of the API documentation, where calls can be tried."""
     return render_template("docs.html")
 
 
 @web.get("/docs/<path:name>")
 @describe({200: "*/*"}, open=True, conditional=True)
 def docs_file(name: str) -> Response:
-    """Serve Swagger UI from its package, so that the page works without the internet, and the script that starts it."""
-    return send_from_directory(STATIC if name == "docs.js" else SWAGGER, name, max_age=86400)
+    """Return a file of Swagger UI. None comes from elsewhere, so the page works without the internet."""
+    return send_from_directory(SWAGGER_UI, name, max_age=86400)

@@ -6,7 +6,6 @@ users at names that only that network knows.
 """
 
 import hashlib
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -23,10 +22,11 @@ from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, valida
 from sqlalchemy.exc import IntegrityError
 
 from service.db.database import Database, now
-from service.errors import Conflict, Invalid, Unauthorized, Unavailable
+from service.db.results import record_result
+from service.errors import Conflict, Invalid, Unauthorized
 from service.features.augmentation.models import User
-from service.http.login_throttle import Tries
-from service.settlement import settle
+from service.http.login_throttle import LoginThrottle
+from service.sizing import CpuSlots
 
 if TYPE_CHECKING:
     from jwt.types import Options
@@ -43,16 +43,17 @@ TURN_SECONDS = 20
 SPECIAL_USE_DOMAIN_NAMES.clear()
 
 # OWASP's least for Argon2id: 19 MiB, two passes, one lane. Some 30 ms of one core.
+_BUSY = "Too many people are logging in just now. Try again in a few seconds."
 _hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 
 
 @dataclass(frozen=True)
 class Accounts:
-    """What the operations of users stand on. `turns` counts how many passwords may be hashed at once accounts."""
+    """What the operations of users stand on. `slots` bounds how many passwords are hashed at a time."""
 
     database: Database
-    tries: Tries
-    turns: threading.Semaphore
+    login_throttle: LoginThrottle
+    slots: CpuSlots
     secret: Callable[[], str]
 
 
@@ -60,7 +61,7 @@ def register(
     accounts: Accounts, email: str, password: str, first_name: str | None, last_name: str | None
 ) -> dict[str, Any]:
     """Add a user and return what `token_of` takes; raises Conflict for a known e-mail, which must be one by now."""
-    with _turn(accounts):
+    with accounts.slots.hold(TURN_SECONDS, _BUSY, retry_after=5):
         hashed = _hasher.hash(password)
     user = User(
         id=str(uuid.uuid4()),
@@ -75,7 +76,7 @@ def register(
         with accounts.database.write() as session:
             session.add(user)
             session.flush()
-            settle(session, lambda: login)
+            record_result(session, lambda: login)
     except IntegrityError as error:
         raise Conflict(
             "There is already a user with this e-mail address. Log in, or register with another address."
@@ -87,11 +88,11 @@ def register(
 def counting_other_bodies(accounts: Accounts, client: str) -> Iterator[None]:
     """Count another body under a known key, which the block refuses, as a wrong password of this client."""
     name = _tries_from(client)
-    accounts.tries.check(name)
+    accounts.login_throttle.check(name)
     try:
         yield
     except Invalid:
-        accounts.tries.failed(name)
+        accounts.login_throttle.record_failure(name)
         raise
 
 
@@ -105,16 +106,16 @@ def log_in(accounts: Accounts, email: str, password: str, client: str) -> dict[s
     except EmailNotValidError:
         address = email.lower()
     names = (_tries_from(client), f"augmentation {address}")
-    accounts.tries.check(names[0])
-    accounts.tries.check(names[1], times=2)
+    accounts.login_throttle.check(names[0])
+    accounts.login_throttle.check(names[1], times=2)
     with accounts.database.read() as session:
         user = session.scalar(sa.select(User).where(User.email == address)) if "\0" not in address else None
-    with _turn(accounts):
+    with accounts.slots.hold(TURN_SECONDS, _BUSY, retry_after=5):
         right = _verify(_nobody(), password, user.password if user else None)
     if not (user and right):
-        accounts.tries.failed(*names)
+        accounts.login_throttle.record_failure(*names)
         raise Unauthorized("The e-mail or the password is wrong.", headers={"WWW-Authenticate": "Bearer"})
-    accounts.tries.forget(names[1])
+    accounts.login_throttle.forget(names[1])
     return token_of(accounts, user.id, int(time.time()))
 
 
@@ -151,17 +152,6 @@ def _verify(nobody: str, password: str, hashed: str | None) -> bool:
 @cache
 def _nobody() -> str:
     return _hasher.hash(str(uuid.uuid4()))
-
-
-@contextmanager
-def _turn(accounts: Accounts) -> Iterator[None]:
-    """Wait for a core: each hash takes 19 MiB, and more at once would finish none of them sooner."""
-    if not accounts.turns.acquire(timeout=TURN_SECONDS):
-        raise Unavailable("Too many people are logging in just now. Try again in a few seconds.", retry_after=5)
-    try:
-        yield
-    finally:
-        accounts.turns.release()
 
 
 def token_of(accounts: Accounts, user_id: str, moment: int) -> dict[str, Any]:

@@ -1,7 +1,5 @@
 """Augmentation as a feature."""
 
-import threading
-
 from service.features.augmentation import operations
 from service.features.augmentation.accounts import Accounts
 from service.features.augmentation.checks import INSPECTION
@@ -10,6 +8,7 @@ from service.features.augmentation.models import ImageTask
 from service.features.augmentation.routes import accounts, augmentation
 from service.features.feature import Feature, Kernel, Parts, Services, keys_of
 from service.jobs.executors import Executor
+from service.sizing import CpuSlots
 
 
 def make(kernel: Kernel) -> Parts:
@@ -20,8 +19,8 @@ def make(kernel: Kernel) -> Parts:
         return {
             Accounts: Accounts(
                 database=kernel.database,
-                tries=kernel.tries,
-                turns=threading.BoundedSemaphore(kernel.cores),
+                login_throttle=kernel.login_throttle,
+                slots=CpuSlots(kernel.cores),
                 secret=lambda: settings.signing_key,
             ),
             operations.Services: operations.Services(
@@ -32,7 +31,7 @@ def make(kernel: Kernel) -> Parts:
             ),
         }
 
-    operation = Augmentation(kernel.storage, settings.augmentation_scale)
+    operation = Augmentation(kernel.storage, kernel.pixels, settings.augmentation_scale)
     return Parts(lanes=[kernel.image_lane(operation)], services=services)
 
 

@@ -15,24 +15,24 @@ from service.features.augmentation.models import (
     file_key,
 )
 from service.imaging import transform
-from service.jobs.operation import Failure, Run, judging
+from service.imaging.failures import image_failures
+from service.imaging.pixel_budget import PixelBudget
+from service.jobs.operation import Failure, Operation, Run
 from service.storage.storage import Storage
 
 KIND = "augmentation"
 
 
-class Augmentation:
+class Augmentation(Operation):
     """load → work → save for the images of augmentation. `factor` is by how much the scaled copy's sides are longer."""
 
     kind = KIND
+    failure_code = "engine_failed"
 
-    def __init__(self, storage: Storage, factor: float) -> None:
+    def __init__(self, storage: Storage, pixels: PixelBudget, factor: float) -> None:
         self.storage = storage
+        self.pixels = pixels
         self.factor = factor
-
-    def limit(self) -> int | None:
-        """Set no bound."""
-        return None
 
     def load(self, session: Session, runs: Sequence[Run]) -> list[tuple[str, int]]:
         """Return where the images stand; they and their tasks are being processed from now on."""
@@ -46,8 +46,8 @@ class Augmentation:
     def work(self, place: tuple[str, int], cancelled: Callable[[], bool]) -> None:
         """Make the copies and store them: the files come before their rows."""
         edits = [transform.rotate(), transform.gray(), transform.scale(self.factor)]
-        with judging():
-            made = transform.copies(self.storage.read(file_key(*place, ORIGINAL)), edits)
+        with image_failures():
+            made = transform.copies(self.storage.read(file_key(*place, ORIGINAL)), edits, self.pixels)
             for suffix, copy in zip(COPIES, made, strict=True):
                 self.storage.save(file_key(*place, suffix), copy.stream)
 

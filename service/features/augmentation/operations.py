@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from service.db.database import Database, now
 from service.db.keyset import newest
+from service.db.results import record_result
 from service.errors import Conflict, Invalid, NotFound, TooLarge
 from service.features.augmentation.job import KIND
 from service.features.augmentation.models import (
@@ -23,10 +24,9 @@ from service.features.augmentation.models import (
 )
 from service.imaging import transform
 from service.imaging.intake import Intake, Upload, pointing_at
-from service.imaging.validate import Picture, shown
+from service.imaging.validate import Picture, printable
 from service.jobs import queue
 from service.jobs.executors import Executor
-from service.settlement import settle
 from service.storage import zip_stream
 from service.storage.signed_urls import Download
 
@@ -58,7 +58,7 @@ def add_images(services: Services, user_id: str, uploads: Sequence[Upload]) -> s
                 _check_scaled(services, upload.name, picture)
         with queue.dispatching(services.database, services.executor) as session:
             _add_rows(session, user_id, task_id, uploads, found)
-            settle(session, lambda: task_id)
+            record_result(session, lambda: task_id)
     return task_id
 
 
@@ -134,7 +134,7 @@ def _check_scaled(services: Services, name: str, picture: Picture) -> None:
     try:
         transform.check_size(*edit.size(picture.width, picture.height), picture.media_type)
     except TooLarge as error:
-        detail = f"{shown(name)} cannot be scaled by {services.factor:g}. {error.detail}"
+        detail = f"{printable(name)} cannot be scaled by {services.factor:g}. {error.detail}"
         raise TooLarge(detail, limit=error.limit) from error
 
 

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
 from service.features.augmentation.accounts import normalized
-from service.http.bodies import Shape
+from service.http.bodies import StrictModel
 from service.http.pagination import Page
 
 Password = Annotated[str, StringConstraints(min_length=8, max_length=1024)]
@@ -34,7 +34,7 @@ def _an_email(text: str) -> str:
 
 
 class RegistrationIn(
-    Shape, json_schema_extra={"examples": [{"email": _EMAIL, "password": _PASSWORD, "first_name": "Ada"}]}
+    StrictModel, json_schema_extra={"examples": [{"email": _EMAIL, "password": _PASSWORD, "first_name": "Ada"}]}
 ):
     """A new user. Case does not count in an e-mail."""
 
@@ -44,7 +44,7 @@ class RegistrationIn(
     last_name: Name | None = None
 
 
-class LoginIn(Shape, json_schema_extra={"examples": [{"email": _EMAIL, "password": _PASSWORD}]}):
+class LoginIn(StrictModel, json_schema_extra={"examples": [{"email": _EMAIL, "password": _PASSWORD}]}):
     """A user's credentials."""
 
     email: Annotated[str, StringConstraints(max_length=1024)]

@@ -10,7 +10,9 @@ from pathlib import Path
 from service.errors import Problem
 from service.features.faces.drawing import draw_boxes
 from service.features.faces.engines.engine import Detection, Engine
-from service.imaging import validate as media
+from service.imaging.media_types import media_type_of
+from service.imaging.pixel_budget import PixelBudget
+from service.imaging.validate import Limits, Picture, check
 from service.jobs.operation import Cancelled, Failure, Postponed
 from service.jobs.transitions import back_off
 
@@ -36,7 +38,7 @@ class Analysed:
     """What became of a photo: its faces, or an error's code and sentence."""
 
     photo: Photo
-    picture: media.Picture | None = None
+    picture: Picture | None = None
     faces: Sequence[Detection] = ()
     error: tuple[str, str] | None = None
 
@@ -46,7 +48,8 @@ class Analysis:
     """An engine and the limits of what it is given; `stopped` ends it early."""
 
     engine: Engine
-    limits: media.Limits
+    limits: Limits
+    pixels: PixelBudget
     workers: int
     stopped: threading.Event = field(default_factory=threading.Event)
 
@@ -68,11 +71,11 @@ class Analysis:
         picture = None
         try:
             with photo.path.open("rb") as stream:
-                picture = media.check(stream, "", self.limits)
+                picture = check(stream, "", self.limits, self.pixels)
                 image = stream.read()
             faces = self._detect(image)
             if photo.boxed:
-                _write(photo.boxed, draw_boxes(image, faces))
+                _write(photo.boxed, draw_boxes(image, faces, self.pixels))
         except Problem as problem:
             return Analysed(photo, picture, error=("image_rejected", problem.detail))
         except Failure as failure:
@@ -131,7 +134,7 @@ def _may_be_photo(path: Path) -> bool:
         return True
     try:
         with path.open("rb") as stream:
-            return media.begins_as_photo(stream.read(16))
+            return media_type_of(stream.read(16)) is not None
     except OSError:
         return False
 

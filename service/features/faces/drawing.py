@@ -7,7 +7,8 @@ from functools import lru_cache
 from PIL import ImageDraw, ImageFont
 
 from service.features.faces.engines.engine import Detection
-from service.imaging.validate import upright_within
+from service.imaging.decode import upright_within
+from service.imaging.pixel_budget import PixelBudget
 
 MOST_PIXELS = 16_000_000
 """Larger photos are scaled down to this or less: it bounds memory, and no screen shows more."""
@@ -19,14 +20,14 @@ _SMALLEST_TEXT = 10  # pixels; less cannot be read
 Rectangle = tuple[int, int, int, int]
 
 
-def draw_boxes(image: bytes, faces: Iterable[Detection]) -> bytes:
+def draw_boxes(image: bytes, faces: Iterable[Detection], budget: PixelBudget) -> bytes:
     """Return a JPEG of the upright photo, without metadata, in which each face has a box, its gender and its age.
 
     Lines and letters grow with the photo and the face; boxes and labels stay inside the photo. Raises `Invalid` when
     the image does not decode. A JPEG of 12 megapixels takes 0.2 s.
     """
     target = io.BytesIO()
-    with upright_within(image, MOST_PIXELS, exact=False) as (picture, scale):
+    with upright_within(image, MOST_PIXELS, budget, exact=False) as (picture, scale):
         draw = ImageDraw.Draw(picture)
         boxes = [(face, box) for face in faces if (box := _inside(face, scale, picture.size))]
         for face, box in boxes:

@@ -4,7 +4,6 @@ import csv
 import io
 import re
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
@@ -12,18 +11,19 @@ from typing import Any
 import orjson
 import sqlalchemy as sa
 
-from service.errors import Unavailable
 from service.features.faces.drawing import draw_boxes
 from service.features.faces.engines.engine import Detection
 from service.features.faces.models import Face, Image, image_key
 from service.features.faces.operations import Services, find_image, find_task, unknown_image
+from service.features.faces.representation import FACE_MEMBERS, FACES, face, members_of
 from service.storage import zip_stream as archives
 
 BATCH = 200
 """Images read from the database at a time."""
 TURN_SECONDS = 30
 """How long a photo waits for its turn to be drawn before the client is asked to come again."""
-COLUMNS = ("image_id", "name", "x", "y", "width", "height", "gender", "age", "score")
+COLUMNS = ("image_id", "name", *FACE_MEMBERS)
+_LINE = orjson.OPT_APPEND_NEWLINE
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -44,41 +44,38 @@ class Shown:
     faces: list[Detection]
 
 
-def faces_csv(here: Services, task_id: str) -> Export:
+def faces_csv(services: Services, task_id: str) -> Export:
     """Return one row a face, after a header row: RFC 4180, UTF-8."""
-    return _export(here, task_id, "faces.csv", _csv)
+    return _export(services, task_id, "faces.csv", _csv)
 
 
-def faces_jsonl(here: Services, task_id: str) -> Export:
+def faces_jsonl(services: Services, task_id: str) -> Export:
     """Return one JSON object a line, a face each."""
-    return _export(here, task_id, "faces.jsonl", _jsonl)
+    return _export(services, task_id, "faces.jsonl", _jsonl)
 
 
-def boxed_zip(here: Services, task_id: str) -> Export:
+def boxed_zip(services: Services, task_id: str) -> Export:
     """Return a zip of all photos with their faces drawn. One is drawn when the one before has been sent."""
-    return _export(here, task_id, "boxed.zip", lambda pages: archives.stream(_drawn(here, task_id, pages)))
+    return _export(services, task_id, "boxed.zip", lambda pages: archives.stream(_drawn(services, task_id, pages)))
 
 
-def boxed_tag(here: Services, task_id: str, image_id: str) -> str:
+def boxed_tag(services: Services, task_id: str, image_id: str) -> str:
     """Return another tag once the image has its faces; from then on they do not change."""
-    with here.database.read() as session:
+    with services.database.read() as session:
         image = find_image(session, task_id, image_id)
     return f"{image.id}.{'boxed' if image.status == 'done' else 'plain'}"
 
 
-def boxed_photo(here: Services, task_id: str, image_id: str) -> bytes:
+def boxed_photo(services: Services, task_id: str, image_id: str) -> bytes:
     """Return a JPEG of the image with its faces drawn."""
-    with here.database.read() as session:
+    with services.database.read() as session:
         image = find_image(session, task_id, image_id)
-        rows = session.execute(_FACES.where(Face.image_id == image_id).order_by(Face.position))
+        rows = session.execute(FACES.where(Face.image_id == image_id).order_by(Face.position))
         faces = [_detection(row) for row in rows]
     try:
-        return _draw(here, image_key(task_id, image.id), faces)
+        return _draw(services, image_key(task_id, image.id), faces)
     except FileNotFoundError as error:  # deleted between the two
         raise unknown_image() from error
-
-
-_FACES = sa.select(Face.image_id, Face.x, Face.y, Face.width, Face.height, Face.gender, Face.age, Face.score)
 
 
 def _detection(row: Any) -> Detection:
@@ -86,23 +83,23 @@ def _detection(row: Any) -> Detection:
 
 
 def _export(
-    here: Services, task_id: str, otherwise: str, make: Callable[[Iterator[list[Shown]]], Iterator[bytes]]
+    services: Services, task_id: str, otherwise: str, make: Callable[[Iterator[list[Shown]]], Iterator[bytes]]
 ) -> Export:
-    with here.database.read() as session:
+    with services.database.read() as session:
         task = find_task(session, task_id)
     plain = PurePath(otherwise)
     name = archives.safe_name(f"{task.name}{plain.suffix}", plain.stem) if task.name else otherwise
-    return Export(name, make(_pages(here, task_id)))
+    return Export(name, make(_pages(services, task_id)))
 
 
-def _pages(here: Services, task_id: str) -> Iterator[list[Shown]]:
-    """Give the images in the order of upload, page by page, each in a transaction of its own: a client may be slow.
+def _pages(services: Services, task_id: str) -> Iterator[list[Shown]]:
+    """Yield the images in the order of upload, page by page, each in a transaction of its own: a client may be slow.
 
-    Raises NotFound when the task goes meanwhile, so that what was sent does not look whole.
+    Raise NotFound when the task goes meanwhile, so that what was sent does not look whole.
     """
     last = -1
     while True:
-        with here.database.read() as session:
+        with services.database.read() as session:
             find_task(session, task_id)
             later = (Image.task_id == task_id, Image.position > last)
             columns = (Image.position, Image.id, Image.name)
@@ -110,7 +107,7 @@ def _pages(here: Services, task_id: str) -> Iterator[list[Shown]]:
             if not images:
                 return
             last = images[-1].position
-            rows = session.execute(_FACES.join(Image).where(*later, Image.position <= last).order_by(Face.position))
+            rows = session.execute(FACES.join(Image).where(*later, Image.position <= last).order_by(Face.position))
             faces: dict[str, list[Detection]] = {}
             for row in rows:
                 faces.setdefault(row.image_id, []).append(_detection(row))
@@ -124,9 +121,7 @@ def _csv(pages: Iterable[list[Shown]]) -> Iterator[bytes]:
     for page in pages:
         for image in page:
             name = f"'{image.name}" if image.name.startswith(_FORMULA) else image.name
-            for face in image.faces:
-                box = (face.x, face.y, face.width, face.height)
-                writer.writerow((image.id, name, *box, face.gender, face.age, face.score))
+            writer.writerows((image.id, name, *members_of(face)) for face in image.faces)
         yield from _taken(text)
     yield from _taken(text)
 
@@ -141,54 +136,35 @@ def _taken(text: io.StringIO) -> Iterator[bytes]:
 def _jsonl(pages: Iterable[list[Shown]]) -> Iterator[bytes]:
     for page in pages:
         lines = [
-            orjson.dumps(_line(image, face), option=orjson.OPT_APPEND_NEWLINE) for image in page for face in image.faces
+            orjson.dumps({"image_id": image.id, "name": image.name, **face(*members_of(found))}, option=_LINE)
+            for image in page
+            for found in image.faces
         ]
         if lines:
             yield b"".join(lines)
 
 
-def _line(image: Shown, face: Detection) -> dict[str, object]:
-    return {
-        "image_id": image.id,
-        "name": image.name,
-        "bbox": {"x": face.x, "y": face.y, "width": face.width, "height": face.height},
-        "gender": face.gender,
-        "age": face.age,
-        "score": face.score,
-    }
-
-
-def _drawn(here: Services, task_id: str, pages: Iterable[list[Shown]]) -> Iterator[tuple[str, list[bytes]]]:
+def _drawn(services: Services, task_id: str, pages: Iterable[list[Shown]]) -> Iterator[tuple[str, list[bytes]]]:
     for page in pages:
         for image in page:
             name = re.sub(r"(?i)(?<=.)\.(jpe?g|png|webp)$", "", image.name)
             try:
-                photo = _draw(here, image_key(task_id, image.id), image.faces)
+                photo = _draw(services, image_key(task_id, image.id), image.faces)
             except FileNotFoundError:
-                if _is_there(here, task_id, image.id):
+                if _is_there(services, task_id, image.id):
                     raise
             else:
                 yield f"{name}.jpg", [photo]
 
 
-def _is_there(here: Services, task_id: str, image_id: str) -> bool:
-    """Tell whether the image has not been deleted meanwhile; raises NotFound when it is the task that has."""
-    with here.database.read() as session:
+def _is_there(services: Services, task_id: str, image_id: str) -> bool:
+    """Return whether the image has not been deleted meanwhile; raise NotFound when it is the task that has."""
+    with services.database.read() as session:
         find_task(session, task_id)
         return session.get(Image, image_id) is not None
 
 
-def _draw(here: Services, key: str, faces: list[Detection]) -> bytes:
-    with _turn(here):
-        return draw_boxes(here.storage.read(key), faces)
-
-
-@contextmanager
-def _turn(here: Services) -> Iterator[None]:
-    """Wait for a core: more drawings at once would take memory, and finish none of them sooner."""
-    if not here.drawings.acquire(timeout=TURN_SECONDS):
-        raise Unavailable("Too many photos are being drawn. Try again in a minute.", retry_after=60)
-    try:
-        yield
-    finally:
-        here.drawings.release()
+def _draw(services: Services, key: str, faces: list[Detection]) -> bytes:
+    busy = "Too many photos are being drawn. Try again in a minute."
+    with services.drawings.hold(TURN_SECONDS, busy, retry_after=60):
+        return draw_boxes(services.storage.read(key), faces, services.intake.pixels)

@@ -1,12 +1,11 @@
 """Face tasks as a feature."""
 
-import threading
-from functools import cache
+from functools import cache, partial
 
 from service.config import Settings
 from service.features.faces import operations
 from service.features.faces.checks import INSPECTION
-from service.features.faces.commands import facecloud_emulator, faces_commands, tasks, webhook_secret
+from service.features.faces.commands import COMMANDS
 from service.features.faces.engines.engine import Engine
 from service.features.faces.engines.instrumented import Measured
 from service.features.faces.job import KIND, FaceDetection, has_ever_worked
@@ -14,8 +13,11 @@ from service.features.faces.retention import Retention
 from service.features.faces.routes import faces
 from service.features.faces.webhooks import WebhookDelivery, derived_secret
 from service.features.feature import Feature, Kernel, Lane, Parts, Services
+from service.imaging.decode import to_jpeg
+from service.jobs.claims import ClaimPolicy
+from service.jobs.concurrency_limit import ConcurrencyLimit
 from service.jobs.executors import Executor
-from service.sizing import workers_of
+from service.sizing import CpuSlots, workers_of
 
 WEBHOOK_THREADS = 4
 """Webhooks under way at a time in one server process."""
@@ -41,7 +43,7 @@ def make(kernel: Kernel) -> Parts:
                 intake=kernel.intake(tells_types=False),
                 images_per_task=settings.max_images_per_task,
                 private_webhooks=settings.webhook_allow_private,
-                drawings=threading.BoundedSemaphore(kernel.cores),
+                drawings=CpuSlots(kernel.cores),
             ),
         }
 
@@ -51,7 +53,7 @@ def make(kernel: Kernel) -> Parts:
                 name="faces",
                 operations=[FaceDetection(kernel.storage, engine)],
                 threads=workers_of(settings),
-                bounds=_bounds(settings),
+                policies=_policies(settings),
             ),
             # A receiver that is slow must not hold up photos, and nobody waits for a webhook to the millisecond.
             Lane(name="webhooks", operations=[webhooks], threads=WEBHOOK_THREADS, poll=0.2),
@@ -61,10 +63,10 @@ def make(kernel: Kernel) -> Parts:
     )
 
 
-def _bounds(settings: Settings) -> dict[str, int]:
-    """Return how many calls of FaceCloud all processes together may have under way, if that is bounded."""
-    bounded = settings.engine == "facecloud" and settings.facecloud_max_concurrency
-    return {KIND: settings.facecloud_max_concurrency} if bounded else {}
+def _policies(settings: Settings) -> list[ClaimPolicy]:
+    """Return what bounds the calls of all processes to FaceCloud together, if something does."""
+    bound = settings.facecloud_max_concurrency if settings.engine == "facecloud" else 0
+    return [ConcurrencyLimit(KIND, bound, workers_of(settings))] if bound else []
 
 
 def _engine(kernel: Kernel) -> Engine:
@@ -81,13 +83,13 @@ def _engine(kernel: Kernel) -> Engine:
             settings.facecloud_password,
             timeout=settings.facecloud_timeout,
             concurrency=workers_of(settings),
-            max_pixels=settings.facecloud_max_pixels,
+            convert=partial(to_jpeg, max_pixels=settings.facecloud_max_pixels, budget=kernel.pixels),
             breaker=Breaker(lambda: has_ever_worked(kernel.database), processes=settings.web_concurrency),
-            observe=lambda outcome, _: metrics.notes.count(answers(outcome)),
+            observe=lambda outcome, _: metrics.buffer.add(answers(outcome).inc),
         )
     from service.features.faces.engines.local import LocalEngine
 
-    return LocalEngine()
+    return LocalEngine(pixels=kernel.pixels)
 
 
 FACES = Feature(
@@ -95,5 +97,5 @@ FACES = Feature(
     make=make,
     known_keys={"tasks/": operations.known_keys},
     checks=INSPECTION,
-    commands=(faces_commands, tasks, facecloud_emulator, webhook_secret),
+    commands=COMMANDS,
 )

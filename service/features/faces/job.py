@@ -10,11 +10,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from service.db.database import Database, now
-from service.errors import Unavailable
 from service.features.faces.engines.engine import Detection, Engine, History
 from service.features.faces.models import MICRO, Face, Image, Task, image_key
+from service.features.faces.representation import FACE_MEMBERS, members_of
 from service.features.faces.webhooks import announce
-from service.jobs.operation import STORE_ATTEMPTS, Failure, Run
+from service.imaging.failures import image_failures
+from service.jobs.operation import Failure, Operation, Run
 from service.storage.storage import Storage
 
 KIND = "face"
@@ -40,7 +41,7 @@ _FAILED = sa.select(Image.id, Image.failed_at)
 
 
 def has_ever_worked(database: Database) -> bool:
-    """Tell whether the engine has ever answered for an image; a database that is away cannot tell."""
+    """Return whether the engine has ever answered for an image; False where the database is away."""
     try:
         with database.read() as session:
             return session.scalar(sa.select(sa.exists().where(Task.done > 0))) or False
@@ -48,10 +49,11 @@ def has_ever_worked(database: Database) -> bool:
         return False
 
 
-class FaceDetection:
+class FaceDetection(Operation):
     """load → work → save for the images of face tasks."""
 
     kind = KIND
+    failure_code = "engine_failed"
 
     def __init__(self, storage: Storage, engine: Engine) -> None:
         self.storage = storage
@@ -70,12 +72,8 @@ class FaceDetection:
     def work(self, loaded: tuple[str, History], cancelled: Callable[[], bool]) -> list[Detection]:
         """Read the original and ask the engine."""
         key, history = loaded
-        try:
+        with image_failures():
             image = self.storage.read(key)
-        except FileNotFoundError as error:
-            raise Failure("engine_failed", "The image's file is not in the store any more.") from error
-        except Unavailable as error:
-            raise Failure("upstream_unavailable", error.detail, attempts=STORE_ATTEMPTS) from error
         return self.engine.detect(image, cancelled, history)
 
     def save(self, session: Session, results: Sequence[tuple[Run, list[Detection]]]) -> None:
@@ -104,8 +102,7 @@ class FaceDetection:
 
 
 def _row(image: str, position: int, face: Detection) -> dict[str, Any]:
-    box = {"x": face.x, "y": face.y, "width": face.width, "height": face.height}
-    return {"image_id": image, "position": position, "gender": face.gender, "age": face.age, "score": face.score} | box
+    return {"image_id": image, "position": position, **dict(zip(FACE_MEMBERS, members_of(face), strict=True))}
 
 
 def _by_task(pairs: Iterable[tuple[Run, Any]]) -> dict[str, list[Any]]:

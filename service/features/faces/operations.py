@@ -1,28 +1,36 @@
 """What a client can do with face tasks: plain values and streams in, plain values out."""
 
-import threading
 import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from service.db.database import Database, now
+from service.db.results import record_result
 from service.errors import Conflict, Invalid, NotFound, TooLarge
 from service.features.faces.job import KIND
 from service.features.faces.models import Face, Image, Task, image_key, thumbnail_key
-from service.features.faces.summary import summary
-from service.http import outbound as targets
+from service.features.faces.representation import (
+    FACES,
+    IMAGE_MEMBERS,
+    IMAGES,
+    faces_by_image,
+    image_with_faces,
+    task_summary,
+)
+from service.http import outbound
 from service.imaging.intake import Intake, Upload
 from service.imaging.validate import Picture
 from service.jobs import queue
 from service.jobs.executors import Executor
-from service.jobs.file_deletion import remove
-from service.settlement import settle
+from service.jobs.file_deletion import delete_files
+from service.sizing import CpuSlots
 from service.storage.signed_urls import Download
 from service.storage.storage import Storage
+from service.storage.stored_file import StoredFile
 
 STATUSES = ("forming", "processing", "completed", "error")
 
@@ -37,21 +45,11 @@ class Services:
     intake: Intake
     images_per_task: int
     private_webhooks: bool
-    drawings: threading.Semaphore
-
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    """An image's original bytes, as a stream that the caller closes."""
-
-    id: str
-    media_type: str
-    size: int
-    stream: BinaryIO
+    drawings: CpuSlots
 
 
 def create_task(
-    here: Services,
+    services: Services,
     name: str | None,
     webhook_url: str | None = None,
     uploads: Sequence[Upload] = (),
@@ -60,26 +58,26 @@ def create_task(
 ) -> dict[str, Any]:
     """Create a task, empty or with these images, started or not: all of it or nothing."""
     if webhook_url is not None:
-        _check_webhook(here, webhook_url)
+        _check_webhook(services, webhook_url)
     task = Task(id=str(uuid.uuid4()), name=name, webhook_url=webhook_url, created_at=now())
     ids = [str(uuid.uuid4()) for _ in uploads]
     keys = [image_key(task.id, image_id) for image_id in ids]
     with (
-        here.intake.keeping(uploads, keys) as pictures,
-        queue.dispatching(here.database, here.executor) as session,
+        services.intake.keeping(uploads, keys) as pictures,
+        queue.dispatching(services.database, services.executor) as session,
     ):
         session.add(task)
         session.flush()
-        images = _add_rows(session, here, task, list(zip(ids, uploads, pictures, strict=True))) if ids else []
+        images = _add_rows(session, services, task, list(zip(ids, uploads, pictures, strict=True))) if ids else []
         if started:
             _start(session, task)
-        created = summary(task) | {"images": images}
-        settle(session, lambda: created)
+        created = task_summary(task) | {"images": images}
+        record_result(session, lambda: created)
     return created
 
 
 def list_tasks(
-    here: Services, status: str | None, limit: int, before: tuple[str, str] | None
+    services: Services, status: str | None, limit: int, before: tuple[str, str] | None
 ) -> tuple[list[dict[str, Any]], tuple[str, str] | None]:
     """Return a page of tasks, newest first, and the place where the next page begins."""
     place = sa.tuple_(Task.created_at, Task.id)
@@ -88,81 +86,81 @@ def list_tasks(
         query = query.where(Task.status == status)
     if before:
         query = query.where(place < sa.tuple_(*map(sa.literal, before)))
-    with here.database.read() as session:
+    with services.database.read() as session:
         tasks = session.scalars(query).all()
     last = tasks[limit - 1] if len(tasks) > limit else None
-    return [summary(task) for task in tasks[:limit]], (last.created_at, last.id) if last else None
+    return [task_summary(task) for task in tasks[:limit]], (last.created_at, last.id) if last else None
 
 
-def task_version(here: Services, task_id: str) -> int:
+def task_version(services: Services, task_id: str) -> int:
     """Return a number that is another one after each change of the task."""
-    with here.database.read() as session:
+    with services.database.read() as session:
         return find_task(session, task_id).version
 
 
-def get_task(here: Services, task_id: str) -> tuple[dict[str, Any], int]:
+def get_task(services: Services, task_id: str) -> tuple[dict[str, Any], int]:
     """Return the task with its images and faces, and its version: three queries, whatever its size."""
-    with here.database.read() as session:
+    with services.database.read() as session:
         task = find_task(session, task_id)
         return _with_images(session, task), task.version
 
 
-def delete_task(here: Services, task_id: str) -> None:
+def delete_task(services: Services, task_id: str) -> None:
     """Delete the task whatever it is doing: the rows first, then what runs, then the files."""
-    with here.database.write() as session:
-        here.database.hold(session, [task_id])
+    with services.database.write() as session:
+        services.database.lock(session, [task_id])
         if not session.execute(sa.delete(Task).where(Task.id == task_id).returning(Task.id)).first():
             raise _unknown_task()
         queue.remove(session, task_id)
-    here.executor.cancel(task_id)
-    remove(here.database, here.executor, here.storage, f"tasks/{task_id}/")
+    services.executor.cancel(task_id)
+    delete_files(services.database, services.executor, services.storage, f"tasks/{task_id}/")
 
 
-def start(here: Services, task_id: str) -> dict[str, Any]:
+def start(services: Services, task_id: str) -> dict[str, Any]:
     """Start a task: all its images, or after an error those that failed. One transaction with the jobs.
 
     Return the task as it is then, with nothing done yet.
     """
-    with queue.dispatching(here.database, here.executor) as session:
-        task = _hold_task(here, session, task_id)
+    with queue.dispatching(services.database, services.executor) as session:
+        task = _hold_task(services, session, task_id)
         _start(session, task)
         started = _with_images(session, task)
-        settle(session, lambda: started)
+        record_result(session, lambda: started)
     return started
 
 
-def add_images(here: Services, task_id: str, uploads: Sequence[Upload]) -> list[dict[str, Any]]:
+def add_images(services: Services, task_id: str, uploads: Sequence[Upload]) -> list[dict[str, Any]]:
     """Check and store the files, then add their rows: all of them or none."""
-    with here.database.read() as session:
-        _check_room(here, find_task(session, task_id), len(uploads))
+    with services.database.read() as session:
+        _check_room(services, find_task(session, task_id), len(uploads))
     ids = [str(uuid.uuid4()) for _ in uploads]
     keys = [image_key(task_id, image_id) for image_id in ids]
     try:
-        with here.intake.keeping(uploads, keys) as pictures, here.database.write() as session:
-            task = _hold_task(here, session, task_id)
-            images = _add_rows(session, here, task, list(zip(ids, uploads, pictures, strict=True)))
-            settle(session, lambda: images)
+        with services.intake.keeping(uploads, keys) as pictures, services.database.write() as session:
+            task = _hold_task(services, session, task_id)
+            images = _add_rows(session, services, task, list(zip(ids, uploads, pictures, strict=True)))
+            record_result(session, lambda: images)
     except FileNotFoundError:  # a deletion took the folder away while it was written to
-        with here.database.read() as session:
+        with services.database.read() as session:
             find_task(session, task_id)
         raise
     return images
 
 
-def get_image(here: Services, task_id: str, image_id: str) -> dict[str, Any]:
+def get_image(services: Services, task_id: str, image_id: str) -> dict[str, Any]:
     """Return one image with its faces."""
-    with here.database.read() as session:
-        row = session.execute(_IMAGES.where(Image.task_id == task_id, Image.id == image_id)).first()
-        faces = _faces(session.execute(_FACES.where(Face.image_id == image_id).order_by(Face.position)))
+    with services.database.read() as session:
+        row = session.execute(IMAGES.where(Image.task_id == task_id, Image.id == image_id)).first()
+        faces = faces_by_image(session.execute(FACES.where(Face.image_id == image_id).order_by(Face.position)))
     if not row:
         raise unknown_image()
-    return _image(row, faces)
+    return image_with_faces(row, faces)
 
 
-def delete_image(here: Services, task_id: str, image_id: str) -> None:
+def delete_image(services: Services, task_id: str, image_id: str) -> None:
     """Take an image out of a task that is still forming: the row, then the file."""
-    with here.database.write() as session:
-        task = _hold_task(here, session, task_id)
+    with services.database.write() as session:
+        task = _hold_task(services, session, task_id)
         image = find_image(session, task_id, image_id)
         if task.status != "forming":
             raise _not_forming(task)
@@ -170,25 +168,25 @@ def delete_image(here: Services, task_id: str, image_id: str) -> None:
         task.total -= 1
         task.version += 1
     keys = (image_key(task_id, image_id), thumbnail_key(task_id, image_id))
-    remove(here.database, here.executor, here.storage, *keys)
+    delete_files(services.database, services.executor, services.storage, *keys)
 
 
-def open_content(here: Services, task_id: str, image_id: str) -> Content:
+def open_content(services: Services, task_id: str, image_id: str) -> StoredFile:
     """Return an image's original bytes."""
-    with here.database.read() as session:
+    with services.database.read() as session:
         image = find_image(session, task_id, image_id)
     try:
-        stream = here.storage.open(image_key(task_id, image_id))
+        stream = services.storage.open(image_key(task_id, image_id))
     except FileNotFoundError as error:  # deleted between the two
         raise unknown_image() from error
-    return Content(image_id, image.media_type, image.size, stream)
+    return StoredFile(stream, image.size, image_id, Download("", image.media_type, inline=True))
 
 
-def content_url(here: Services, task_id: str, image_id: str, lifetime: float) -> str:
+def content_url(services: Services, task_id: str, image_id: str, lifetime: float) -> str:
     """Return an address of an image's original bytes that lives for so many seconds."""
-    with here.database.read() as session:
+    with services.database.read() as session:
         image = find_image(session, task_id, image_id)
-    return here.storage.url(image_key(task_id, image_id), lifetime, Download("", image.media_type, inline=True))
+    return services.storage.url(image_key(task_id, image_id), lifetime, Download("", image.media_type, inline=True))
 
 
 def known_keys(session: Session, keys: Collection[str]) -> set[str]:
@@ -198,19 +196,19 @@ def known_keys(session: Session, keys: Collection[str]) -> set[str]:
     return {key(task, image) for task, image in rows for key in (image_key, thumbnail_key)}
 
 
-def _check_webhook(here: Services, url: str) -> None:
+def _check_webhook(services: Services, url: str) -> None:
     try:
-        targets.check_url(url, private_allowed=here.private_webhooks)
-    except targets.Refused as refusal:
+        outbound.check_url(url, private_allowed=services.private_webhooks)
+    except outbound.Refused as refusal:
         errors = [{"detail": str(refusal), "pointer": "#/webhook_url"}]
         raise Invalid(f"The webhook's address cannot be used. {refusal}", errors) from refusal
 
 
 def _add_rows(
-    session: Session, here: Services, task: Task, files: Sequence[tuple[str, Upload, Picture]]
+    session: Session, services: Services, task: Task, files: Sequence[tuple[str, Upload, Picture]]
 ) -> list[dict[str, Any]]:
     """Add the images' rows to the task's, and return them as clients see them."""
-    _check_room(here, task, len(files))
+    _check_room(services, task, len(files))
     rows = [
         {
             "id": image_id,
@@ -231,7 +229,7 @@ def _add_rows(
     task.next_position += len(rows)
     task.version += 1
     fresh: dict[str, Any] = {"error": None, "faces": []}
-    return [{name: row[name] for name in _IMAGE_MEMBERS} | fresh for row in rows]
+    return [{name: row[name] for name in IMAGE_MEMBERS} | fresh for row in rows]
 
 
 def _start(session: Session, task: Task) -> None:
@@ -254,37 +252,38 @@ def _start(session: Session, task: Task) -> None:
 
 
 def find_task(session: Session, task_id: str) -> Task:
-    """Return a task's row; raises NotFound."""
+    """Return a task's row; raise NotFound."""
     task = session.get(Task, task_id)
     if not task:
         raise _unknown_task()
     return task
 
 
-def _hold_task(here: Services, session: Session, task_id: str) -> Task:
+def _hold_task(services: Services, session: Session, task_id: str) -> Task:
     """Return the task as it stays until this transaction ends: its status, its counters, its next position."""
-    here.database.hold(session, [task_id])
+    services.database.lock(session, [task_id])
     return find_task(session, task_id)
 
 
 def find_image(session: Session, task_id: str, image_id: str) -> Image:
-    """Return an image's row; raises NotFound, also for an image of another task."""
+    """Return an image's row; raise NotFound, also for an image of another task."""
     image = session.get(Image, image_id)
     if not image or image.task_id != task_id:
         raise unknown_image()
     return image
 
 
-def _check_room(here: Services, task: Task, number: int) -> None:
+def _check_room(services: Services, task: Task, number: int) -> None:
     if task.status != "forming":
         raise _not_forming(task)
     if not number:
         raise Invalid("There is no image in this request: send one or more parts named `image`.", pointer="#/image")
-    if task.total + number > here.images_per_task:
+    most = services.images_per_task
+    if task.total + number > most:
         raise TooLarge(
-            f"A task takes at most {here.images_per_task} images: this one has {task.total}, and {number} more came. "
+            f"A task takes at most {most} images: this one has {task.total}, and {number} more came. "
             "Put the rest into another task.",
-            limit=here.images_per_task,
+            limit=most,
         )
 
 
@@ -301,43 +300,8 @@ def _not_forming(task: Task) -> Conflict:
     return Conflict(f"This task is {task.status}: images can be added and removed only before it is started.")
 
 
-_IMAGE_MEMBERS = ("id", "name", "status", "media_type", "size", "width", "height", "attempts")
-_NO_ERROR: dict[str, None] = dict.fromkeys(("error_code", "error_detail", "failed_at"))
-_IMAGES = sa.select(*(getattr(Image, name) for name in _IMAGE_MEMBERS), Image.error_code, Image.error_detail)
-_FACES = sa.select(Face.image_id, Face.x, Face.y, Face.width, Face.height, Face.gender, Face.age, Face.score)
-
-
 def _with_images(session: Session, task: Task) -> dict[str, Any]:
-    images = session.execute(_IMAGES.where(Image.task_id == task.id).order_by(Image.position)).all()
-    rows = session.execute(_FACES.join(Image).where(Image.task_id == task.id).order_by(Face.position))
-    faces = _faces(rows)
-    return summary(task) | {"images": [_image(row, faces) for row in images]}
-
-
-def _faces(rows: Any) -> dict[str, list[dict[str, Any]]]:
-    faces: dict[str, list[dict[str, Any]]] = {}
-    for image_id, x, y, width, height, gender, age, score in rows:
-        face = {
-            "bbox": {"x": x, "y": y, "width": width, "height": height},
-            "gender": gender,
-            "age": age,
-            "score": score,
-        }
-        faces.setdefault(image_id, []).append(face)
-    return faces
-
-
-def _image(row: Any, faces: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    image_id, name, status, media_type, size, width, height, attempts, code, detail = row
-    return {
-        "id": image_id,
-        "name": name,
-        "status": status,
-        "media_type": media_type,
-        "size": size,
-        "width": width,
-        "height": height,
-        "attempts": attempts,
-        "error": {"code": code, "detail": detail} if code else None,
-        "faces": faces.get(image_id, []),
-    }
+    images = session.execute(IMAGES.where(Image.task_id == task.id).order_by(Image.position)).all()
+    rows = session.execute(FACES.join(Image).where(Image.task_id == task.id).order_by(Face.position))
+    faces = faces_by_image(rows)
+    return task_summary(task) | {"images": [image_with_faces(row, faces) for row in images]}

@@ -1,7 +1,6 @@
 """Retention: so many days after its end a task is deleted, with its files."""
 
 import logging
-import os
 import time
 from collections.abc import Sequence
 
@@ -11,10 +10,9 @@ from sqlalchemy.orm import Session
 from service.db.database import days_ago
 from service.features.faces.models import Task
 from service.features.faces.operations import Services
-from service.jobs import models, queue
-from service.jobs.executors import owner_name
-from service.jobs.file_deletion import remove
-from service.maintenance.periodic import Rounds
+from service.jobs import queue
+from service.jobs.file_deletion import delete_files
+from service.maintenance.periodic import ExclusiveTurn, PeriodicThread
 from service.telemetry import logging as logs
 
 KIND = "retention"
@@ -37,56 +35,52 @@ class Retention:
     sweep removes.
     """
 
-    def __init__(self, here: Services, days: int) -> None:
+    def __init__(self, services: Services, days: int, owner: str | None = None) -> None:
         """Zero days keep everything."""
-        self._here = here
+        self._services = services
         self._days = days
-        self._owner = ""
-        self._rounds = Rounds(KIND, self.delete_all, LOOK_SECONDS)
+        self._turn = ExclusiveTurn(services.database, KIND, owner)
+        self._thread = PeriodicThread(KIND, self.delete_all, LOOK_SECONDS)
 
     def start(self) -> None:
         """Begin to look, a moment after the start; nothing waits for it."""
         if self._days:
-            self._owner = owner_name(os.getpid())
-            self._rounds.start(first=1.0)
+            self._thread.start(first=1.0)
 
     def stop(self, seconds: float = 5.0) -> None:
         """Delete no further task, and wait so long for the files of those whose rows are gone."""
-        self._rounds.stop(seconds)
+        self._thread.stop(seconds)
 
     def delete_all(self) -> None:
         """Delete whatever is old enough, in small steps with rests between, unless another process does."""
         mine = False
-        while not self._rounds.stopping.is_set():
+        while not self._thread.stopping.is_set():
             begin = time.monotonic()
             gone = self._delete_some()
             if not gone:
                 break
             mine = True
-            self._rounds.stopping.wait(REST * (time.monotonic() - begin))
+            self._thread.stopping.wait(REST * (time.monotonic() - begin))
         if mine:
-            with self._here.database.write() as session:
-                models.take_share(session, KIND, self._owner, calls=0, until=0)
+            with self._services.database.write() as session:
+                self._turn.keep(session, 0)
 
     def _delete_some(self) -> Sequence[str]:
         """Delete a few tasks and return their ids; none where none is old enough, or it is another process's turn."""
-        before, database = days_ago(self._days), self._here.database
+        before, database = days_ago(self._days), self._services.database
         with database.read() as session:
             chosen = _choose(session, before)
         if not chosen:
             return []
-        self._here.storage.check()  # without the store, the files would be left to the sweep
-        now = time.time()
+        self._services.storage.check()  # without the store, the files would be left to the sweep
         with database.write() as session:
-            database.hold(session, [KIND, *chosen])
-            if models.calls_of_others(session, KIND, self._owner, now=now):
+            if not self._turn.take(session, TURN_SECONDS, renew=True, locks=chosen):
                 return []
-            models.take_share(session, KIND, self._owner, calls=1, until=now + TURN_SECONDS)
             # Asked again, since a task may have been started anew, or deleted.
             old = sa.delete(Task).where(Task.id.in_(chosen), *_old(before)).returning(Task.id)
             gone = session.scalars(old, execution_options={"synchronize_session": False}).all()
             queue.remove(session, *gone)
-        remove(database, self._here.executor, self._here.storage, *(f"tasks/{task}/" for task in gone))
+        delete_files(database, self._services.executor, self._services.storage, *(f"tasks/{task}/" for task in gone))
         logs.event(log, "deleted tasks that were old enough", tasks=len(gone), finished_before=before)
         return gone
 

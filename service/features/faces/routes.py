@@ -1,78 +1,46 @@
 """The HTTP interface of face tasks."""
 
 import io
+from functools import partial
 from typing import Any
 
 import orjson
 from flask import Blueprint, Response, request, url_for
 
 from service.features.faces import exports, operations, thumbnails
-from service.features.faces.response_cache import Bodies
+from service.features.faces.response_cache import ResponseCache
 from service.features.faces.schemas import (
     ContentQuery,
     ImageOut,
     ImagesOut,
     Limits,
-    TaskForm,
     TaskIn,
     TaskList,
     TaskOut,
     TaskQuery,
 )
-from service.features.faces.uploads import MAX_REQUEST_BYTES, read_task, read_uploads
+from service.features.faces.uploads import MAX_REQUEST_BYTES, NEW_TASK, UPLOAD, read_task, read_uploads
 from service.http.basic_auth import require_basic
-from service.http.bodies import Nothing, query, refuse_body
+from service.http.bodies import EmptyBody, query, refuse_body
 from service.http.idempotency import idempotent
-from service.http.openapi_views import FILE, describe, without_null
+from service.http.openapi_views import describe
 from service.http.pagination import page_answer, place_of
-from service.http.responses import LINK_SECONDS, answer, file_answer, redirect_answer, redirects, stream_answer
+from service.http.responses import answer, file_answer, file_or_redirect, stream_answer
 from service.http.services import provided
 from service.http.uploads import MAX_PARTS
-from service.imaging.header import ACCEPTED
+from service.imaging.media_types import ACCEPTED
+from service.storage.signed_urls import Download
+from service.storage.stored_file import StoredFile
 
 faces = Blueprint("faces", __name__, url_prefix="/api/v1")
 faces.before_request(require_basic)
-bodies = Bodies()
+finished = ResponseCache()
 
-UPLOAD: dict[str, Any] = {
-    "multipart/form-data": {
-        "schema": {
-            "type": "object",
-            "additionalProperties": False,
-            "required": ["image"],
-            "properties": {
-                "image": {"type": "array", "items": FILE, "description": "The photos."},
-                "name": {
-                    "type": "array",
-                    "items": {"type": "string"},
-                    "description": "As many names as photos, or none: then they are named as their files are.",
-                    "examples": [[]],
-                },
-            },
-        },
-        "example": {"image": ["(a photo's bytes)"]},
-    },
-    **{media_type: {"schema": {}} for media_type in ACCEPTED},
-}
-NEW_TASK: dict[str, Any] = {
-    "multipart/form-data": {
-        "schema": {
-            "type": "object",
-            "additionalProperties": False,
-            "properties": {
-                **{name: without_null(part) for name, part in TaskForm.model_json_schema()["properties"].items()},
-                "image": UPLOAD["multipart/form-data"]["schema"]["properties"]["image"],
-            },
-        },
-        "example": {"name": "team", "start": "true", "image": ["(a photo's bytes)"]},
-    },
-}
 CREATED = {201: ("Location", "Retry-After?")}
 
 
-def _here() -> operations.Services:
-    here: operations.Services = provided(operations.Services)
-    return here
+def _services() -> operations.Services:
+    return provided(operations.Services)
 
 
 def _created(task: dict[str, Any]) -> Response:
@@ -91,13 +59,13 @@ def _added(images: list[dict[str, Any]]) -> Response:
 @faces.get("/limits")
 @describe({200: Limits})
 def show_limits() -> Response:
-    """Tell what uploads may be: bytes, pixels, images a task, types."""
-    here = _here()
+    """Get the limits of uploads: bytes, pixels, images a task, types."""
+    services = _services()
     return answer(
         {
-            "max_image_bytes": here.intake.limits.bytes,
-            "max_image_pixels": here.intake.limits.pixels,
-            "max_images_per_task": here.images_per_task,
+            "max_image_bytes": services.intake.limits.bytes,
+            "max_image_pixels": services.intake.limits.pixels,
+            "max_images_per_task": services.images_per_task,
             "max_request_bytes": MAX_REQUEST_BYTES,
             "max_parts_per_request": MAX_PARTS,
             "accepted_types": list(ACCEPTED),
@@ -116,9 +84,9 @@ def create_task() -> Response:
     ends more than once: a POST of `{"type": "task.completed" | "task.error", "timestamp", "data": the task without
     images}`, signed as Standard Webhooks say.
     """
-    with read_task(request, _here().intake.limits.bytes) as (new, uploads):
+    with read_task(request, _services().intake.limits.bytes) as (new, uploads):
         started = new.start == "true"
-        return _created(operations.create_task(_here(), new.name, new.webhook_url, uploads, started=started))
+        return _created(operations.create_task(_services(), new.name, new.webhook_url, uploads, started=started))
 
 
 @faces.get("/tasks")
@@ -128,22 +96,22 @@ def list_tasks() -> Response:
     wanted = query(TaskQuery)
     place = place_of(wanted.cursor, 2)
     before = (place[0], place[1]) if place else None
-    return page_answer(*operations.list_tasks(_here(), wanted.status, wanted.limit, before))
+    return page_answer(*operations.list_tasks(_services(), wanted.status, wanted.limit, before))
 
 
 @faces.get("/tasks/<id:task_id>")
 @describe({200: TaskOut}, 404, conditional=True)
 def get_task(task_id: str) -> Response:
     """Get a task with its images, their faces, and its statistics."""
-    tag = f"{task_id}.{operations.task_version(_here(), task_id)}"
+    tag = f"{task_id}.{operations.task_version(_services(), task_id)}"
     if request.if_none_match.contains_weak(tag):
         return Response(status=304, headers={"ETag": f'"{tag}"'})
-    text = bodies.get(tag)
+    text = finished.get(tag)
     if text is None:
-        task, version = operations.get_task(_here(), task_id)
+        task, version = operations.get_task(_services(), task_id)
         tag, text = f"{task_id}.{version}", orjson.dumps(task)
         if task["status"] in ("completed", "error"):
-            bodies.keep(tag, text)
+            finished.keep(tag, text)
     return Response(text, headers={"ETag": f'"{tag}"'}, content_type="application/json")
 
 
@@ -154,17 +122,17 @@ def delete_task(task_id: str) -> Response:
 
     While the store is away the answer is the same: nothing can be fetched any more, and the files go when it is back.
     """
-    operations.delete_task(_here(), task_id)
+    operations.delete_task(_services(), task_id)
     return Response(status=204)
 
 
 @faces.post("/tasks/<id:task_id>/start")
-@describe({202: TaskOut}, 404, 409, body=Nothing, headers={202: ("Location", "Retry-After")})
+@describe({202: TaskOut}, 404, 409, body=EmptyBody, headers={202: ("Location", "Retry-After")})
 @idempotent(_started)
 def start_task(task_id: str) -> Response:
     """Start a task; after an error, process again just the images that failed. There is nothing to send."""
     refuse_body()
-    return _started(operations.start(_here(), task_id))
+    return _started(operations.start(_services(), task_id))
 
 
 @faces.post("/tasks/<id:task_id>/images")
@@ -176,22 +144,22 @@ def add_images(task_id: str) -> Response:
     An empty `name` stands for the file's own. A name has at most 255 characters; a longer one is cut before its
     extension. All or nothing: one bad file refuses the request and is named in the answer.
     """
-    with read_uploads(request, _here().intake.limits.bytes) as uploads:
-        return _added(operations.add_images(_here(), task_id, uploads))
+    with read_uploads(request, _services().intake.limits.bytes) as uploads:
+        return _added(operations.add_images(_services(), task_id, uploads))
 
 
 @faces.get("/tasks/<id:task_id>/images/<id:image_id>")
 @describe({200: ImageOut}, 404)
 def get_image(task_id: str, image_id: str) -> Response:
     """Get one image with its faces."""
-    return answer(operations.get_image(_here(), task_id, image_id))
+    return answer(operations.get_image(_services(), task_id, image_id))
 
 
 @faces.delete("/tasks/<id:task_id>/images/<id:image_id>")
 @describe({204: ""}, 404, 409)
 def delete_image(task_id: str, image_id: str) -> Response:
     """Take an image out of a task that has not been started."""
-    operations.delete_image(_here(), task_id, image_id)
+    operations.delete_image(_services(), task_id, image_id)
     return Response(status=204)
 
 
@@ -205,26 +173,25 @@ def get_content(task_id: str, image_id: str) -> Response:
     """
     if query(ContentQuery).faces == "boxed":
         return _boxed(task_id, image_id)
-    if redirects():
-        return redirect_answer(operations.content_url(_here(), task_id, image_id, LINK_SECONDS))
-    content = operations.open_content(_here(), task_id, image_id)
-    return file_answer(content.stream, content.size, content.id, content.media_type)
+    wanted = (_services(), task_id, image_id)
+    return file_or_redirect(partial(operations.content_url, *wanted), partial(operations.open_content, *wanted))
 
 
 @faces.get("/tasks/<id:task_id>/images/<id:image_id>/thumbnail")
 @describe({200: thumbnails.MEDIA_TYPE}, 404, 422, conditional=True)
 def get_thumbnail(task_id: str, image_id: str) -> Response:
     """Get a small upright JPEG of an image, at most 480 pixels wide and high. It is made with the first request."""
-    thumbnail = thumbnails.read_thumbnail(_here(), task_id, image_id)
-    return file_answer(io.BytesIO(thumbnail), len(thumbnail), f"{image_id}.thumbnail", thumbnails.MEDIA_TYPE)
+    thumbnail = thumbnails.read_thumbnail(_services(), task_id, image_id)
+    download = Download("", thumbnails.MEDIA_TYPE, inline=True)
+    return file_answer(StoredFile(io.BytesIO(thumbnail), len(thumbnail), f"{image_id}.thumbnail", download))
 
 
 def _boxed(task_id: str, image_id: str) -> Response:
-    tag = exports.boxed_tag(_here(), task_id, image_id)
+    tag = exports.boxed_tag(_services(), task_id, image_id)
     headers = {"ETag": f'"{tag}"', "Cache-Control": "private, no-cache"}
     if request.if_none_match.contains_weak(tag):
         return Response(status=304, headers=headers)
-    return Response(exports.boxed_photo(_here(), task_id, image_id), headers=headers, content_type="image/jpeg")
+    return Response(exports.boxed_photo(_services(), task_id, image_id), headers=headers, content_type="image/jpeg")
 
 
 @faces.get("/tasks/<id:task_id>/faces.csv")
@@ -236,7 +203,7 @@ def get_faces_csv(task_id: str) -> Response:
     empty. A name that a spreadsheet program would take for a formula, since it begins with `=`, `+`, `-`, `@`, a tab
     or a carriage return, has an apostrophe before it. If the task is deleted meanwhile, the answer breaks off.
     """
-    export = exports.faces_csv(_here(), task_id)
+    export = exports.faces_csv(_services(), task_id)
     return stream_answer(export.pieces, "text/csv; charset=utf-8", export.file_name)
 
 
@@ -248,7 +215,7 @@ def get_faces_jsonl(task_id: str) -> Response:
     Its members are image_id, name, bbox, gender, age and score. If the task is deleted meanwhile, the answer breaks
     off.
     """
-    export = exports.faces_jsonl(_here(), task_id)
+    export = exports.faces_jsonl(_services(), task_id)
     return stream_answer(export.pieces, "application/jsonl", export.file_name)
 
 
@@ -260,5 +227,5 @@ def get_boxed_zip(task_id: str) -> Response:
     Names are the images' own, made fit for every file system; where two are the same, one gets a number. If the task
     is deleted meanwhile, the answer breaks off.
     """
-    export = exports.boxed_zip(_here(), task_id)
+    export = exports.boxed_zip(_services(), task_id)
     return stream_answer(export.pieces, "application/zip", export.file_name)

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from service.features.faces.engines.engine import Gender
-from service.http.bodies import Shape
+from service.http.bodies import StrictModel
 from service.http.pagination import Page
 
 _ID, _IMAGE_ID = "b982acff-a46c-420b-b9be-24d137bd21e6", "83b014c2-0fe6-48af-b4d7-ce77705687ae"
@@ -38,7 +38,7 @@ _WEBHOOK = "An http or https address that is told when the task ends, signed as 
 TaskStatus = Literal["forming", "processing", "completed", "error"]
 
 
-class TaskIn(Shape):
+class TaskIn(StrictModel):
     """What a new task may be given."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"name": "team"}]})
@@ -69,7 +69,7 @@ class TaskQuery(Page):
     status: Annotated[TaskStatus | None, Field(description="Only tasks of this status.")] = None
 
 
-class ContentQuery(Shape):
+class ContentQuery(StrictModel):
     """The query of an image's content."""
 
     faces: Annotated[
@@ -78,7 +78,7 @@ class ContentQuery(Shape):
     ] = None
 
 
-class Box(Shape):
+class Box(StrictModel):
     """A box in pixels of the upright image, its origin top left. It may leave the image."""
 
     x: int
@@ -87,7 +87,7 @@ class Box(Shape):
     height: int
 
 
-class FaceOut(Shape):
+class FaceOut(StrictModel):
     """A face. Age is in years; score is the engine's confidence, from 0 to 1."""
 
     bbox: Box
@@ -96,7 +96,7 @@ class FaceOut(Shape):
     score: float | None
 
 
-class ImageError(Shape):
+class ImageError(StrictModel):
     """Why an image failed, or, while it is pending, why its last attempt did."""
 
     code: Literal[
@@ -111,7 +111,7 @@ class ImageError(Shape):
     detail: str
 
 
-class ImageOut(Shape):
+class ImageOut(StrictModel):
     """An image. Size is in bytes; width and height are the upright picture's, in pixels."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_IMAGE]})
@@ -131,7 +131,7 @@ class ImageOut(Shape):
     faces: list[FaceOut]
 
 
-class ImagesOut(Shape):
+class ImagesOut(StrictModel):
     """The images that an upload added, in its order."""
 
     model_config = ConfigDict(
@@ -141,7 +141,7 @@ class ImagesOut(Shape):
     items: list[ImageOut]
 
 
-class Progress(Shape):
+class Progress(StrictModel):
     """Numbers of images."""
 
     total: int
@@ -150,7 +150,7 @@ class Progress(Shape):
     failed: int
 
 
-class Statistics(Shape):
+class Statistics(StrictModel):
     """Over the images done so far. An average is null where there is nobody."""
 
     faces: int
@@ -160,7 +160,7 @@ class Statistics(Shape):
     women_average_age: float | None
 
 
-class TaskSummary(Shape):
+class TaskSummary(StrictModel):
     """A task without its images."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_SUMMARY]})
@@ -183,7 +183,7 @@ class TaskOut(TaskSummary):
     images: list[ImageOut]
 
 
-class TaskList(Shape):
+class TaskList(StrictModel):
     """A page of tasks, newest first; `next` is the cursor of the page after it, or null."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"items": [_SUMMARY], "next": None}]})
@@ -192,7 +192,7 @@ class TaskList(Shape):
     next: str | None
 
 
-class Limits(Shape):
+class Limits(StrictModel):
     """What uploads may be."""
 
     model_config = ConfigDict(

@@ -1,65 +1,54 @@
 """Small copies of a task's images for the page, made when they are first asked for and kept in the store."""
 
 import io
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 from service.errors import NoRoom, Unavailable
 from service.features.faces.models import image_key, thumbnail_key
 from service.features.faces.operations import Services, find_image, unknown_image
-from service.imaging import validate as media
+from service.imaging.decode import thumbnail as make_thumbnail
 
 SIDE = 480
 """Pixels of the longer side, at most: sharp on a dense screen, some 30 KB a photo."""
 MEDIA_TYPE = "image/jpeg"
 PATIENCE = 30
 """Seconds that a request waits for its turn."""
+_BUSY = "Too many thumbnails are being made. Try again in a few seconds."
 
 
-def read_thumbnail(here: Services, task_id: str, image_id: str) -> bytes:
+def read_thumbnail(services: Services, task_id: str, image_id: str) -> bytes:
     """Return the thumbnail, made now if need be: an upright JPEG without metadata."""
-    _check_image(here, task_id, image_id)
+    _check_image(services, task_id, image_id)
     key = thumbnail_key(task_id, image_id)
     with suppress(FileNotFoundError):
-        return here.storage.read(key)
-    with _turn(here):
+        return services.storage.read(key)
+    with services.drawings.hold(PATIENCE, _BUSY, retry_after=2):
         with suppress(FileNotFoundError):  # made while this request waited
-            return here.storage.read(key)
-        return _make(here, task_id, image_id)
+            return services.storage.read(key)
+        return _make(services, task_id, image_id)
 
 
-def _make(here: Services, task_id: str, image_id: str) -> bytes:
+def _make(services: Services, task_id: str, image_id: str) -> bytes:
     try:
-        thumbnail = media.thumbnail(here.storage.read(image_key(task_id, image_id)), SIDE)
+        thumbnail = make_thumbnail(services.storage.read(image_key(task_id, image_id)), SIDE, services.intake.pixels)
         with suppress(NoRoom, Unavailable):  # a store that takes nothing now is no reason to show nothing
-            here.storage.save(thumbnail_key(task_id, image_id), io.BytesIO(thumbnail))
+            services.storage.save(thumbnail_key(task_id, image_id), io.BytesIO(thumbnail))
     except FileNotFoundError as error:  # deleted meanwhile, the folder too
         raise unknown_image() from error
-    _forget_if_deleted(here, task_id, image_id)
+    _forget_if_deleted(services, task_id, image_id)
     return thumbnail
 
 
-def _forget_if_deleted(here: Services, task_id: str, image_id: str) -> None:
+def _forget_if_deleted(services: Services, task_id: str, image_id: str) -> None:
     """Remove what was saved after a deletion had removed the files. The row goes before the files: no row, no file."""
     try:
-        _check_image(here, task_id, image_id)
+        _check_image(services, task_id, image_id)
     except Exception:
         with suppress(Unavailable):  # then the sweep takes it
-            here.storage.delete(thumbnail_key(task_id, image_id))
+            services.storage.delete(thumbnail_key(task_id, image_id))
         raise
 
 
-def _check_image(here: Services, task_id: str, image_id: str) -> None:
-    with here.database.read() as session:
+def _check_image(services: Services, task_id: str, image_id: str) -> None:
+    with services.database.read() as session:
         find_image(session, task_id, image_id)
-
-
-@contextmanager
-def _turn(here: Services) -> Iterator[None]:
-    """Let as many be made at a time as there are cores: more would only slow the rest of the service."""
-    if not here.drawings.acquire(timeout=PATIENCE):
-        raise Unavailable("Too many thumbnails are being made. Try again in a few seconds.", retry_after=2)
-    try:
-        yield
-    finally:
-        here.drawings.release()

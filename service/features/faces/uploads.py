@@ -10,19 +10,35 @@ from service.errors import Invalid, Malformed, UnsupportedType
 from service.features.faces.schemas import TaskForm, TaskIn
 from service.http.bodies import body, form_fields
 from service.http.idempotency import reserve, reserve_json
+from service.http.openapi_views import FILE, multipart, without_null
 from service.http.uploads import Form, Spool, display_name, fingerprint, read_form, spooling
-from service.imaging.header import ACCEPTED
 from service.imaging.intake import Upload
+from service.imaging.media_types import ACCEPTED
 
 MAX_REQUEST_BYTES = 1_000_000_000
 KIND = "image"
 
+PHOTOS = {"type": "array", "items": FILE, "description": "The photos."}
+NAMES = {
+    "type": "array",
+    "items": {"type": "string"},
+    "description": "As many names as photos, or none: then they are named as their files are.",
+    "examples": [[]],
+}
+UPLOAD = multipart({"image": PHOTOS, "name": NAMES}, {"image": ["(a photo's bytes)"]}, required=["image"])
+UPLOAD |= {media_type: {"schema": {}} for media_type in ACCEPTED}
+NEW_TASK = multipart(
+    {name: without_null(part) for name, part in TaskForm.model_json_schema()["properties"].items()} | {"image": PHOTOS},
+    {"name": "team", "start": "true", "image": ["(a photo's bytes)"]},
+)
+"""What the OpenAPI document says of the bodies read here."""
+
 
 @contextmanager
 def read_uploads(request: Request, limit: int) -> Iterator[list[Upload]]:
-    """Give the request's files; `limit` is in bytes a file. All are gone after the block.
+    """Yield the request's files; `limit` is in bytes a file. All are gone after the block.
 
-    Raises Malformed, Invalid, TooLarge, UnsupportedType, and what `idempotency.reserve` raises.
+    Raise Malformed, Invalid, TooLarge, UnsupportedType, and what `idempotency.reserve` raises.
     """
     if request.mimetype == "multipart/form-data":
         with read_form(request, ("image", "name"), limit, KIND, MAX_REQUEST_BYTES) as form:
@@ -42,9 +58,9 @@ def read_uploads(request: Request, limit: int) -> Iterator[list[Upload]]:
 
 @contextmanager
 def read_task(request: Request, limit: int) -> Iterator[tuple[TaskForm, list[Upload]]]:
-    """Give what a new task is made of: from JSON, or from a form with images, each named as its file is.
+    """Yield what a new task is made of: from JSON, or from a form with images, each named as its file is.
 
-    Raises Malformed, Invalid, TooLarge, and what `idempotency.reserve` raises. The files are gone after the block.
+    Raise Malformed, Invalid, TooLarge, and what `idempotency.reserve` raises. The files are gone after the block.
     """
     if request.mimetype != "multipart/form-data":
         reserve_json()

@@ -1,4 +1,4 @@
-"""Webhooks: tell the address that a client named that its task has ended, signed as Standard Webhooks say."""
+"""Webhooks: POST the end of a task to the address that the client named, signed as Standard Webhooks say."""
 
 import hashlib
 import logging
@@ -20,23 +20,23 @@ from sqlalchemy.orm import Session
 from standardwebhooks import Webhook
 
 from service.features.faces.models import Task, WebhookEvent
-from service.features.faces.summary import summary
-from service.http import outbound as targets
+from service.features.faces.representation import task_summary
+from service.http import outbound
 from service.jobs import queue
-from service.jobs.operation import Cancelled, Failure, Run
+from service.jobs.operation import Cancelled, Failure, Operation, Run
 from service.telemetry import logging as logs
 
 KIND = "webhook"
 WAITS = (1, 5, 30, 300, 1_800, 7_200, 18_000, 36_000)
 """Seconds after the first, second … attempt; with the last one they make nine attempts in some 18 hours."""
-_TELLS = {"User-Agent": "media-batch-service", "Content-Type": "application/json"}
+_HEADERS = {"User-Agent": "media-batch-service", "Content-Type": "application/json"}
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One attempt at telling one event."""
+    """One attempt at delivering one event."""
 
     event: str
     task: str
@@ -46,12 +46,12 @@ class Delivery:
 
 
 def announce(session: Session, task_id: str) -> None:
-    """Write down how the task has ended and queue its delivery, in the transaction of the end: both or neither."""
+    """Write the event of the task's end and queue its delivery, in the transaction of the end: both or neither."""
     task = session.get(Task, task_id, populate_existing=True)
     if not task or not task.webhook_url:
         return
-    told = {"type": f"task.{task.status}", "timestamp": task.finished_at, "data": summary(task)}
-    event = WebhookEvent(id=f"msg_{uuid.uuid4()}", task_id=task_id, body=orjson.dumps(told).decode())
+    content = {"type": f"task.{task.status}", "timestamp": task.finished_at, "data": task_summary(task)}
+    event = WebhookEvent(id=f"msg_{uuid.uuid4()}", task_id=task_id, body=orjson.dumps(content).decode())
     session.add(event)
     session.flush()
     queue.enqueue(session, KIND, sa.select(sa.literal(event.id), sa.literal(task_id), sa.literal(0)))
@@ -67,7 +67,7 @@ def derived_secret(password: str) -> str:
     return f"whsec_{b64encode(key).decode()}"
 
 
-class WebhookDelivery:
+class WebhookDelivery(Operation):
     """load → work → save for webhooks. An attempt may be made twice if a process dies; its `webhook-id` is the same."""
 
     kind = KIND
@@ -75,10 +75,6 @@ class WebhookDelivery:
     def __init__(self, secret: Callable[[], str], *, private_allowed: bool) -> None:
         self._secret = secret
         self._private_allowed = private_allowed
-
-    def limit(self) -> int | None:
-        """Set no bound: webhooks have a lane of their own."""
-        return None
 
     def load(self, session: Session, runs: Sequence[Run]) -> list[Delivery | None]:
         """Return the events with the addresses of their tasks."""
@@ -96,12 +92,12 @@ class WebhookDelivery:
             raise Cancelled
         begin = time.perf_counter()
         try:
-            answer = targets.post(
+            answer = outbound.post(
                 delivery.url, delivery.body.encode(), self._headers(delivery), private_allowed=self._private_allowed
             )
-        except targets.Refused as refusal:
+        except outbound.Refused as refusal:
             raise Failure("webhook_refused", str(refusal)) from refusal
-        except targets.Unreachable as error:
+        except outbound.Unreachable as error:
             raise Failure("webhook_failed", str(error), **_again(delivery, None)) from error
         if 200 <= answer.status < 300:
             took = round(1000 * (time.perf_counter() - begin))
@@ -115,37 +111,37 @@ class WebhookDelivery:
 
     def _headers(self, delivery: Delivery) -> dict[str, str]:
         moment = datetime.now(UTC)
-        return _TELLS | {
+        return _HEADERS | {
             "webhook-id": delivery.event,
             "webhook-timestamp": str(int(moment.timestamp())),
             "webhook-signature": Webhook(self._secret()).sign(delivery.event, moment, delivery.body),
         }
 
     def save(self, session: Session, results: Sequence[tuple[Run, None]]) -> None:
-        """Forget the events that were told."""
-        _forget(session, [run for run, _ in results])
+        """Delete the events that were delivered."""
+        _delete(session, [run for run, _ in results])
 
     def postpone(self, session: Session, failures: Sequence[tuple[Run, Failure]]) -> None:
-        """Log why; the client is told nothing."""
+        """Log why; clients do not see it."""
         for run, failure in failures:
-            told = {**_where(run), "again_in": round(failure.wait or 0), "detail": failure.detail}
-            logs.event(log, "webhook failed", logging.WARNING, **told)
+            fields = {**_where(run), "again_in": round(failure.wait or 0), "detail": failure.detail}
+            logs.event(log, "webhook failed", logging.WARNING, **fields)
 
     def fail(self, session: Session, failures: Sequence[tuple[Run, Failure]]) -> None:
-        """Log why, and forget the events."""
+        """Log why, and delete the events."""
         for run, failure in failures:
-            told = {**_where(run), "code": failure.code, "detail": failure.detail}
-            logs.event(log, "webhook given up", logging.ERROR, **told)
-        _forget(session, [run for run, _ in failures])
+            fields = {**_where(run), "code": failure.code, "detail": failure.detail}
+            logs.event(log, "webhook given up", logging.ERROR, **fields)
+        _delete(session, [run for run, _ in failures])
 
 
 def _where(run: Run) -> dict[str, Any]:
     return {"event": run.subject, "task": run.task, "attempt": run.attempt}
 
 
-def _forget(session: Session, runs: Sequence[Run]) -> None:
-    told = WebhookEvent.id.in_([run.subject for run in runs])
-    session.execute(sa.delete(WebhookEvent).where(told), execution_options={"synchronize_session": False})
+def _delete(session: Session, runs: Sequence[Run]) -> None:
+    chosen = WebhookEvent.id.in_([run.subject for run in runs])
+    session.execute(sa.delete(WebhookEvent).where(chosen), execution_options={"synchronize_session": False})
 
 
 def _again(delivery: Delivery, retry_after: str | None) -> dict[str, Any]:

@@ -12,7 +12,7 @@ def make(kernel: Kernel) -> Parts:
     """Make it for one application."""
     intake = kernel.intake()
     return Parts(
-        lanes=[kernel.image_lane(Processing(kernel.storage))],
+        lanes=[kernel.image_lane(Processing(kernel.storage, kernel.pixels))],
         services=lambda executor: {
             operations.Services: operations.Services(database=kernel.database, executor=executor, intake=intake)
         },

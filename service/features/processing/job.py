@@ -9,7 +9,9 @@ from sqlalchemy.orm import Session
 
 from service.features.processing.models import ProcessingFile, ProcessingTask, moment, result_key
 from service.imaging import transform
-from service.jobs.operation import Failure, Run, judging
+from service.imaging.failures import image_failures
+from service.imaging.pixel_budget import PixelBudget
+from service.jobs.operation import Failure, Operation, Run
 from service.storage.storage import Storage
 
 KIND = "processing"
@@ -34,17 +36,15 @@ class Result:
     height: int
 
 
-class Processing:
+class Processing(Operation):
     """load → work → save for the tasks of processing."""
 
     kind = KIND
+    failure_code = "engine_failed"
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, pixels: PixelBudget) -> None:
         self.storage = storage
-
-    def limit(self) -> int | None:
-        """Set no bound."""
-        return None
+        self.pixels = pixels
 
     def load(self, session: Session, runs: Sequence[Run]) -> list[Order]:
         """Return the orders; their tasks are being processed from now on."""
@@ -58,9 +58,10 @@ class Processing:
         """Make the result and store it: the file comes before its row."""
         if order.source is None:
             raise Failure("engine_failed", "The source has been deleted.")
-        with judging():
+        with image_failures():
             original = self.storage.read(order.source)
-            (result,) = [self._store(order.target, copy) for copy in transform.copies(original, [order.edit])]
+            copies = transform.copies(original, [order.edit], self.pixels)
+            (result,) = [self._store(order.target, copy) for copy in copies]
         return result
 
     def _store(self, key: str, copy: transform.Copy) -> Result:

@@ -3,12 +3,13 @@
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from service.db.database import Database
+from service.db.results import record_result
 from service.errors import Conflict, Invalid, NotAllowed, NotFound, TooLarge
 from service.features.processing.job import KIND
 from service.features.processing.models import LARGEST_ID, ProcessingFile, ProcessingTask, moment, upload_key
@@ -16,9 +17,9 @@ from service.imaging import transform
 from service.imaging.intake import Intake, Upload
 from service.jobs import queue
 from service.jobs.executors import Executor
-from service.jobs.file_deletion import remove
-from service.settlement import settle
+from service.jobs.file_deletion import delete_files
 from service.storage.signed_urls import Download
+from service.storage.stored_file import StoredFile
 
 PREFIX = "processing/"
 _UNDER_WAY = ("pending", "processing")
@@ -31,16 +32,6 @@ class Services:
     database: Database
     executor: Executor
     intake: Intake
-
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    """A file's bytes, as a stream that the caller closes; size is in bytes."""
-
-    id: int
-    media_type: str
-    size: int
-    stream: BinaryIO
 
 
 def add_files(services: Services, uploads: Sequence[Upload]) -> list[int]:
@@ -63,11 +54,11 @@ def add_files(services: Services, uploads: Sequence[Upload]) -> list[int]:
         ]
         inserted = sa.insert(ProcessingFile).returning(ProcessingFile.id, sort_by_parameter_order=True)
         ids = list(session.scalars(inserted, rows))
-        settle(session, lambda: ids)
+        record_result(session, lambda: ids)
         return ids
 
 
-def open_file(services: Services, file_id: int) -> Content:
+def open_file(services: Services, file_id: int) -> StoredFile:
     """Return a file's bytes."""
     with services.database.read() as session:
         file = _find_file(session, file_id)
@@ -75,7 +66,7 @@ def open_file(services: Services, file_id: int) -> Content:
         stream = services.intake.storage.open(file.key)
     except FileNotFoundError as error:  # deleted between the two
         raise _unknown_file() from error
-    return Content(file.id, file.media_type, file.size, stream)
+    return StoredFile(stream, file.size, str(file.id), Download("", file.media_type, inline=True))
 
 
 def file_url(services: Services, file_id: int, lifetime: float) -> str:
@@ -95,7 +86,7 @@ def delete_file(services: Services, file_id: int) -> None:
         if (task := session.scalar(needing.limit(1))) is not None:
             raise Conflict(f"Task {task} needs this file. Delete it when the task has ended.")
         session.delete(file)
-    remove(services.database, services.executor, services.intake.storage, file.key)
+    delete_files(services.database, services.executor, services.intake.storage, file.key)
 
 
 def create_tasks(services: Services, file_ids: Sequence[int], algorithm: str, params: Mapping[str, Any]) -> list[int]:
@@ -119,7 +110,7 @@ def create_tasks(services: Services, file_ids: Sequence[int], algorithm: str, pa
         inserted = sa.insert(ProcessingTask).returning(ProcessingTask.id, sort_by_parameter_order=True)
         task_ids = list(session.scalars(inserted, rows))
         _enqueue(session, task_ids)
-        settle(session, lambda: task_ids)
+        record_result(session, lambda: task_ids)
     return task_ids
 
 
@@ -146,7 +137,7 @@ def restart(services: Services, task_id: int) -> dict[str, Any]:
         queue.remove(session, f"{PREFIX}{task_id}")
         _enqueue(session, [task_id])
         task = _task(session, task_id)
-        settle(session, lambda: task)
+        record_result(session, lambda: task)
     return task
 
 

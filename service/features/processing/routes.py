@@ -11,10 +11,10 @@ from service.features.processing import operations
 from service.features.processing.schemas import PARAMS, FilesOut, ProcessingIn, ProcessingTaskOut, TaskIdsOut
 from service.features.uploads import images_form, read_images
 from service.http.basic_auth import require_basic
-from service.http.bodies import Nothing, body, refuse_body, validated
+from service.http.bodies import EmptyBody, body, refuse_body, validated
 from service.http.idempotency import idempotent
 from service.http.openapi_views import describe
-from service.http.responses import LINK_SECONDS, answer, file_answer, redirect_answer, redirects
+from service.http.responses import answer, file_or_redirect
 from service.http.services import provided
 
 processing = Blueprint("processing", __name__, url_prefix="/api")
@@ -51,10 +51,8 @@ def add_files() -> Response:
 @describe({200: "image/*", 302: ""}, 404, 503, conditional=True)
 def get_file(file_id: int) -> Response:
     """Get a file's bytes, whole or by `Range`: an upload as it came, or a task's result."""
-    if redirects():
-        return redirect_answer(operations.file_url(_services(), file_id, LINK_SECONDS))
-    content = operations.open_file(_services(), file_id)
-    return file_answer(content.stream, content.size, str(content.id), content.media_type)
+    wanted = (_services(), file_id)
+    return file_or_redirect(partial(operations.file_url, *wanted), partial(operations.open_file, *wanted))
 
 
 @processing.delete("/files/<number:file_id>")
@@ -89,7 +87,7 @@ def get_processing_task(task_id: int) -> Response:
 
 
 @processing.post("/image-processing/<number:task_id>/restart")
-@describe({200: ProcessingTaskOut}, 404, 405, body=Nothing)
+@describe({200: ProcessingTaskOut}, 404, 405, body=EmptyBody)
 @idempotent(answer)
 def restart_processing_task(task_id: int) -> Response:
     """Run a task that ended in error again, from its source. There is nothing to send."""

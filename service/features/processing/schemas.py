@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, StrictInt
 
-from service.http.bodies import Shape
+from service.http.bodies import StrictModel
 
 MOST_FILES = 10_000
 
@@ -16,7 +16,7 @@ class FilesOut(BaseModel, json_schema_extra={"examples": [{"file_ids": [1, 2]}]}
 
 
 class ProcessingIn(
-    Shape,
+    StrictModel,
     json_schema_extra={"examples": [{"file_ids": [1], "algorithm": "rotate", "params": {"direction": "clockwise"}}]},
 ):
     """Which files go through which algorithm; each becomes a task."""
@@ -32,26 +32,26 @@ class ProcessingIn(
     ]
 
 
-class FlipIn(Shape):
+class FlipIn(StrictModel):
     """What flip takes."""
 
     orientation: Literal["horizontal", "vertical"]
 
 
-class ResizeIn(Shape):
+class ResizeIn(StrictModel):
     """What resize takes, in pixels."""
 
     width: Annotated[int, Field(ge=1)]
     height: Annotated[int, Field(ge=1)]
 
 
-class RotateIn(Shape):
+class RotateIn(StrictModel):
     """What rotate takes."""
 
     direction: Literal["clockwise", "counterclockwise"]
 
 
-PARAMS: dict[str, type[Shape]] = {"flip": FlipIn, "resize": ResizeIn, "rotate": RotateIn}
+PARAMS: dict[str, type[StrictModel]] = {"flip": FlipIn, "resize": ResizeIn, "rotate": RotateIn}
 
 
 class TaskIdsOut(BaseModel, json_schema_extra={"examples": [{"task_ids": [1, 2]}]}):

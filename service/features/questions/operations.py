@@ -20,10 +20,10 @@ from sqlalchemy.orm import Session
 
 from service.db.database import Database, now
 from service.db.keyset import newest
+from service.db.results import record_result
 from service.errors import Unavailable
 from service.features.questions.models import Question, QuestionSource
 from service.features.questions.source import FetchedQuestion, Source, SourceFailed
-from service.settlement import settle
 
 ROUNDS = 10
 """How often a request asks its source at most."""
@@ -136,7 +136,7 @@ def _save(services: Services, candidates: Sequence[FetchedQuestion], number: int
         session.execute(sa.insert(Question), [question._asdict() | common for question in fresh])
         saved = Saved(len(fresh), dict(previous) if previous else {})
         if saved.number == number:  # else the answer will be 503, and the same request may be sent again
-            settle(session, lambda: saved.previous)
+            record_result(session, lambda: saved.previous)
         return saved
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import Field, RootModel
 
 from service.features.questions.source import SourceName
-from service.http.bodies import Count, Shape
+from service.http.bodies import StrictModel, WholeNumber
 
 _QUESTION: dict[str, Any] = {
     "id": 41,
@@ -18,13 +18,13 @@ _QUESTION: dict[str, Any] = {
 _TIMES = {"created_at": "2026-01-02T12:00:00.000Z", "updated_at": "2026-01-02T12:00:00.000Z"}
 
 
-class QuestionsIn(Shape, json_schema_extra={"examples": [{"questions_num": 3}]}):
+class QuestionsIn(StrictModel, json_schema_extra={"examples": [{"questions_num": 3}]}):
     """How many new questions to fetch and store."""
 
     questions_num: Annotated[int, Field(ge=1, le=100, description="How many new questions to store.")]
 
 
-class QuestionOut(Shape):
+class QuestionOut(StrictModel):
     """A stored question. Ids grow in the order of saving."""
 
     id: int
@@ -35,7 +35,7 @@ class QuestionOut(Shape):
     source: SourceName
 
 
-class NoQuestion(Shape):
+class NoQuestion(StrictModel):
     """Nothing: no question was saved before."""
 
 
@@ -43,20 +43,20 @@ class PreviousQuestion(RootModel[QuestionOut | NoQuestion], json_schema_extra={"
     """The question saved last before this request; `{}` for the first request of all."""
 
 
-class QuestionList(Shape, json_schema_extra={"examples": [{"items": [_QUESTION], "next": None}]}):
+class QuestionList(StrictModel, json_schema_extra={"examples": [{"items": [_QUESTION], "next": None}]}):
     """A page of questions, newest first; `next` is the cursor of the page after it, or null."""
 
     items: list[QuestionOut]
     next: str | None
 
 
-class ClueQuery(Shape):
+class ClueQuery(StrictModel):
     """How many questions to draw."""
 
-    count: Annotated[Count, Field(ge=1, le=100, description="How many questions to draw.")] = 1
+    count: Annotated[WholeNumber, Field(ge=1, le=100, description="How many questions to draw.")] = 1
 
 
-class ClueCategory(Shape):
+class ClueCategory(StrictModel):
     """A category in the jservice form."""
 
     id: int
@@ -66,7 +66,7 @@ class ClueCategory(Shape):
     clues_count: int
 
 
-class Clue(Shape):
+class Clue(StrictModel):
     """A question in the jservice form."""
 
     id: int

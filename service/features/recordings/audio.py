@@ -1,4 +1,4 @@
-"""From WAV to MP3: mixed down, resampled where MP3 needs it, a block at a time."""
+"""WAV to MP3: mixed down, resampled where MP3 needs it, a block at a time."""
 
 import math
 from typing import BinaryIO
@@ -39,20 +39,14 @@ def convert(stream: BinaryIO, wave: wav.Wave, file: BinaryIO, bitrate: int, qual
     channels = min(wave.channels, 2)
     rate = mp3.rate_for(wave.rate)
     encoder = mp3.Encoder(file, rate, channels, bitrate, quality)
-    if (wave.coding, wave.width) == (wav.PCM, 2) and (channels, rate) == (wave.channels, wave.rate):
-        for block in wav.blocks(stream, wave):  # as it is
-            encoder.write(block)
-    else:
-        gains = down_mix(wave.channels, wave.speakers)
-        resampler = soxr.ResampleStream(wave.rate, rate, channels, dtype="float32") if rate != wave.rate else None
-        for block in wav.blocks(stream, wave):
-            sound = wav.samples(block, wave)
-            if gains is not None:
-                sound = sound @ gains
-            encoder.write(_integers(resampler.resample_chunk(sound) if resampler else sound))
-        if resampler:
-            rest = np.zeros((0, channels), np.float32)
-            encoder.write(_integers(resampler.resample_chunk(rest, last=True)))
+    gains = down_mix(wave.channels, wave.speakers)
+    resampler = soxr.ResampleStream(wave.rate, rate, channels, dtype="float32") if rate != wave.rate else None
+    for block in wav.blocks(stream, wave):
+        sound = block if gains is None else block @ gains
+        encoder.write(_integers(resampler.resample_chunk(sound) if resampler else sound))
+    if resampler:
+        rest = np.zeros((0, channels), np.float32)
+        encoder.write(_integers(resampler.resample_chunk(rest, last=True)))
     encoder.close()
 
 
@@ -73,5 +67,8 @@ def down_mix(channels: int, speakers: int) -> wav.Samples | None:
 
 
 def _integers(sound: wav.Samples) -> bytes:
-    """Return 16-bit samples. Resampling may exceed full scale by a little, which is cut."""
-    return np.clip(np.rint(sound * 32767), -32768, 32767).astype("<i2").tobytes()
+    """Return 16-bit samples, those of a 16-bit file as they were. What resampling adds beyond full scale is cut."""
+    scaled = sound * np.float32(32768)
+    np.rint(scaled, out=scaled)
+    np.clip(scaled, -32768, 32767, out=scaled)
+    return scaled.astype("<i2").tobytes()

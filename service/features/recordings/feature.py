@@ -1,11 +1,10 @@
 """Recordings as a feature."""
 
-import threading
-
 from service.features.feature import Feature, Kernel, Parts
 from service.features.recordings import operations
 from service.features.recordings.checks import INSPECTION
 from service.features.recordings.routes import recording_users, recordings
+from service.sizing import CpuSlots
 
 
 def make(kernel: Kernel) -> Parts:
@@ -20,7 +19,7 @@ def make(kernel: Kernel) -> Parts:
             bitrate=settings.mp3_bitrate,
             quality=int(settings.mp3_quality) if settings.mp3_quality else None,
         ),
-        turns=threading.BoundedSemaphore(kernel.cores),
+        slots=CpuSlots(kernel.cores),
     )
     return Parts(services=lambda _: {operations.Services: services})
 

@@ -4,7 +4,6 @@ import hashlib
 import hmac
 import re
 import tempfile
-import threading
 import uuid
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -15,14 +14,17 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from service.db.database import Database, now
+from service.db.results import record_result
 from service.errors import NoRoom, NotFound, Unauthorized, Unavailable
 from service.features.recordings.models import Recording, RecordingUser, recording_key
-from service.settlement import settle
+from service.sizing import CpuSlots
 from service.storage.signed_urls import Download
 from service.storage.storage import Storage, is_full
+from service.storage.stored_file import StoredFile
 
 TURN_SECONDS = 60
 """How long a recording waits for its turn to be encoded before the client is asked to come again."""
+_BUSY = "Too many recordings are being encoded. Try again in a minute."
 _NOBODY = hashlib.sha256(b"").hexdigest()
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -39,21 +41,12 @@ class Limits:
 
 @dataclass(frozen=True)
 class Services:
-    """What the operations of recordings stand on. `turns` counts how many may be encoded at once in this process."""
+    """What the operations of recordings stand on. `slots` bounds how many are encoded at a time."""
 
     database: Database
     storage: Storage
     limits: Limits
-    turns: threading.Semaphore
-
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    """An MP3, as a stream that the caller closes; size is in bytes."""
-
-    id: str
-    size: int
-    stream: BinaryIO
+    slots: CpuSlots
 
 
 def add_user(services: Services, name: str) -> dict[str, Any]:
@@ -88,28 +81,31 @@ def add_recording(services: Services, user_id: str, stream: BinaryIO) -> tuple[s
     wave = audio.read_header(stream, services.limits.seconds)
     recording = Recording(id=str(uuid.uuid4()), user_id=user_id, seconds=wave.seconds)
     with _temporary_file() as mp3:
-        with _turn(services):
+        with services.slots.hold(TURN_SECONDS, _BUSY, retry_after=60):
             audio.convert(stream, wave, mp3, services.limits.bitrate, services.limits.quality)
         mp3.seek(0)
         _store(services, recording, mp3)
     return recording.id, user_id
 
 
-def open_recording(services: Services, user_id: str, recording_id: str) -> Content:
+def open_recording(services: Services, user_id: str, recording_id: str) -> StoredFile:
     """Return a recording's MP3; raises NotFound for whatever is not there."""
     recording = _find(services, user_id, recording_id)
     try:
         stream = services.storage.open(recording_key(user_id, recording_id))
     except FileNotFoundError as error:
         raise _unknown() from error
-    return Content(recording_id, recording.size, stream)
+    return StoredFile(stream, recording.size, recording_id, _download(recording))
 
 
 def recording_url(services: Services, user_id: str, recording_id: str, lifetime: float) -> str:
     """Return an address of a recording's MP3 that lives for so many seconds; raises NotFound."""
     recording = _find(services, user_id, recording_id)
-    download = Download(f"{recording.id}.mp3", "audio/mpeg")
-    return services.storage.url(recording_key(user_id, recording_id), lifetime, download)
+    return services.storage.url(recording_key(user_id, recording_id), lifetime, _download(recording))
+
+
+def _download(recording: Recording) -> Download:
+    return Download(f"{recording.id}.mp3", "audio/mpeg")
 
 
 def known_keys(session: Session, keys: Collection[str]) -> set[str]:
@@ -135,17 +131,6 @@ def _hash(token: str) -> str:
 
 
 @contextmanager
-def _turn(services: Services) -> Iterator[None]:
-    """Wait for a core: more encodings at once than cores would only make each of them slower, and all else too."""
-    if not services.turns.acquire(timeout=TURN_SECONDS):
-        raise Unavailable("Too many recordings are being encoded. Try again in a minute.", retry_after=60)
-    try:
-        yield
-    finally:
-        services.turns.release()
-
-
-@contextmanager
 def _temporary_file() -> Iterator[BinaryIO]:
     """Yield a file without a name: it is gone after the block, and also when the process is killed."""
     try:
@@ -166,7 +151,7 @@ def _store(services: Services, recording: Recording, mp3: BinaryIO) -> None:
         with services.database.write() as session:
             session.add(recording)
             session.flush()
-            settle(session, lambda: (recording.id, recording.user_id))
+            record_result(session, lambda: (recording.id, recording.user_id))
     except BaseException:
         with suppress(Unavailable):  # then the sweep takes it
             services.storage.delete(key)

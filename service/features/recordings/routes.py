@@ -15,9 +15,9 @@ from service.http.basic_auth import require_basic
 from service.http.bodies import body
 from service.http.client_address import address
 from service.http.idempotency import idempotent, identify
-from service.http.login_throttle import Tries
-from service.http.openapi_views import FILE, describe, form
-from service.http.responses import LINK_SECONDS, absolute, answer, file_answer, redirect_answer, redirects
+from service.http.login_throttle import LoginThrottle
+from service.http.openapi_views import FILE, describe, multipart
+from service.http.responses import absolute, answer, file_or_redirect
 from service.http.services import provided
 from service.http.uploads import Form
 
@@ -26,7 +26,7 @@ recording_users.before_request(require_basic)
 recordings = Blueprint("recordings", __name__)
 
 FIELDS = ("user", "token", "audio")
-UPLOAD = form(
+UPLOAD = multipart(
     {
         "user": {"type": "string", "format": "uuid"},
         "token": {"type": "string", "format": "uuid"},
@@ -70,12 +70,12 @@ def add_recording() -> Response:
     are mixed down to stereo. The WAV is not kept.
     """
     services = _services()
-    with read_single_file("audio", ("user", "token"), services.limits.bytes, "recording", _check_token) as sent:
-        _check(sent)
-        _check_token(sent.texts)
-        user = sent.texts["user"]
+    with read_single_file("audio", ("user", "token"), services.limits.bytes, "recording", _check_token) as form:
+        _check(form)
+        _check_token(form.texts)
+        user = form.texts["user"]
         identify(f"recordings:{user}")
-        return _added(operations.add_recording(services, user, cast(Any, sent.files["audio"].stream)))
+        return _added(operations.add_recording(services, user, cast(Any, form.files["audio"].stream)))
 
 
 @recordings.get("/record")
@@ -89,30 +89,25 @@ def add_recording() -> Response:
 )
 def get_recording() -> Response:
     """Download a recording's MP3, whole or by `Range`. No credentials: who has the link may."""
-    user, recording = request.args.get("user", ""), request.args.get("id", "")
-    if redirects():
-        return redirect_answer(operations.recording_url(_services(), user, recording, LINK_SECONDS))
-    content = operations.open_recording(_services(), user, recording)
-    response = file_answer(content.stream, content.size, content.id, "audio/mpeg")
-    response.headers["Content-Disposition"] = f'attachment; filename="{content.id}.mp3"'
-    return response
+    wanted = (_services(), request.args.get("user", ""), request.args.get("id", ""))
+    return file_or_redirect(partial(operations.recording_url, *wanted), partial(operations.open_recording, *wanted))
 
 
 def _check_token(texts: MultiDict[str, str]) -> None:
     """Check the token if it is there, once: before the audio is taken, where it stands after user and token."""
     user, token = texts.get("user"), texts.get("token")
     if user and token and g.get("checked") != (user, token):
-        with provided(Tries).counting(f"recordings {address()}"):
+        with provided(LoginThrottle).counting(f"recordings {address()}"):
             operations.check_token(_services(), user, token)
         g.checked = (user, token)
 
 
-def _check(sent: Form) -> None:
+def _check(form: Form) -> None:
     """Raise Invalid unless each field of the form is there once."""
-    missing = [name for name in FIELDS if not (sent.files if name == "audio" else sent.texts).get(name)]
+    missing = [name for name in FIELDS if not (form.files if name == "audio" else form.texts).get(name)]
     if missing:
         faults = [{"detail": "must be sent", "pointer": f"#/{name}"} for name in missing]
         named = " and ".join(f"`{name}`" for name in missing)
         raise Invalid(f"The form lacks {named}: `user` and `token` are texts, `audio` is a file with a name.", faults)
-    if len([*sent.texts.items(multi=True), *sent.files.items(multi=True)]) > len(FIELDS):
+    if len([*form.texts.items(multi=True), *form.files.items(multi=True)]) > len(FIELDS):
         raise Invalid("The form has a part more than once: send `user`, `token` and `audio` once each.")

@@ -1,18 +1,21 @@
-"""WAV in: the header, told by its own bytes, and the samples in blocks.
+"""WAV files: the header, and the samples in blocks.
 
 RIFF and RF64 (EBU Tech 3306). What programs often get wrong is read as they mean it: the RIFF length is ignored, and a
 data length of 0xFFFFFFFF without a `ds64` chunk means to the end of the file. What would make a shorter or another
-sound than was sent is refused.
+sound than was sent is refused. libsndfile, which reads the samples, and ffmpeg take the first half of a file that was
+cut off, so the header is read here.
 """
 
+import io
 import os
 import re
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
 import numpy as np
+import soundfile
 from numpy.typing import NDArray
 
 from service.errors import Invalid, UnsupportedType
@@ -29,7 +32,17 @@ BLOCK = 512 * 1024
 """Bytes read at a time: what sits in memory of a recording of any length."""
 
 PCM, FLOAT, ALAW, ULAW, EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
-WIDTHS = {PCM: (1, 2, 3, 4), FLOAT: (4, 8), ALAW: (1,), ULAW: (1,)}
+SUBTYPES = {
+    (PCM, 1): "PCM_U8",
+    (PCM, 2): "PCM_16",
+    (PCM, 3): "PCM_24",
+    (PCM, 4): "PCM_32",
+    (FLOAT, 4): "FLOAT",
+    (FLOAT, 8): "DOUBLE",
+    (ALAW, 1): "ALAW",
+    (ULAW, 1): "ULAW",
+}
+"""What is read: how libsndfile calls each coding of so many bytes a sample."""
 GUID_TAIL = bytes.fromhex("000000001000800000aa00389b71")
 """What follows the coding's number in the sub-format of WAVE_FORMAT_EXTENSIBLE."""
 
@@ -132,10 +145,10 @@ def _format(chunk: bytes) -> Wave:
     speakers = 0
     if coding == EXTENSIBLE:
         speakers, coding = _extension(chunk)
-    if coding not in WIDTHS:
+    if coding not in {known for known, _ in SUBTYPES}:
         raise Invalid(f"The WAV file's coding has the number {coding}: send PCM or float.")
     width = (bits + 7) // 8
-    if width not in WIDTHS[coding]:
+    if (coding, width) not in SUBTYPES:
         raise Invalid(f"The WAV file has {bits} bits a sample: send 8, 16, 24 or 32, or float of 32 or 64.")
     if not CHANNELS[0] <= channels <= CHANNELS[1]:
         raise Invalid(f"The WAV file has {channels} channels: send {CHANNELS[0]} to {CHANNELS[1]}.")
@@ -156,8 +169,9 @@ def _extension(chunk: bytes) -> tuple[int, int]:
     return speakers, coding
 
 
-def blocks(stream: BinaryIO, wave: Wave) -> Iterator[bytes]:
-    """Give the sound in blocks of whole frames; what follows it in the file is left alone."""
+def blocks(stream: BinaryIO, wave: Wave) -> Iterator[Samples]:
+    """Yield the sound in arrays of frames × channels, from -1 to 1. In a float file what is no number is silence."""
+    raw = {"format": "RAW", "subtype": SUBTYPES[wave.coding, wave.width], "endian": "LITTLE"}
     stream.seek(wave.start)
     left = wave.frames * wave.frame_bytes
     step = max(1, BLOCK // wave.frame_bytes) * wave.frame_bytes
@@ -166,75 +180,6 @@ def blocks(stream: BinaryIO, wave: Wave) -> Iterator[bytes]:
         if not block:
             raise Invalid("The WAV file is cut off.")
         left -= len(block)
-        yield block
-
-
-def samples(block: bytes, wave: Wave) -> Samples:
-    """Return a block as an array of frames × channels, from -1 to 1. In a float file what is no number is silence."""
-    return _READERS[wave.coding, wave.width](block).reshape(-1, wave.channels)
-
-
-def _integers(kind: str) -> Callable[[bytes], Samples]:
-    scale = np.float32(1 / 2 ** (8 * np.dtype(kind).itemsize - 1))
-
-    def read(block: bytes) -> Samples:
-        values: Samples = np.frombuffer(block, kind).astype(np.float32) * scale
-        return values
-
-    return read
-
-
-def _unsigned(block: bytes) -> Samples:
-    return (np.frombuffer(block, np.uint8).astype(np.float32) - np.float32(128)) / np.float32(128)
-
-
-def _three_bytes(block: bytes) -> Samples:
-    wide = np.zeros((len(block) // 3, 4), np.uint8)
-    wide[:, 1:] = np.frombuffer(block, np.uint8).reshape(-1, 3)
-    return _integers("<i4")(wide.tobytes())
-
-
-def _floats(kind: str) -> Callable[[bytes], Samples]:
-    def read(block: bytes) -> Samples:
-        numbers = np.nan_to_num(np.frombuffer(block, kind), nan=0.0)
-        values: Samples = np.clip(numbers, -1, 1).astype(np.float32)
-        return values
-
-    return read
-
-
-def _table(values: NDArray[np.int64]) -> Callable[[bytes], Samples]:
-    table: Samples = (values / 32768).astype(np.float32)
-
-    def read(block: bytes) -> Samples:
-        values: Samples = table[np.frombuffer(block, np.uint8)]
-        return values
-
-    return read
-
-
-def _a_law() -> NDArray[np.int64]:
-    """Return the 16-bit values of A-law's codes (ITU-T G.711)."""
-    codes = np.arange(256) ^ 0x55
-    exponent, mantissa = codes >> 4 & 7, (codes & 15) << 4
-    size = np.where(exponent == 0, mantissa + 8, mantissa + 0x108 << np.maximum(exponent - 1, 0))
-    return np.where(codes & 0x80, size, -size)
-
-
-def _mu_law() -> NDArray[np.int64]:
-    """Return the 16-bit values of µ-law's codes (ITU-T G.711)."""
-    codes = np.arange(256) ^ 0xFF
-    size = (((codes & 15) << 3) + 0x84 << (codes >> 4 & 7)) - 0x84
-    return np.where(codes & 0x80, -size, size)
-
-
-_READERS: dict[tuple[int, int], Callable[[bytes], Samples]] = {
-    (PCM, 1): _unsigned,
-    (PCM, 2): _integers("<i2"),
-    (PCM, 3): _three_bytes,
-    (PCM, 4): _integers("<i4"),
-    (FLOAT, 4): _floats("<f4"),
-    (FLOAT, 8): _floats("<f8"),
-    (ALAW, 1): _table(_a_law()),
-    (ULAW, 1): _table(_mu_law()),
-}
+        with soundfile.SoundFile(io.BytesIO(block), samplerate=wave.rate, channels=wave.channels, **raw) as file:
+            sound: Samples = file.read(dtype="float32", always_2d=True)
+        yield np.clip(np.nan_to_num(sound, nan=0.0), -1, 1) if wave.coding == FLOAT else sound

@@ -9,7 +9,7 @@ from service.features.renditions.models import known_keys
 from service.features.renditions.representation import FileAddresses
 from service.features.renditions.routes import renditions
 from service.imaging.validate import Limits
-from service.storage.credentials_provider import make_grants
+from service.storage.factory import make_credentials_issuer
 
 
 def make(kernel: Kernel) -> Parts:
@@ -18,15 +18,15 @@ def make(kernel: Kernel) -> Parts:
     scales = (1.0, *settings.scales)
     small = Limits(bytes=settings.max_rendition_bytes, pixels=settings.max_image_pixels)
     return Parts(
-        lanes=[kernel.image_lane(RenditionCreation(kernel.storage, scales))],
+        lanes=[kernel.image_lane(RenditionCreation(kernel.storage, kernel.pixels, scales))],
         services=lambda executor: {
             operations.Services: operations.Services(
                 database=kernel.database,
                 executor=executor,
                 intake=kernel.intake(limits=small),
                 scales=scales,
-                links=kernel.links,
-                grants=make_grants(settings),
+                signed_urls=kernel.signed_urls,
+                credentials_issuer=make_credentials_issuer(settings),
                 files=FileAddresses(kernel.storage, settings.cdn_url.rstrip("/")),
             )
         },

@@ -12,8 +12,10 @@ from service.features.renditions.keys import KINDS, original_key, rendition_key
 from service.features.renditions.models import ImageVersion, OwnedImage, Rendition, folders
 from service.features.renditions.removal import remove_images, remove_versions
 from service.imaging import transform
-from service.jobs.file_deletion import leave
-from service.jobs.operation import Cancelled, Failure, Run, judging
+from service.imaging.failures import image_failures
+from service.imaging.pixel_budget import PixelBudget
+from service.jobs.file_deletion import delete_later
+from service.jobs.operation import Cancelled, Failure, Operation, Run
 from service.storage.storage import Storage
 
 KIND = "renditions"
@@ -29,18 +31,16 @@ class Made:
     size: int
 
 
-class RenditionCreation:
+class RenditionCreation(Operation):
     """load → work → save for the versions of images. `scales` are the sizes of `KINDS`."""
 
     kind = KIND
+    failure_code = "engine_failed"
 
-    def __init__(self, storage: Storage, scales: Sequence[float]) -> None:
+    def __init__(self, storage: Storage, pixels: PixelBudget, scales: Sequence[float]) -> None:
         self.storage = storage
+        self.pixels = pixels
         self.scales = scales
-
-    def limit(self) -> int | None:
-        """Set no bound."""
-        return None
 
     def load(self, session: Session, runs: Sequence[Run]) -> list[str]:
         """Return the folders of the versions."""
@@ -53,9 +53,9 @@ class RenditionCreation:
         if not folder:
             raise Failure("engine_failed", "The image has been deleted.")
         made = []
-        with judging():
+        with image_failures():
             original = self.storage.read(original_key(folder))
-            with closing(transform.renditions(original, self.scales)) as copies:  # type: ignore[type-var]
+            with closing(transform.renditions(original, self.scales, self.pixels)) as copies:  # type: ignore[type-var]
                 for kind, copy in zip(KINDS, copies, strict=True):
                     if cancelled():
                         raise Cancelled
@@ -86,7 +86,7 @@ class RenditionCreation:
         """Remove what runs wrote whose versions were deleted under their hands; others may need theirs."""
         ids = [run.subject for run, _ in dropped]
         there = set(session.scalars(sa.select(ImageVersion.id).where(ImageVersion.id.in_(ids))))
-        leave(session, [folder for run, folder in dropped if folder and run.subject not in there])
+        delete_later(session, [folder for run, folder in dropped if folder and run.subject not in there])
 
 
 def _set_status(session: Session, run: Run, status: str, failure: Failure | None) -> None:

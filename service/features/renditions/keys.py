@@ -8,9 +8,7 @@ KINDS = ("full", "large", "medium", "small")
 PREFIX = "images/"
 
 _LONGEST_NAME = 128
-_OWN_KEY = re.compile(
-    r"(?:^|/)(images/[^/]+/[^/]+/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/)(original|(?:full|large|medium|small)\.webp)$"
-)
+_OWN_KEY = re.compile(r"(?:^|/)(images/[^/]+/[^/]+/([0-9a-f-]{36})/)(original|(?:full|large|medium|small)\.webp)$")
 
 
 @dataclass(frozen=True, slots=True)

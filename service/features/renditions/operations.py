@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from service.db.database import Database, now
 from service.db.keyset import newest
+from service.db.results import record_result
 from service.errors import NotFound, TooLarge, Unavailable
 from service.features.renditions.job import KIND
 from service.features.renditions.keys import Owner, folder_of, keys_in, original_in, original_key, version_in
@@ -21,12 +22,11 @@ from service.features.renditions.removal import remove_images
 from service.features.renditions.representation import FileAddresses, show_images
 from service.imaging import transform
 from service.imaging.intake import Intake, Upload, pointing_at
-from service.imaging.validate import Picture, shown
+from service.imaging.validate import Picture, printable
 from service.jobs import queue
 from service.jobs.executors import Executor
-from service.settlement import settle
-from service.storage.signed_urls import Links
-from service.storage.temporary_credentials import Action, Grants
+from service.storage.signed_urls import SignedUrls
+from service.storage.temporary_credentials import Action, CredentialsIssuer
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Services:
     executor: Executor
     intake: Intake
     scales: Sequence[float]
-    links: Links
-    grants: Grants
+    signed_urls: SignedUrls
+    credentials_issuer: CredentialsIssuer
     files: FileAddresses
 
 
@@ -50,7 +50,7 @@ def add_image(services: Services, owner: Owner, upload: Upload, *, replacing: bo
 
     def place(session: Session) -> OwnedImage:
         # One after the other, so that the last of the owner's images also has the latest time.
-        services.database.hold(session, [owner.folder()])
+        services.database.lock(session, [owner.folder()])
         image = OwnedImage(
             id=str(uuid.uuid4()), owner_type=owner.type, owner_id=owner.id, replaces=replacing, created_at=now()
         )
@@ -106,7 +106,7 @@ def delete_of_owner(services: Services, owner: Owner) -> None:
 
 def delete_by_url(services: Services, url: str) -> None:
     """Delete the image whose original has, or had, this address or key."""
-    path = services.links.key_of(url) or unquote(urlsplit(url).path)
+    path = services.signed_urls.key_of(url) or unquote(urlsplit(url).path)
     if not (found := original_in(path)):
         raise _unknown()
     key, version_id = found
@@ -127,7 +127,7 @@ def grant(services: Services, owner: Owner, actions: Collection[Action], lifetim
     # With a slash at its end a prefix is no key, so the last part is named and taken off again.
     prefix = services.intake.storage.full_key(f"{folder}x").removesuffix("x")
     name = folder.removesuffix("/").partition("/")[2].replace("/", "=")[:64]
-    given = services.grants.grant(prefix, actions, lifetime, name)
+    given = services.credentials_issuer.issue(prefix, actions, lifetime, name)
     return asdict(given) | {"actions": sorted(set(actions))}
 
 
@@ -155,7 +155,7 @@ def _accept(services: Services, owner: Owner, upload: Upload, place: Callable[[S
             chosen = sa.select(ImageVersion.id, sa.literal(TASK) + ImageVersion.id, sa.literal(0))
             queue.enqueue(session, KIND, chosen.where(ImageVersion.id == version_id))
             answer = show_images(services.files, session, [image])[0]
-            settle(session, lambda: answer)
+            record_result(session, lambda: answer)
     return answer
 
 
@@ -164,7 +164,8 @@ def _check_webp(services: Services, name: str, picture: Picture) -> None:
         for scale in services.scales:
             transform.check_size(*transform.scale(scale).size(picture.width, picture.height), "image/webp")
     except TooLarge as error:
-        raise TooLarge(f"{shown(name)} is too large for its renditions. {error.detail}", limit=error.limit) from error
+        detail = f"{printable(name)} is too large for its renditions. {error.detail}"
+        raise TooLarge(detail, limit=error.limit) from error
 
 
 def _delete(services: Services, *which: sa.ColumnElement[bool]) -> bool:
@@ -177,7 +178,7 @@ def _delete(services: Services, *which: sa.ColumnElement[bool]) -> bool:
             sa.select(ImageVersion.id).join(OwnedImage, OwnedImage.id == ImageVersion.image_id).where(*which)
         ).all()
         # Whoever is saving one of them is let finish: both take other rows after these, in orders of their own.
-        services.database.hold(session, [TASK + version for version in versions])
+        services.database.lock(session, [TASK + version for version in versions])
         gone = remove_images(session, *which)
     for _, version in gone:
         services.executor.cancel(TASK + version)

@@ -5,7 +5,7 @@ from sqlalchemy.orm import Session
 
 from service.features.renditions.models import TASK, ImageVersion, OwnedImage, folders
 from service.jobs import queue
-from service.jobs.file_deletion import Leftover, leave
+from service.jobs.file_deletion import FileDeletion, delete_later
 
 
 def remove_versions(
@@ -20,9 +20,9 @@ def remove_versions(
     for _, version in found:
         queue.remove(session, TASK + version)
         session.execute(sa.delete(ImageVersion).where(ImageVersion.id == version), execution_options=_PLAIN)
-    inherited = sa.update(Leftover).where(Leftover.awaited_by.in_([version for _, version in found]))
+    inherited = sa.update(FileDeletion).where(FileDeletion.awaited_by.in_([version for _, version in found]))
     session.execute(inherited.values(awaited_by=awaited_by), execution_options=_PLAIN)
-    leave(session, [folder for folder, _ in found], awaited_by)
+    delete_later(session, [folder for folder, _ in found], awaited_by)
     return found
 
 

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from service.features.renditions.keys import KINDS, Owner, folder_of, original_key, rendition_key
 from service.features.renditions.models import ImageVersion, OwnedImage, Rendition
-from service.jobs.file_deletion import Leftover
+from service.jobs.file_deletion import FileDeletion
 from service.storage.signed_urls import Download
 from service.storage.storage import Storage
 
@@ -48,7 +48,7 @@ def show_images(files: FileAddresses, session: Session, images: Sequence[OwnedIm
     made: dict[str, dict[str, Rendition]] = {}
     for row in rows:
         made.setdefault(row.version_id, {})[row.kind] = row
-    waiting = set(session.scalars(sa.select(Leftover.awaited_by).where(Leftover.awaited_by.in_(made_of))))
+    waiting = set(session.scalars(sa.select(FileDeletion.awaited_by).where(FileDeletion.awaited_by.in_(made_of))))
     return [
         _show_image(files, image, newest[image.id], done.get(image.id), made)
         | ({"status": "pending"} if newest[image.id].id in waiting else {})

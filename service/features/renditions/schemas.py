@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from service.features.renditions.keys import Owner
-from service.http.bodies import Shape
+from service.http.bodies import StrictModel
 from service.http.pagination import Page
 from service.storage.temporary_credentials import Action
 
@@ -39,7 +39,7 @@ def _text_of_number(value: Any) -> Any:
     return str(value) if type(value) is int and value >= 0 else value
 
 
-class OwnerIn(Shape):
+class OwnerIn(StrictModel):
     """Whose the image is: `owner_type` and `owner_id`, or `user_id`, which is short for the type `user`."""
 
     owner_type: Annotated[
@@ -119,7 +119,7 @@ class CredentialsIn(
 
 
 class CredentialsOut(
-    Shape,
+    StrictModel,
     json_schema_extra={
         "examples": [
             {
@@ -149,7 +149,7 @@ class CredentialsOut(
     actions: list[Action]
 
 
-class StoredFile(Shape):
+class StoredFile(StrictModel):
     """A stored file: bytes, and pixels. `url` ends after an hour, unless it is a CDN's."""
 
     key: str
@@ -165,14 +165,14 @@ class RenditionOut(StoredFile):
     kind: Literal["full", "large", "medium", "small"]
 
 
-class RenditionError(Shape):
+class RenditionError(StrictModel):
     """Why the renditions could not be made, or, while they are pending, why the last attempt failed."""
 
     code: Literal["image_rejected", "upstream_unavailable", "engine_failed", "worker_lost"]
     detail: str
 
 
-class OwnedImageOut(Shape, json_schema_extra={"examples": [_IMAGE]}):
+class OwnedImageOut(StrictModel, json_schema_extra={"examples": [_IMAGE]}):
     """An image. While it is pending or failed, `renditions` are those of what it was to replace, if anything."""
 
     id: str
@@ -186,7 +186,7 @@ class OwnedImageOut(Shape, json_schema_extra={"examples": [_IMAGE]}):
     renditions: list[RenditionOut]
 
 
-class OwnedImageList(Shape, json_schema_extra={"examples": [{"items": [_IMAGE], "next": None}]}):
+class OwnedImageList(StrictModel, json_schema_extra={"examples": [{"items": [_IMAGE], "next": None}]}):
     """A page of images, newest first; `next` is the cursor of the page after it, or null."""
 
     items: list[OwnedImageOut]

@@ -10,8 +10,8 @@ from service.imaging.formats.exif import orientation
 from service.imaging.header import MOST_SEGMENTS, Header, exactly
 
 
-def walk_jpeg(stream: BinaryIO) -> Header:
-    """Walk to the first scan; what follows is for the decoder."""
+def read_jpeg(stream: BinaryIO) -> Header:
+    """Read up to the first scan; what follows is for the decoder."""
     header = Header("image/jpeg", parts=[(0, 2)])
     profile: dict[int, bytes] = {}
     stream.seek(2)
@@ -34,38 +34,38 @@ def walk_jpeg(stream: BinaryIO) -> Header:
         end = begin + 2 + length
         if length < 2 or marker == 0xD9:
             raise ValueError("no scan")
-        _read_jpeg_segment(stream, marker, begin, end, header, profile)
+        _read_segment(stream, marker, begin, end, header, profile)
         stream.seek(end)
     raise ValueError("too many segments")
 
 
-def _read_jpeg_segment(
+def _read_segment(
     stream: BinaryIO, marker: int, begin: int, end: int, header: Header, profile: dict[int, bytes]
 ) -> None:
-    """Tell what a segment is to the file: it makes the pixels, says something of them, or is metadata."""
+    """Read a segment that makes the pixels, says something of them, or is metadata."""
     if marker < 0xE0:
-        _read_jpeg_frame(stream, marker, header)
+        _read_frame(stream, marker, header)
     else:
         payload = exactly(stream, end - begin - 4)
-        _read_jpeg_metadata(marker, payload, header, profile)
-        if _is_jpeg_metadata(marker, payload):
+        _read_metadata(marker, payload, header, profile)
+        if _is_metadata(marker, payload):
             header.metadata.append((begin, end))
     if _makes_pixels(marker):
         header.keep(begin, end)
 
 
 def _makes_pixels(marker: int) -> bool:
-    """Tell tables and frame from comments and application segments; JFIF's and Adobe's tell the colour space."""
+    """Return whether it is a table, a frame, or JFIF's or Adobe's segment, which tell the colour space."""
     return marker in (0xE0, 0xEE) or not (0xE0 <= marker <= 0xEF or marker == 0xFE)
 
 
-_OF_COLOURS = {0xE0: b"JFIF\0", 0xE2: b"ICC_PROFILE\0", 0xEE: b"Adobe"}
+_COLOUR_SEGMENTS = {0xE0: b"JFIF\0", 0xE2: b"ICC_PROFILE\0", 0xEE: b"Adobe"}
 
 
-def _is_jpeg_metadata(marker: int, head: bytes) -> bool:
-    """Tell a comment, or an application's segment that does not say how colours are meant."""
+def _is_metadata(marker: int, head: bytes) -> bool:
+    """Return whether it is a comment, or an application's segment that does not say how colours are meant."""
     if 0xE0 <= marker <= 0xEF:
-        return marker not in _OF_COLOURS or not head.startswith(_OF_COLOURS[marker])
+        return marker not in _COLOUR_SEGMENTS or not head.startswith(_COLOUR_SEGMENTS[marker])
     return marker == 0xFE
 
 
@@ -73,8 +73,8 @@ def _is_jpeg_metadata(marker: int, head: bytes) -> bool:
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
 
 
-def jpeg_segments(data: bytes, scan: int) -> Iterator[tuple[int, int, int]]:
-    """Give marker, begin and end of each segment from the first scan to the end of image, without the scans' data."""
+def segments(data: bytes, scan: int) -> Iterator[tuple[int, int, int]]:
+    """Yield marker, begin and end of each segment from the first scan to the end of image, without the scans' data."""
     end = scan
     for _ in range(MOST_SEGMENTS):
         found = _MARKER.search(data, end)
@@ -90,11 +90,11 @@ def jpeg_segments(data: bytes, scan: int) -> Iterator[tuple[int, int, int]]:
     raise ValueError("too many segments")
 
 
-def bare_jpeg(data: bytes, header: Header) -> bytes:
-    """Return a surveyed JPEG without metadata and without what follows its end; the same object if it has neither."""
+def strip_metadata(data: bytes, header: Header) -> bytes:
+    """Return a JPEG without metadata and without what follows its end; the same object if it has neither."""
     dropped, end = list(header.metadata), len(data)
-    for marker, begin, behind in jpeg_segments(data, header.scan):
-        if _is_jpeg_metadata(marker, data[begin + 4 : begin + 16]):
+    for marker, begin, behind in segments(data, header.scan):
+        if _is_metadata(marker, data[begin + 4 : begin + 16]):
             dropped.append((begin, behind))
         elif marker == 0xD9 and behind < end:
             dropped.append((behind, end))
@@ -105,7 +105,7 @@ def bare_jpeg(data: bytes, header: Header) -> bytes:
     return b"".join([data[begin:behind] for begin, behind in zip(starts, ends, strict=True)])
 
 
-def _read_jpeg_frame(stream: BinaryIO, marker: int, header: Header) -> None:
+def _read_frame(stream: BinaryIO, marker: int, header: Header) -> None:
     """Take the size from a start of frame (SOF0 … SOF15 without DHT, JPG, DAC); two of them are not a JPEG."""
     if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
         if header.coding:
@@ -114,7 +114,7 @@ def _read_jpeg_frame(stream: BinaryIO, marker: int, header: Header) -> None:
         header.coding = marker
 
 
-def _read_jpeg_metadata(marker: int, payload: bytes, header: Header, profile: dict[int, bytes]) -> None:
+def _read_metadata(marker: int, payload: bytes, header: Header, profile: dict[int, bytes]) -> None:
     """Take the orientation from EXIF, and a piece of the profile (ICC.1:2022 annex B.4: number, count, bytes)."""
     if marker == 0xE1 and payload.startswith(b"Exif\0\0") and header.orientation == 1:
         header.orientation = orientation(payload)

@@ -7,23 +7,23 @@ from typing import BinaryIO
 from service.imaging.formats.exif import orientation
 from service.imaging.header import MOST_FRAMES, MOST_SEGMENTS, MOST_UNPACKED, PIECE, Header, exactly
 
-_PNG_PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+_PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 
 
-def walk_png(stream: BinaryIO) -> Header:
-    """Walk over all chunks. The checksums are looked at here, since Pillow skips those of the pixels."""
-    header = Header("image/png", parts=[(0, 8)])
+def read_png(stream: BinaryIO) -> Header:
+    """Read all chunks. Those that make the pixels are held to their checksums, which Pillow skips."""
+    header = Header("image/png", is_lossless=True, parts=[(0, 8)])
     frames = 0
     begin = 8
     for _ in range(MOST_SEGMENTS):
         stream.seek(begin)
         length, kind = struct.unpack(">I4s", exactly(stream, 8))
         end = begin + 12 + length
-        if kind in _PNG_PIXELS:
-            _check_png_chunk(stream, kind, length, header)
+        if kind in _PIXELS:
+            _check_chunk(stream, kind, length, header)
             header.keep(begin, end)
         elif kind in (b"iCCP", b"zTXt", b"iTXt"):
-            _read_png_compressed(stream, kind, length, header)
+            _read_compressed(stream, kind, length, header)
         elif kind == b"eXIf" and length <= PIECE:
             header.orientation = orientation(exactly(stream, length))
         elif kind == b"acTL":
@@ -36,8 +36,8 @@ def walk_png(stream: BinaryIO) -> Header:
     raise ValueError("too many chunks")
 
 
-def _check_png_chunk(stream: BinaryIO, kind: bytes, length: int, header: Header) -> None:
-    """Hold the chunk to its checksum, and take the size from the first one."""
+def _check_chunk(stream: BinaryIO, kind: bytes, length: int, header: Header) -> None:
+    """Check the chunk's checksum, and take the size from the first one."""
     checksum = zlib.crc32(kind)
     data = b""
     for left in range(length, 0, -PIECE):
@@ -51,7 +51,7 @@ def _check_png_chunk(stream: BinaryIO, kind: bytes, length: int, header: Header)
         header.width, header.height = struct.unpack(">II", data[:8])
 
 
-def _read_png_compressed(stream: BinaryIO, kind: bytes, length: int, header: Header) -> None:
+def _read_compressed(stream: BinaryIO, kind: bytes, length: int, header: Header) -> None:
     """Unpack a profile or text to see how long it is, as far as there is room."""
     room = MOST_UNPACKED - header.unpacked
     if length > room:

@@ -7,9 +7,12 @@ from typing import BinaryIO
 from service.imaging.formats.exif import orientation
 from service.imaging.header import MOST_FRAMES, MOST_PROFILE, MOST_SEGMENTS, PIECE, Header, exactly
 
+_PIXELS = (b"VP8X", b"ANIM", b"ANMF", b"ALPH", b"VP8 ", b"VP8L")
+_FLAGS = 0x12  # of VP8X: alpha and animation; without those of profile, EXIF and XMP
 
-def walk_webp(stream: BinaryIO) -> Header:
-    """Walk over all chunks, or to the frame that is one too many."""
+
+def read_webp(stream: BinaryIO) -> Header:
+    """Read all chunks, or up to the frame that is one too many."""
     header = Header("image/webp")
     stream.seek(4)
     (length,) = struct.unpack("<I", exactly(stream, 4))
@@ -26,42 +29,39 @@ def walk_webp(stream: BinaryIO) -> Header:
         stream.seek(begin)
         kind, length = struct.unpack("<4sI", exactly(stream, 8))
         if begin == 12:
-            header.width, header.height = _webp_size(kind, exactly(stream, min(length, 10)))
+            header.width, header.height = _canvas(kind, exactly(stream, min(length, 10)))
         elif kind == b"EXIF" and length <= PIECE:
             header.orientation = orientation(exactly(stream, length))
         elif kind == b"ICCP" and length <= MOST_PROFILE:
             header.profile = exactly(stream, length)
+        if kind == b"ANMF" and not header.frames:  # a frame's own chunks begin at byte 24: RFC 9649 §2.7.1.1
+            stream.seek(begin + 24)
+            header.is_lossless |= stream.read(4) == b"VP8L"
+        header.is_lossless |= kind == b"VP8L"
         header.frames += kind == b"ANMF"
         begin += 8 + length + length % 2
     raise ValueError("too many chunks")
 
 
-def bare_webp(data: bytes) -> tuple[bytes, bool]:
-    """Return the chunks of a surveyed WebP that make its first picture, and whether they are lossless."""
-    kept, is_lossless, begin = [b"WEBP"], False, 12
+def first_picture(data: bytes) -> bytes:
+    """Return a WebP with the chunks that make its first picture, and no others."""
+    kept, begin = [b"WEBP"], 12
     while begin + 8 <= len(data):
         kind, length = struct.unpack_from("<4sI", data, begin)
         chunk = data[begin : begin + 8 + length + length % 2]
         if kind == b"VP8X":
-            chunk = chunk[:8] + bytes([chunk[8] & _WEBP_FLAGS]) + chunk[9:]
-        if kind in _WEBP_PIXELS:
+            chunk = chunk[:8] + bytes([chunk[8] & _FLAGS]) + chunk[9:]
+        if kind in _PIXELS:
             kept.append(chunk)
-            is_lossless |= b"VP8L" in (kind, chunk[24:28])  # a frame's own chunks begin there: RFC 9649 §2.7.1.1
         begin += len(chunk)
         if kind == b"ANMF":
             break
     body = b"".join(kept)
-    return b"RIFF" + struct.pack("<I", len(body)) + body, is_lossless
+    return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
-_WEBP_PIXELS = (b"VP8X", b"ANIM", b"ANMF", b"ALPH", b"VP8 ", b"VP8L")
-
-
-_WEBP_FLAGS = 0x12  # of VP8X: alpha and animation; without those of profile, EXIF and XMP
-
-
-def _webp_size(kind: bytes, data: bytes) -> tuple[int, int]:
-    """Return the canvas from the first chunk: RFC 9649 §2.7, RFC 6386 §9.1, RFC 9649 §3.4."""
+def _canvas(kind: bytes, data: bytes) -> tuple[int, int]:
+    """Return width and height from the first chunk: RFC 9649 §2.7, RFC 6386 §9.1, RFC 9649 §3.4."""
     if kind == b"VP8X":
         return int.from_bytes(data[4:7], "little") + 1, int.from_bytes(data[7:10], "little") + 1
     if kind == b"VP8 " and data[3:6] == b"\x9d\x01\x2a":

@@ -31,7 +31,7 @@ class Breaker:
     in any case `leave(probe)`. Calls that were under way when it opened simply end: their failures
     change nothing, their success closes it. A pause that the service asked for is never cut short.
 
-    `worked_before` tells whether the service has ever answered, also to others and before this process.
+    `worked_before` returns whether the service has ever answered, also to others and before this process.
     Thread-safe. `clock` and `fraction` (a random number from 0 to 1) are there for tests.
     """
 
@@ -101,7 +101,7 @@ class Breaker:
                     self._pauses = 0
 
     def failed(self, probe: bool, wait: float | None = None) -> bool:
-        """Count a call that the service did not serve, and tell whether it is the first in a row.
+        """Count a call that the service did not serve, and return whether it is the first in a row.
 
         `wait` is what the service asked for, in seconds.
         """
@@ -122,7 +122,7 @@ class Breaker:
     def pause(self, wait: float | None) -> float:
         """Stop all calls for `wait` seconds, else for a back-off; then one call goes first.
 
-        Returns the seconds that are left of the pause.
+        Return the seconds that are left of the pause.
         """
         with self._lock:
             now = self._clock()
@@ -135,7 +135,7 @@ class Breaker:
             return self._paused - now
 
     def has_worked(self) -> bool:
-        """Tell whether the service has ever answered: if not, its address is more likely wrong than itself down."""
+        """Return whether the service has ever answered: if not, its address is more likely wrong than itself down."""
         self._worked = self._worked or self._worked_before()
         return self._worked
 

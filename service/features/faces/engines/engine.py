@@ -26,7 +26,7 @@ class Detection:
 
 
 def never() -> bool:
-    """Stand for a run that nobody can cancel."""
+    """Return False: the run cannot be cancelled."""
     return False
 
 
@@ -50,7 +50,7 @@ class Engine(Protocol):
     def detect(self, image: bytes, cancelled: Callable[[], bool] = never, history: History = NONE) -> list[Detection]:
         """Return the faces of a JPEG, PNG or WebP, largest box first; none is an empty list.
 
-        `cancelled` is asked before every call to another machine. Raises `jobs.operation.Failure`
+        `cancelled` is asked before every call to another machine. Raise `jobs.operation.Failure`
         when the image cannot be processed, `Postponed` when the engine takes no image now,
         `Cancelled` when `cancelled` said so.
         """
@@ -62,4 +62,4 @@ class Engine(Protocol):
         """
 
     def close(self) -> None:
-        """Let go of connections and memory."""
+        """Release connections and memory."""

@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -42,8 +42,8 @@ class Measured:
 
     def detect(self, image: bytes, cancelled: Callable[[], bool] = never, history: History = NONE) -> list[Detection]:
         """Return the faces, as the engine finds them."""
-        notes = self._metrics.notes
-        notes.begin(self._in_flight)
+        buffer = self._metrics.buffer
+        buffer.add(self._in_flight.inc)
         begin = time.perf_counter()
         outcome = "engine_failed"
         try:
@@ -59,9 +59,9 @@ class Measured:
             outcome = "cancelled"
             raise
         finally:
-            notes.observe(self._seconds, time.perf_counter() - begin)
-            notes.count(self._calls(outcome))
-            notes.end(self._in_flight)
+            buffer.add(partial(self._seconds.observe, time.perf_counter() - begin))
+            buffer.add(self._calls(outcome).inc)
+            buffer.add(self._in_flight.dec)
             if outcome != "ok" or self._paused:
                 self.limit()  # this call may have opened or closed the breaker
         return faces

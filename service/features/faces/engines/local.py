@@ -18,7 +18,8 @@ from PIL import Image
 
 from service.errors import Problem
 from service.features.faces.engines.engine import NONE, Detection, History, never
-from service.imaging.validate import upright
+from service.imaging.decode import upright
+from service.imaging.pixel_budget import PixelBudget
 from service.jobs.operation import Cancelled, Failure
 
 if TYPE_CHECKING:
@@ -53,8 +54,9 @@ WEIGHT_OF_SECOND_AGE = 0.65
 class LocalEngine:
     """Finds faces in this process, in as many threads as call it; the networks are loaded at the first call."""
 
-    def __init__(self, models: Path = MODELS) -> None:
+    def __init__(self, models: Path = MODELS, *, pixels: PixelBudget | None = None) -> None:
         self._models = models
+        self._pixels = pixels or PixelBudget()
         self._loading = threading.Lock()
         self._loaded: tuple[int, _Networks] | None = None
 
@@ -64,7 +66,7 @@ class LocalEngine:
         Raises `Failure`: `image_rejected`, which lasts, or `engine_failed`, which one more run may heal.
         """
         try:
-            picture, scale = upright(image, max_side=DECODED_SIDE)
+            picture, scale = upright(image, self._pixels, max_side=DECODED_SIDE)
         except Problem as problem:
             raise Failure("image_rejected", problem.detail) from problem
         if cancelled():

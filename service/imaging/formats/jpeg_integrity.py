@@ -1,4 +1,4 @@
-"""JPEGs held to what they promise: every scan is there, and every coefficient in it.
+"""The integrity of a JPEG: every scan is there, and every coefficient in it.
 
 libjpeg fills what is missing with grey and only warns, and Pillow keeps the warnings to itself. So a JPEG is decoded by
 libjpeg-turbo's own interface, which tells the first of them. Where that is content, or finds pixels missing, its word
@@ -6,12 +6,9 @@ is final; with anything else that is unusual about a file Pillow decides, since 
 """
 
 import re
-from contextlib import nullcontext
-from typing import BinaryIO
 
-from service.imaging.formats.jpeg import jpeg_segments
+from service.imaging.formats.jpeg import segments
 from service.imaging.header import Header
-from service.imaging.pixel_budget import Room
 
 MOST_SCANS = 100  # of a progressive JPEG; encoders make 10, and each costs a pass over all coefficients
 
@@ -23,25 +20,18 @@ PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 PIXELS_MISSING = re.compile(r"premature end of data segment|bad Huffman code|found marker 0x(?!d[0-7])")
 """Of libjpeg's warnings. Others are about bytes too many, or restart markers out of order, which cameras write."""
 
-# The bytes are held meanwhile: 16 threads with 20 MB each would take 320 MB.
-SMALL = 1_000_000
-"""Files of so many bytes need not wait."""
-_at_once = Room(8_000_000)
 
+def decodes_without_fault(data: bytes, header: Header) -> bool:
+    """Decode the bytes that make a JPEG's pixels, at an eighth of its side and in grey.
 
-def decodes_without_fault(stream: BinaryIO, header: Header) -> bool:
-    """Decode a JPEG, at an eighth of its side and in grey; False where Pillow has to decide.
-
-    Raises ValueError where scans or coefficients are missing, and for more scans than an encoder makes.
+    Return False where Pillow has to decide. Raises `ValueError` where scans or coefficients are missing, and for more
+    scans than an encoder makes.
     """
-    size = sum(end - begin for begin, end in header.parts)
-    with _at_once.room_for(size) if size > SMALL else nullcontext():
-        data = b"".join([_read(stream, begin, end) for begin, end in header.parts])
-        if not header.in_one_scan:
-            _refuse_missing_scans(data, size - header.parts[-1][1] + header.scan, header)
-        if header.coding not in HUFFMAN or header.components not in (1, 3, 4):
-            return False
-        return _small_size(data) == (-(-header.height // 8), -(-header.width // 8))
+    if not header.in_one_scan:
+        _refuse_missing_scans(data, header)
+    if header.coding not in HUFFMAN or header.components not in (1, 3, 4):
+        return False
+    return _small_size(data) == (-(-header.height // 8), -(-header.width // 8))
 
 
 def _small_size(data: bytes) -> tuple[int, int] | None:
@@ -58,20 +48,16 @@ def _small_size(data: bytes) -> tuple[int, int] | None:
     return height, width
 
 
-def _read(stream: BinaryIO, begin: int, end: int) -> bytes:
-    stream.seek(begin)
-    return stream.read(end - begin)
-
-
-def _refuse_missing_scans(data: bytes, scan: int, header: Header) -> None:
-    """Hold the scans together to every coefficient of every component, down to its last bit.
+def _refuse_missing_scans(data: bytes, header: Header) -> None:
+    """Check that the scans together have every coefficient of every component, down to its last bit.
 
     A file that was cut between two scans and closed again has nothing else to tell it by. ITU T.81 allows an encoder
     to leave bits out for good; none is known that does.
     """
     missing: dict[int, list[int]] = {}
     scans = 0
-    for marker, begin, _ in jpeg_segments(data, scan):
+    scan = len(data) - header.parts[-1][1] + header.scan
+    for marker, begin, _ in segments(data, scan):
         if marker != 0xDA:
             continue
         scans += 1

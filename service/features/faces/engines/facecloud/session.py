@@ -1,0 +1,114 @@
+"""One login to FaceCloud for all threads, and the calls made with its token."""
+
+import threading
+from collections.abc import Callable
+from typing import NamedTuple
+
+import orjson
+
+from service.features.faces.engines.facecloud.availability import Availability
+from service.features.faces.engines.facecloud.connections import Connections
+from service.features.faces.engines.facecloud.failures import Refused, Unreached, Unserved, answered, one_line
+from service.features.faces.engines.facecloud.wire import Answer, read_token
+from service.jobs.operation import Cancelled, Failure, Postponed
+
+AGAIN = 1.0  # seconds until a FaceCloud that could not be reached at all is tried again
+
+
+class _Token(NamedTuple):
+    """What one login gave. Threads compare it by identity."""
+
+    value: str
+    authorization: str
+
+
+class Session:
+    """Sends images under one account, and logs in when the token is missing or refused."""
+
+    def __init__(self, connections: Connections, email: str, password: str, availability: Availability) -> None:
+        self._connections = connections
+        self._credentials = orjson.dumps({"email": email, "password": password})
+        self._secrets = (email, password)
+        self._availability = availability
+        self._token: _Token | None = None
+        self._lock = threading.Lock()
+        self._logins = 0
+        self._login_failure: Failure | None = None
+
+    def send_image(self, jpeg: bytes, cancelled: Callable[[], bool], due_at: float) -> Answer:
+        """Return the answer to a JPEG. Raise `Failure` where there is none, or no token that is taken."""
+        token = self._token or self._login(None, cancelled, due_at)
+        answer = self._send(jpeg, token, cancelled)
+        if answer.is_unauthorized:
+            token = self._login(token, cancelled, due_at)
+            answer = self._send(jpeg, token, cancelled)
+            if answer.is_unauthorized:
+                raise self._availability.token_refused()
+        return answer
+
+    def failure(self, answer: Answer) -> Failure:
+        """Return what an answer other than 200 means, and tell the breaker where it shows FaceCloud up."""
+        token = self._token
+        secrets = (*self._secrets, token.value) if token else self._secrets
+        failure = answered(answer.status, one_line(answer.words, secrets), answer.retry_after)
+        if answer.status != 500 and not isinstance(failure, Unserved):
+            self._availability.breaker.succeeded()
+        return failure
+
+    def _send(self, jpeg: bytes, token: _Token, cancelled: Callable[[], bool]) -> Answer:
+        headers = {"Content-Type": "image/jpeg", "Authorization": token.authorization}
+        return self._connections.post("/detect?demographics=true", jpeg, headers, cancelled)
+
+    def _login(self, stale: _Token | None, cancelled: Callable[[], bool], due_at: float) -> _Token:
+        """Return a token other than `stale`. One thread logs in; those who waited share what it got."""
+        seen = self._logins
+        while not self._lock.acquire(timeout=0.25):
+            if cancelled():
+                raise Cancelled
+        try:
+            if self._token is not None and self._token is not stale:
+                return self._token
+            self._availability.raise_refusal(due_at)
+            if self._logins != seen and self._login_failure is not None:
+                shared = self._login_failure
+                if isinstance(shared, Unreached) and self._availability.is_away(shared):
+                    raise Postponed(AGAIN)
+                raise Failure(shared.code, shared.detail, attempts=shared.attempts, wait=shared.wait)
+            self._token = None
+            return self._log_in(cancelled)
+        finally:
+            self._lock.release()
+
+    def _log_in(self, cancelled: Callable[[], bool]) -> _Token:
+        self._login_failure = None
+        try:
+            answer = self._connections.post(
+                "/login", self._credentials, {"Content-Type": "application/json"}, cancelled
+            )
+            value = self._read_token(answer)
+        except Failure as failure:
+            self._login_failure = failure
+            if isinstance(failure, Refused):
+                self._availability.refused(failure)
+            raise
+        finally:
+            self._logins += 1
+        self._token = _Token(value, f"Bearer {value}")
+        return self._token
+
+    def _read_token(self, answer: Answer) -> str:
+        if answer.status == 200:
+            token = read_token(answer)
+            self._availability.breaker.succeeded()
+            return token
+        if answer.status in (400, 401, 403):
+            self._availability.breaker.succeeded()
+            raise Refused(
+                "upstream_unauthorized",
+                "FaceCloud refused the account in FACECLOUD_EMAIL and FACECLOUD_PASSWORD "
+                f"(it answered {answer.status} to the login).",
+            )
+        failure = self.failure(answer)
+        if failure.attempts == 1:  # 404 and the like: the URL is wrong for every image
+            raise Refused(failure.code, f"The login failed. {failure.detail}")
+        raise failure

@@ -1,0 +1,68 @@
+"""Requests that cannot be read as HTTP: what is answered, without repeating any of them."""
+
+from http import HTTPStatus
+from typing import Any
+
+from gunicorn.http import errors
+
+from service.errors import TooSlow
+from service.http import security
+from service.http.problems import render
+
+STATUSES = {
+    errors.LimitRequestLine: 414,
+    errors.ExpectationFailed: 417,
+    errors.LimitRequestHeaders: 431,
+    errors.UnsupportedTransferCoding: 501,
+    TooSlow: 408,
+}
+"""The status of each fault that is not 400."""
+
+REASONS = {
+    (errors.InvalidRequestLine, errors.InvalidRequestMethod, errors.InvalidHTTPVersion): (
+        "The request line cannot be read: it must be a method, an address and HTTP/1.1, with one space between them."
+    ),
+    (errors.InvalidHeader, errors.InvalidHeaderName, errors.ObsoleteFolding): (
+        "A header cannot be read: each is one line, a name, a colon and a value, and of `Content-Length` and "
+        "`Transfer-Encoding` only one may come, once. Let your client set these itself."
+    ),
+    (errors.ExpectationFailed,): "The only expectation that can be met is `100-continue`. Send no other `Expect`.",
+    (errors.UnsupportedTransferCoding,): (
+        "The only transfer coding that can be read is `chunked`. Send the body so, or with `Content-Length`."
+    ),
+    (errors.ParseException,): "This is no HTTP request that can be read. Send HTTP/1.1.",
+}
+"""What a client is told of a fault: the first that fits."""
+
+
+def status_of(fault: Exception) -> int:
+    """Return the status that a fault is answered with."""
+    return next((status for kind, status in STATUSES.items() if isinstance(fault, kind)), 400)
+
+
+def response(fault: Exception, limits: Any, request_id: str) -> bytes:
+    """Return the whole HTTP response, a problem document; `limits` are gunicorn's settings."""
+    status = status_of(fault)
+    detail, limit = _explain(fault, limits)
+    members: dict[str, Any] = {} if limit is None else {"limit": limit}
+    answer = render(status, detail, headers={"Connection": "close", "X-Request-Id": request_id}, **members)
+    lines = [f"{name}: {value}\r\n" for name, value in security.harden(security.CONTENT, answer).headers]
+    head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n{''.join(lines)}\r\n"
+    return head.encode() + answer.get_data()
+
+
+def _explain(fault: Exception, limits: Any) -> tuple[str, int | None]:
+    """Return what is wrong with the request, and the limit that it passed, if it is one."""
+    if isinstance(fault, TooSlow):
+        return fault.detail, None
+    if isinstance(fault, errors.LimitRequestLine):
+        most = limits.limit_request_line
+        return f"The request line is too long: it may have {most} bytes. Send what is long in the body.", most
+    if isinstance(fault, errors.LimitRequestHeaders):
+        number, size = limits.limit_request_fields, limits.limit_request_field_size
+        if fault.msg.endswith("fields"):
+            return f"There are too many headers: a request may have {number}. Send fewer.", number
+        if fault.msg.endswith("size"):
+            return f"A header is too long: each may have {size} bytes. Send a shorter one.", size
+        return f"The headers are too long: a request may have {number}, each of {size} bytes. Send fewer.", None
+    return next(text for kinds, text in REASONS.items() if isinstance(fault, kinds)), None

@@ -1,0 +1,98 @@
+"""A minimum data rate for peers: who sends or takes bytes too slowly loses the thread that waits for it."""
+
+import select
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from service.errors import TooSlow
+
+MAX_WAIT = 20.0
+"""Seconds that a peer may keep the server waiting in one request, beyond what its bytes take at MIN_RATE."""
+MIN_RATE = 4 * 1024
+"""Bytes a second."""
+MAX_WAIT_UNDER_PRESSURE, MIN_RATE_UNDER_PRESSURE = 1.0, 32 * 1024
+"""The same while more than half of the threads wait for slow peers."""
+LOOK_SECONDS = 0.25
+"""Seconds between two looks at the pressure, which may grow during a wait."""
+
+
+class MinDataRate:
+    """The rate that peers must reach, for all sockets of a process: stricter while many threads wait for them."""
+
+    def __init__(self, threads: int) -> None:
+        self._most = threads // 2
+        self._waiting = 0
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Count this thread as one that waits."""
+        with self._lock:
+            self._waiting += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._waiting -= 1
+
+    def is_missed(self, waited: float, moved: int) -> bool:
+        """Return whether `waited` seconds are too long for `moved` bytes."""
+        if self._waiting > self._most:
+            return waited > MAX_WAIT_UNDER_PRESSURE + moved / MIN_RATE_UNDER_PRESSURE
+        return waited > MAX_WAIT + moved / MIN_RATE
+
+
+class MinRateSocket(socket.socket):
+    """A connected socket with a minimum data rate: below it `recv` raises TooSlow, `sendall` BrokenPipeError."""
+
+    rate: MinDataRate
+    waited = 0.0
+    moved = 0
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        """Receive up to `size` bytes; at once where the socket does not block."""
+        if self.gettimeout() == 0.0:
+            return super().recv(size, flags)
+        while True:
+            try:
+                data = super().recv(size, flags | socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                if not self._wait(select.POLLIN):
+                    raise TooSlow("The request came too slowly. Send it again, faster.") from None
+            else:
+                self.moved += len(data)
+                return data
+
+    def sendall(self, data: Any, flags: int = 0) -> None:
+        """Send all, in pieces as the peer takes them."""
+        rest = memoryview(data).cast("B")
+        while rest:
+            try:
+                sent = super().send(rest, flags | socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                if not self._wait(select.POLLOUT):
+                    raise BrokenPipeError(32, "the client does not take the answer") from None
+            else:
+                self.moved += sent
+                rest = rest[sent:]
+
+    def _wait(self, event: int) -> bool:
+        """Wait until the peer has moved; False when it missed the rate. Raise TimeoutError by the socket's timeout."""
+        timeout, begin = self.gettimeout(), time.monotonic()
+        ready = select.poll()
+        ready.register(self, event)
+        with self.rate.waiting():
+            while True:
+                moved = ready.poll(min(LOOK_SECONDS, timeout or 1.0) * 1000)
+                waited = time.monotonic() - begin
+                if moved:
+                    self.waited += waited
+                    return True
+                if timeout is not None and waited >= timeout:
+                    raise TimeoutError
+                if self.rate.is_missed(self.waited + waited, self.moved):
+                    return False

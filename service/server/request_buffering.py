@@ -1,0 +1,93 @@
+"""Request buffering: a connection collects its next request before a thread is spent on it."""
+
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+from gunicorn.workers.gthread import TConn
+
+from service.server.min_data_rate import MAX_WAIT, MIN_RATE, MinRateSocket
+
+BUFFER = 32 * 1024
+"""Bytes of a request that are buffered before it gets a thread, where it is not complete before."""
+
+_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,18})[ \t]*\r\n", re.IGNORECASE)
+_CHUNKED = re.compile(rb"\r\ntransfer-encoding:", re.IGNORECASE)
+_EXPECTS = re.compile(rb"\r\nexpect:", re.IGNORECASE)
+_FILES = re.compile(rb"\r\ncontent-type:[ \t]*(?:multipart/|image/|application/octet-stream)", re.IGNORECASE)
+_HEALTH_CHECK = (b"GET /healthz ", b"HEAD /healthz ")
+
+
+class BufferedConnection(TConn):  # type: ignore[misc]
+    """A connection with what has arrived of its next request. `linger` closes its socket after an answer."""
+
+    sock: MinRateSocket
+
+    def __init__(self, *args: Any, linger: Callable[[MinRateSocket], None]) -> None:
+        super().__init__(*args)
+        self._linger = linger
+        self.begin_request()
+
+    def begin_request(self) -> None:
+        """Measure the next request for itself; bytes that came behind the last one belong to it."""
+        self.init()
+        self.arrived = bytearray(self.parser.unreader.take_buffered())
+        self.begin = time.monotonic()
+        self.sock.waited, self.sock.moved = 0.0, 0
+
+    def receive(self) -> bool:
+        """Take what has come. True when a thread need not wait: all is there, enough of it, or the end."""
+        self.sock.setblocking(False)
+        try:
+            while not self._suffices():
+                data = self.sock.recv(BUFFER)
+                if not data:
+                    return True
+                self.arrived += data
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True  # the thread meets the same fault
+        return True
+
+    def _suffices(self) -> bool:
+        if len(self.arrived) >= BUFFER:
+            return True
+        end = self.arrived.find(b"\r\n\r\n") + 4
+        if end < 4:
+            return False
+        head = self.arrived[:end]
+        if _EXPECTS.search(head):
+            return True  # the client waits for 100 Continue
+        if _CHUNKED.search(head):
+            return self.arrived.endswith(b"\r\n\r\n", end)
+        length = _LENGTH.search(head)
+        return not length or len(self.arrived) - end >= int(length[1])
+
+    def is_health_check(self) -> bool:
+        """Return whether the request asks only whether the process lives."""
+        return self.arrived.startswith(_HEALTH_CHECK)
+
+    def is_upload(self) -> bool:
+        """Return whether the request brings files, as far as its headers have come."""
+        end = self.arrived.find(b"\r\n\r\n")
+        return bool(_FILES.search(self.arrived, 0, end + 2 if end >= 0 else len(self.arrived)))
+
+    def unbuffer(self) -> None:
+        """Give what has arrived to the parser, for the thread that reads the request now."""
+        self.parser.unreader.unread(bytes(self.arrived))
+        self.sock.moved = len(self.arrived)
+        self.arrived.clear()
+        self.sock.setblocking(True)
+
+    def is_late(self, now: float) -> bool:
+        """Return whether the request takes too long to arrive."""
+        return now > self.begin + MAX_WAIT + len(self.arrived) / MIN_RATE
+
+    def close(self, graceful: bool = False) -> None:
+        """Close at once; after an answer first hear the peer out, or it would lose the answer."""
+        if graceful:
+            self._linger(self.sock)
+        else:
+            super().close()
