@@ -2,7 +2,7 @@
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dotenv import dotenv_values
 
@@ -36,6 +36,8 @@ def __getattr__(name: str) -> "Celery":
         raise AttributeError(name)
     if settings.executor != "celery":
         sys.exit("EXECUTOR is not celery: set it to celery, and BROKER_URL, or work by `flask jobs work`.")
-    executor: Any = provided(Executor, app)
-    celery: Celery = executor.app
-    return celery
+    from service.jobs.celery_executor import CeleryExecutor
+
+    executor = provided(Executor, app)
+    assert isinstance(executor, CeleryExecutor)  # noqa: S101 - what EXECUTOR says
+    return executor.app

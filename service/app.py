@@ -1,82 +1,61 @@
 """The composition root: makes the kernel, then the features of the catalogue on it."""
 
 import os
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-import sqlalchemy as sa
-from flask import Flask, request
+from flask import Flask
 
-from service import errors
 from service.cli.main import add_commands
 from service.config import Settings
 from service.db.database import Database, open_database
 from service.features.catalogue import FEATURES
-from service.features.feature import Kernel
-from service.features.renditions.models import PREFIX as RENDITIONS
-from service.features.renditions.models import keys_in
-from service.http import access_log, problems, security
+from service.features.feature import Feature, Kernel, Lane, merged
+from service.http import access_log, problems, security, url_converters
 from service.http.idempotency_store import IdempotencyStore
 from service.http.login_throttle import LoginThrottle
 from service.http.openapi_document import Tags
 from service.http.services import provide
-from service.http.url_converters import Identifier, Number
 from service.imaging.pixel_budget import PixelBudget
-from service.jobs.claims import ClaimPolicy
-from service.jobs.concurrency_limit import ConcurrencyLimit
-from service.jobs.dispatcher import POLL, Dispatcher
+from service.jobs.dispatcher import Dispatcher
 from service.jobs.executors import Executor, ExecutorGroup, owner_name
 from service.jobs.file_deletion import DeleteFiles
-from service.jobs.operation import Operation
 from service.jobs.outcome_log import OutcomeLog
 from service.maintenance.checks import Inventory
 from service.maintenance.orphan_files import OrphanFileRemoval
-from service.maintenance.periodic import Periodic, Schedule
-from service.sizing import share_of_cores, workers_of
+from service.maintenance.periodic import Schedule
+from service.sizing import share_of_cores
 from service.storage.factory import UPLOADS_TO_S3, make_storage
 from service.storage.signed_urls import SignedUrls
 from service.storage.storage import Storage
 from service.telemetry import logging as logs
 from service.telemetry.metrics import Metrics
 from service.web.page import page
-from service.web.system_routes import ReadinessChecks, web
+from service.web.system_routes import ReadinessChecks, readiness_checks, web
 
 T = TypeVar("T", bound=Dispatcher)
 
 MAX_JSON_BYTES = 1_000_000
-PICTURE_POLL = 0.05
-"""Seconds within which a process takes part in copies that another one was asked for."""
-WEBHOOK_POLL = 0.2
-WEBHOOK_THREADS = 4
-"""Webhooks under way at a time in one server process."""
 OWN_TAGS = {
     page: "The page for people, with its files.",
     web: "Health, metrics, signed links, and this document.",
 }
 
 
-def create_app(settings: Settings) -> Flask:
+def create_app(settings: Settings, features: Sequence[Feature] = FEATURES) -> Flask:
     """Make the application. It starts no thread and opens no connection: a fork may follow."""
     app = Flask("service", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_JSON_BYTES
-    app.url_map.strict_slashes = True
-    app.url_map.converters |= {"id": Identifier, "number": Number}
-    kernel = make_kernel(settings)
-    parts = [feature.make(kernel) for feature in FEATURES]
-    lanes = defaultdict[str, list[Operation]](list, copies=[DeleteFiles(kernel.storage, {RENDITIONS: keys_in})])
-    for part in parts:
-        for lane, operations in part.jobs.items():
-            lanes[lane].extend(operations)
+    known_keys = {prefix: known for feature in features for prefix, known in feature.known_keys.items()}
+    kernel = make_kernel(settings, tuple(known_keys))
+    parts = [feature.make(kernel) for feature in features]
+    shared_folders = {prefix: keys for feature in features for prefix, keys in feature.shared_folders.items()}
+    deletion = kernel.image_lane(DeleteFiles(kernel.storage, shared_folders))
+    lanes = merged([*(lane for part in parts for lane in part.lanes), deletion])
     executor = make_executor(kernel, lanes)
-    known_keys = {prefix: known for feature in FEATURES for prefix, known in feature.known_keys.items()}
-    periodic: list[Periodic] = []
-    for part in parts:
-        services = part.services(executor)
-        provide(app, services)
-        periodic += part.periodic(services)
-    tags = {blueprint: text for feature in FEATURES for blueprint, text in feature.tags.items()} | OWN_TAGS
+    services = [part.services(executor) for part in parts]
+    tags = {blueprint: text for feature in features for blueprint, text in feature.tags.items()} | OWN_TAGS
     provide(
         app,
         {
@@ -89,34 +68,36 @@ def create_app(settings: Settings) -> Flask:
             IdempotencyStore: IdempotencyStore(kernel.database, lambda: owner_name(os.getpid())),
             Executor: executor,
             Inventory: Inventory(
-                operations={operation.kind: operation for lane in lanes.values() for operation in lane},
+                operations={operation.kind: operation for lane in lanes for operation in lane.operations},
                 known_keys=known_keys,
-                inspections=[feature.checks for feature in FEATURES],
+                inspections=[feature.checks for feature in features],
             ),
             OrphanFileRemoval: OrphanFileRemoval(kernel.database, kernel.storage, known_keys, kernel.metrics),
-            Schedule: Schedule(periodic),
+            Schedule: Schedule(one for part, made in zip(parts, services, strict=True) for one in part.periodic(made)),
             Tags: Tags({blueprint.name: text for blueprint, text in tags.items()}),
-            ReadinessChecks: _readiness(kernel, executor),
+            ReadinessChecks: readiness_checks(settings, kernel.database, kernel.storage, executor),
         },
     )
+    for made in services:
+        provide(app, made)
+    url_converters.install(app)
     problems.install(app)
     for blueprint in tags:
         app.register_blueprint(blueprint)
-    app.before_request(_refuse_nul)
     security.install(app, settings)
     access_log.install(app, kernel.metrics)
-    add_commands(app, (command for feature in FEATURES for command in feature.commands))
+    add_commands(app, (command for feature in features for command in feature.commands))
     return app
 
 
-def make_kernel(settings: Settings) -> Kernel:
+def make_kernel(settings: Settings, prefixes: Sequence[str]) -> Kernel:
     """Make what all features stand on, with the implementations that the settings name."""
     database = open_database(settings.database_url)
     signed_urls = SignedUrls(settings.signing_key, settings.public_url)
     return Kernel(
         settings=settings,
         database=database,
-        storage=make_storage(settings, signed_urls),
+        storage=make_storage(settings, signed_urls, prefixes),
         signed_urls=signed_urls,
         metrics=Metrics(settings.metrics_folder, settings.database_url),
         login_throttle=LoginThrottle(database, settings.max_failed_tries, settings.failed_tries_seconds),
@@ -127,34 +108,23 @@ def make_kernel(settings: Settings) -> Kernel:
     )
 
 
-def _refuse_nul() -> None:
-    """Find nothing under a path with a character that no stored text has; PostgreSQL would refuse the question."""
-    if "\0" in request.path:
-        raise errors.NotFound("There is no such address.")
-
-
-def make_executor(kernel: Kernel, lanes: Mapping[str, Sequence[Operation]]) -> Executor:
-    """Make the executor that the settings name, with a lane for each of these groups of operations."""
+def make_executor(kernel: Kernel, lanes: Sequence[Lane]) -> Executor:
+    """Make the executor that the settings name, with these lanes."""
     settings, database, metrics = kernel.settings, kernel.database, kernel.metrics
     outcome_log = OutcomeLog(metrics)
-    # As many threads for copies as cores, since they are computed while photos may wait for FaceCloud. Webhooks have
-    # threads of their own, since a receiver that is slow must not hold up photos, and look less often: nobody waits for
-    # one to the millisecond.
-    workers = {"faces": workers_of(settings), "copies": share_of_cores(settings), "webhooks": WEBHOOK_THREADS}
-    polls = {"faces": POLL, "copies": PICTURE_POLL, "webhooks": WEBHOOK_POLL}
 
     def make(kind: type[T]) -> dict[str, T]:
         return {
-            name: kind(
+            lane.name: kind(
                 database,
-                lanes[name],
+                lane.operations,
                 outcome_log,
-                workers=workers[name],
+                workers=lane.threads,
                 lease=settings.lease_seconds,
-                poll=polls[name],
-                policies=_face_policies(settings) if name == "faces" else (),
+                poll=lane.poll,
+                policies=lane.policies,
             )
-            for name in workers
+            for lane in lanes
         }
 
     if settings.executor == "threads":
@@ -168,26 +138,3 @@ def make_executor(kernel: Kernel, lanes: Mapping[str, Sequence[Operation]]) -> E
 
     log_settings = logs.configuration(settings.log_level, settings.log_format)
     return CeleryExecutor(database, make(CeleryDispatcher), settings.broker_url, log_settings=log_settings, begin=begin)
-
-
-def _face_policies(settings: Settings) -> list[ClaimPolicy]:
-    """Return what bounds the calls of all processes to FaceCloud together, if something does."""
-    bound = settings.facecloud_max_concurrency if settings.engine == "facecloud" else 0
-    return [ConcurrencyLimit("face", bound, workers_of(settings))] if bound else []
-
-
-def _readiness(kernel: Kernel, executor: Executor) -> ReadinessChecks:
-    database: Database = kernel.database
-    storage: Storage = kernel.storage
-
-    def check_database() -> None:
-        with database.read() as session:
-            session.execute(sa.text("SELECT 1 FROM task LIMIT 1"))
-        database.check()
-
-    checks = ReadinessChecks(database=check_database, storage=storage.check)
-    if kernel.settings.executor == "celery":
-        checks["broker"] = executor.check
-    elif kernel.settings.web_works:
-        checks["dispatcher"] = executor.check
-    return checks

@@ -167,12 +167,22 @@ class Client(requests.Session):
 
 
 class Service:
-    """A service of its own: gunicorn with its processes, a folder, a free port. Made from a migrated database."""
+    """A service of its own: gunicorn with its processes, a folder, a free port. Made from a migrated database.
+
+    `root` is where its code is.
+    """
 
     def __init__(
-        self, folder: Path, *, celery_workers: int = 0, clock: Clock | None = None, **settings: object
+        self,
+        folder: Path,
+        *,
+        celery_workers: int = 0,
+        clock: Clock | None = None,
+        root: Path = ROOT,
+        **settings: object,
     ) -> None:
         self.folder = folder
+        self.root = root
         self.clock = clock
         self.celery_workers = celery_workers
         self.files = folder / "files"
@@ -207,7 +217,7 @@ class Service:
             command = (sys.executable, "-m", "tests.clock", self.clock.path, *command)
         with self.log.open("ab") as log:
             return subprocess.Popen(
-                list(map(str, command)), cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True
+                list(map(str, command)), cwd=self.root, env=environment, stdout=log, stderr=log, start_new_session=True
             )
 
     def start_work(self, *pool: object) -> subprocess.Popen[bytes]:

@@ -17,7 +17,7 @@ import pytest
 from service.features.questions import builtin
 from service.features.questions.opentdb import INTERVAL
 from service.features.questions.operations import ROUNDS
-from service.features.questions.source import found
+from service.features.questions.source import fetched_question
 from tests.conftest import MakeService, on_both_databases
 from tests.support import Client, wait_for
 
@@ -279,7 +279,10 @@ def test_the_builtin_questions_are_well_formed() -> None:
     ],
 )
 def test_texts_that_differ_in_looks_only_are_the_same(other: str) -> None:
-    one, two = found(1, "Who wrote Hamlet?", "Shakespeare", None), found(2, other, "Shakespeare", None)
+    one, two = (
+        fetched_question(1, "Who wrote Hamlet?", "Shakespeare", None),
+        fetched_question(2, other, "Shakespeare", None),
+    )
     assert one
     assert two
     assert one.fingerprint == two.fingerprint

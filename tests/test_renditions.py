@@ -26,7 +26,7 @@ from botocore.exceptions import ClientError
 from PIL import Image
 
 from service.config import Settings
-from service.features.renditions.models import Owner, keys_in, original_in
+from service.features.renditions.keys import Owner, keys_in, original_in
 from service.storage.s3 import UNCHANGING
 from service.storage.signed_urls import Download, SignedUrls
 from service.storage.sts import policy

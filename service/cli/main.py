@@ -110,8 +110,9 @@ def backup(file: Path) -> None:
 @database.command()
 @click.argument("message")
 def revision(message: str) -> None:
-    """Write a migration from what the models have and the tables lack."""
-    command.revision(alembic_config(provided(Settings).database_url), message, autogenerate=True)
+    """Write the next migration from what the models have and the tables lack."""
+    number = f"{int(newest_revision() or 0) + 1:04}"
+    command.revision(alembic_config(provided(Settings).database_url), message, autogenerate=True, rev_id=number)
 
 
 @jobs.command()

@@ -1,25 +1,49 @@
-"""What a feature is to the application: one value, listed in catalogue.py, and nothing else is edited for it."""
+"""What a feature is to the application: one value, listed in catalogue.py. EmptyBody else is edited for it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import click
+import sqlalchemy as sa
 from flask import Blueprint
+from sqlalchemy.orm import InstrumentedAttribute
 
 from service.config import Settings
 from service.db.database import Database
 from service.http.login_throttle import LoginThrottle
+from service.imaging.intake import Intake
 from service.imaging.pixel_budget import PixelBudget
 from service.imaging.validate import Limits
+from service.jobs.claims import ClaimPolicy
+from service.jobs.dispatcher import POLL
 from service.jobs.executors import Executor
 from service.jobs.operation import Operation
-from service.maintenance.checks import Inspection, KnownKeys
+from service.maintenance.checks import Inspection, Known, KnownKeys
 from service.maintenance.periodic import Periodic
 from service.storage.signed_urls import SignedUrls
 from service.storage.storage import Storage
 from service.telemetry.metrics import Metrics
+
+Services = Mapping[type[Any], Any]
+"""What a feature's routes and commands find by `provided`, by type."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lane:
+    """Threads for some kinds of jobs: slow work in one lane takes no thread from another.
+
+    Features may share a lane: lanes of one name are one lane, and differ in nothing but their operations.
+    `threads` is their number in each process. `poll` is how many seconds a job waits at most until other processes
+    notice it. `policies` bound what each process claims.
+    """
+
+    name: str
+    operations: Sequence[Operation]
+    threads: int
+    poll: float = POLL
+    policies: Sequence[ClaimPolicy] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,26 +65,52 @@ class Kernel:
         """What an image may have at most."""
         return Limits(bytes=self.settings.max_image_bytes, pixels=self.settings.max_image_pixels)
 
+    def intake(self, **options: Any) -> Intake:
+        """Return where uploaded images go; the options are the fields of `Intake`."""
+        return Intake(self.storage, self.uploads, pixels=self.pixels, **({"limits": self.limits} | options))
 
-Services = Mapping[type[Any], object]
-"""What a feature's routes and commands find by `provided`, by type."""
+    def image_lane(self, *operations: Operation) -> Lane:
+        """Return the shared lane for work that computes: a thread for each core."""
+        return Lane(name="copies", operations=operations, threads=self.cores, poll=0.05)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """A feature made for one application: its operations by lane, then what its routes stand on."""
+    """A feature made for one application: its jobs, what its routes stand on, and what is due once in a while."""
 
     services: Callable[[Executor], Services]
-    jobs: Mapping[str, Sequence[Operation]] = field(default_factory=dict)
+    lanes: Sequence[Lane] = ()
     periodic: Callable[[Services], Sequence[Periodic]] = lambda _: ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Feature:
-    """A package below `features`. `known_keys` has the prefixes below which its files are swept."""
+    """A package below `features`. What has no default cannot be forgotten; say `{}` or `Inspection()` for nothing.
+
+    `tags` has the blueprints, and what the API document says of each. `known_keys` has the prefixes of its files, and
+    the storage refuses keys with any other. `shared_folders` returns the keys to delete in a folder in which clients
+    have files too, by the prefix of such folders.
+    """
 
     tags: Mapping[Blueprint, str]
     make: Callable[[Kernel], Parts]
-    known_keys: KnownKeys = field(default_factory=dict)
-    checks: Inspection = field(default_factory=Inspection)
+    known_keys: KnownKeys
+    checks: Inspection
+    shared_folders: Mapping[str, Callable[[str], Collection[str]]] = field(default_factory=dict)
     commands: Sequence[click.Command] = ()
+
+
+def keys_of(column: InstrumentedAttribute[str]) -> Known:
+    """Return what `known_keys` needs where a column of the rows has the keys themselves."""
+    return lambda session, keys: set(session.scalars(sa.select(column).where(column.in_(keys))))
+
+
+def merged(lanes: Iterable[Lane]) -> list[Lane]:
+    """Return one lane for each name, with all its operations; raise ValueError where its declarations differ."""
+    by_name: dict[str, Lane] = {}
+    for lane in lanes:
+        known = by_name.get(lane.name, replace(lane, operations=()))
+        if replace(known, operations=lane.operations) != lane:
+            raise ValueError(f"the lane {lane.name} is declared in two ways")
+        by_name[lane.name] = replace(known, operations=(*known.operations, *lane.operations))
+    return list(by_name.values())

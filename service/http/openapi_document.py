@@ -42,7 +42,11 @@ OF_STATUS = {
     429: ("Retry-After",),
     503: ("Retry-After",),
 }
-IN_PATH = {"name": "The file's name.", "token": "The signed token of the link."}
+IN_PATH = {
+    "name": "The file's name.",
+    "token": "The signed token of the link.",
+    "user_id": "The id of the user, as registration and login return it.",
+}
 """Descriptions of the parameters of paths that are no ids."""
 RANGE = _header_parameter(
     "Range",

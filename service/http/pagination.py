@@ -33,8 +33,9 @@ class Page(StrictModel):
     cursor: Annotated[Cursor | None, Field(description="The `next` of the page before.")] = None
 
 
-def page_answer(items: list[dict[str, Any]], place: tuple[str, ...] | None) -> Response:
+def page_answer(items: list[dict[str, Any]], place: tuple[str, ...] | int | None) -> Response:
     """Return a page of a list; `place` is where the next one begins."""
+    place = (str(place),) if isinstance(place, int) else place
     return answer({"items": items, "next": str(_signer().dumps(place)) if place else None})
 
 
@@ -50,6 +51,12 @@ def place_of(cursor: str | None, parts: int | None) -> tuple[str, ...] | None:
         detail = "This cursor belongs to another list: take the `next` of a page of this one."
         raise Invalid(detail, pointer="#/cursor")
     return tuple(place)
+
+
+def number_of(cursor: str | None) -> int | None:
+    """Return the number that a cursor of a list in the order of numbers stands for; raise Invalid as `place_of`."""
+    place = place_of(cursor, 1)
+    return int(place[0]) if place else None
 
 
 def _signer() -> URLSafeSerializer:

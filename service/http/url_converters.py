@@ -1,6 +1,9 @@
-"""Numbers and UUIDs in paths."""
+"""Numbers and UUIDs in paths, and what no path may have."""
 
+from flask import Flask, request
 from werkzeug.routing import BaseConverter
+
+from service.errors import NotFound
 
 
 class Number(BaseConverter):
@@ -17,3 +20,16 @@ class Identifier(BaseConverter):
     def to_python(self, value: str) -> str:
         """Return it as the rows have it."""
         return value.lower()
+
+
+def install(app: Flask) -> None:
+    """Add the converters `id` and `number` to the application, and refuse paths with a NUL."""
+    app.url_map.strict_slashes = True
+    app.url_map.converters |= {"id": Identifier, "number": Number}
+    app.before_request(_refuse_nul)
+
+
+def _refuse_nul() -> None:
+    """Raise NotFound for a path with a NUL: no stored text has one, and PostgreSQL refuses to look for it."""
+    if "\0" in request.path:
+        raise NotFound("There is no such address.")

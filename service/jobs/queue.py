@@ -43,6 +43,11 @@ def remove(session: Session, *tasks: str, failed_only: bool = False) -> None:
     session.connection().execute(sa.delete(Job).where(Job.task.in_(tasks), *condition))
 
 
+def open_subjects(kind: str) -> sa.Select[str]:
+    """Return a query of the subjects of the jobs of a kind that wait or run."""
+    return sa.select(Job.subject).where(Job.kind == kind, Job.status.in_(("queued", "running")))
+
+
 def recover(database: Database, operations: Mapping[str, Operation], *, everything: bool) -> tuple[int, int]:
     """Give back the jobs of runs that have died; return how many run again, and how many failed for good.
 

@@ -7,14 +7,14 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from service.errors import NoRoom, Unavailable
 from service.storage.signed_urls import Download, SignedUrls
-from service.storage.storage import CHUNK, StorageMisconfigured, is_full, parts_of
+from service.storage.storage import CHUNK, StorageMisconfigured, check_prefix, is_full, parts_of
 from service.telemetry import logging as logs
 
 UNFINISHED = ".new-"
@@ -28,16 +28,19 @@ class DiskStorage:
 
     is_shared = False
 
-    def __init__(self, root: Path, signed_urls: SignedUrls) -> None:
+    def __init__(self, root: Path, signed_urls: SignedUrls, prefixes: Sequence[str] = ("",)) -> None:
+        """Refuse to save keys below none of the prefixes."""
         self.root = root.resolve()
         self.root.mkdir(parents=True, exist_ok=True)
         self._signed_urls = signed_urls
+        self._prefixes = prefixes
 
     def _path(self, key: str) -> Path:
         return self.root.joinpath(*parts_of(key))
 
     def save(self, key: str, stream: BinaryIO, media_type: str = "") -> int:
         """Write to a temporary name in the same folder, sync, rename. A folder keeps no types: urls do."""
+        check_prefix(key, self._prefixes)
         path = self._path(key)
         with self._translated():
             self._check_root()

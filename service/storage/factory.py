@@ -1,5 +1,6 @@
 """Makes the storage, and what issues temporary credentials for it, as the settings say."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,13 +18,13 @@ UPLOADS_TO_S3 = 12
 """Photos of one process that are checked and sent at once; each waits some milliseconds for the answer."""
 
 
-def make_storage(settings: Settings, signed_urls: SignedUrls) -> Storage:
-    """Make the storage that the settings name. S3 connects with the first use."""
+def make_storage(settings: Settings, signed_urls: SignedUrls, prefixes: Sequence[str]) -> Storage:
+    """Make the storage that the settings name, for keys with these prefixes. S3 connects with the first use."""
     if not settings.bucket:
-        return DiskStorage(Path(settings.storage_url), signed_urls)
+        return DiskStorage(Path(settings.storage_url), signed_urls, prefixes)
     from service.storage.s3 import S3Storage
 
-    return S3Storage(*settings.bucket, _access(settings))
+    return S3Storage(*settings.bucket, _access(settings), prefixes)
 
 
 def make_credentials_issuer(settings: Settings) -> CredentialsIssuer:

@@ -13,7 +13,7 @@ from service.storage.s3_client import Clients, S3Access
 from service.storage.s3_download import S3Download
 from service.storage.s3_errors import code_of, translated, translated_for_operator, unreachable
 from service.storage.signed_urls import Download
-from service.storage.storage import StorageMisconfigured, parts_of
+from service.storage.storage import StorageMisconfigured, check_prefix, parts_of
 from service.telemetry import logging as logs
 
 PART = 8 * 1024 * 1024
@@ -31,14 +31,17 @@ class S3Storage:
 
     is_shared = True
 
-    def __init__(self, bucket: str, prefix: str, access: S3Access) -> None:
+    def __init__(self, bucket: str, prefix: str, access: S3Access, prefixes: Sequence[str] = ("",)) -> None:
+        """Keep keys below `prefix` of the bucket; refuse to save those below none of `prefixes`."""
         self.bucket = bucket
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._access = access
+        self._prefixes = prefixes
         self._clients = Clients(access)
 
     def save(self, key: str, stream: BinaryIO, media_type: str = "") -> int:
         """Send the stream, in parts where it is long; the key is there when all of it is."""
+        check_prefix(key, self._prefixes)
         name = self._name(key)
         headers = {"ContentType": media_type, "CacheControl": UNCHANGING} if media_type else {}
         first = _read(stream)

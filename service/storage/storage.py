@@ -1,7 +1,7 @@
 """The byte store: keys to bytes."""
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import BinaryIO, Protocol
 
@@ -69,6 +69,12 @@ class Storage(Protocol):
 def is_full(error: OSError) -> bool:
     """Return whether this is what a disk without room says."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def check_prefix(key: str, prefixes: Sequence[str]) -> None:
+    """Raise ValueError for a key below none of these prefixes: its file would never be swept."""
+    if not key.startswith(tuple(prefixes)):
+        raise ValueError(f"no feature knows files at {key!r}: name their prefix in its known_keys")
 
 
 def parts_of(key: str) -> list[str]:

@@ -7,10 +7,12 @@ from io import SEEK_END
 from pathlib import Path
 from typing import Any, Literal
 
+import sqlalchemy as sa
 from flask import Blueprint, Response, current_app, redirect, render_template, send_from_directory
 from pydantic import ConfigDict, RootModel
 from sqlalchemy.exc import SQLAlchemyError
 
+from service.config import Settings
 from service.db.database import Database
 from service.errors import NotFound
 from service.http.basic_auth import basic
@@ -21,6 +23,7 @@ from service.http.problems import render
 from service.http.responses import answer, file_answer
 from service.http.services import provided
 from service.jobs import models
+from service.jobs.executors import Executor
 from service.maintenance.checks import Inventory
 from service.storage.signed_urls import SignedUrls
 from service.storage.storage import Storage
@@ -68,6 +71,22 @@ def home() -> Response:
 
 class ReadinessChecks(dict[str, Callable[[], None]]):
     """What the service needs, by name; each raises an error where it is missing."""
+
+
+def readiness_checks(settings: Settings, database: Database, storage: Storage, executor: Executor) -> ReadinessChecks:
+    """Return what must succeed for the service to be ready: with the executor, where this process depends on it."""
+
+    def check_database() -> None:
+        with database.read() as session:
+            session.execute(sa.select(models.Job.id).limit(1))
+        database.check()
+
+    checks = ReadinessChecks(database=check_database, storage=storage.check)
+    if settings.executor == "celery":
+        checks["broker"] = executor.check
+    elif settings.web_works:
+        checks["dispatcher"] = executor.check
+    return checks
 
 
 @web.get("/healthz")

@@ -3,14 +3,7 @@
 import sqlalchemy as sa
 from alembic import context
 
-import service.features.augmentation.models
-import service.features.faces.models
-import service.features.processing.models
-import service.features.questions.models
-import service.features.recordings.models
-import service.features.renditions.models
-import service.http.idempotency_store
-import service.http.login_throttle  # noqa: F401 - the imports fill the metadata
+import service.app  # noqa: F401 - it imports the models of every feature of the catalogue, and all others
 from service.db.database import Model
 
 # Whoever comes second waits, and then finds nothing to do. All migrations of a call are one transaction.

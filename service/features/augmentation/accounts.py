@@ -58,10 +58,10 @@ class Accounts:
 
 
 def register(
-    here: Accounts, email: str, password: str, first_name: str | None, last_name: str | None
+    accounts: Accounts, email: str, password: str, first_name: str | None, last_name: str | None
 ) -> dict[str, Any]:
     """Add a user and return what `token_of` takes; raises Conflict for a known e-mail, which must be one by now."""
-    with here.slots.hold(TURN_SECONDS, _BUSY, retry_after=5):
+    with accounts.slots.hold(TURN_SECONDS, _BUSY, retry_after=5):
         hashed = _hasher.hash(password)
     user = User(
         id=str(uuid.uuid4()),
@@ -73,7 +73,7 @@ def register(
     )
     login = {"user_id": user.id, "moment": int(time.time())}
     try:
-        with here.database.write() as session:
+        with accounts.database.write() as session:
             session.add(user)
             session.flush()
             record_result(session, lambda: login)
@@ -85,18 +85,18 @@ def register(
 
 
 @contextmanager
-def counting_other_bodies(here: Accounts, client: str) -> Iterator[None]:
-    """Let the block tell whether a body is that of an earlier registration, as often as passwords may be tried."""
+def counting_other_bodies(accounts: Accounts, client: str) -> Iterator[None]:
+    """Count another body under a known key, which the block refuses, as a wrong password of this client."""
     name = _tries_from(client)
-    here.login_throttle.check(name)
+    accounts.login_throttle.check(name)
     try:
         yield
     except Invalid:
-        here.login_throttle.record_failure(name)
+        accounts.login_throttle.record_failure(name)
         raise
 
 
-def log_in(here: Accounts, email: str, password: str, client: str) -> dict[str, Any]:
+def log_in(accounts: Accounts, email: str, password: str, client: str) -> dict[str, Any]:
     """Return a token; raises Unauthorized in one text and time for an unknown e-mail and a wrong password.
 
     `client` is whose tries these are; they are counted for it, and for the e-mail, which takes twice as many.
@@ -106,30 +106,30 @@ def log_in(here: Accounts, email: str, password: str, client: str) -> dict[str, 
     except EmailNotValidError:
         address = email.lower()
     names = (_tries_from(client), f"augmentation {address}")
-    here.login_throttle.check(names[0])
-    here.login_throttle.check(names[1], times=2)
-    with here.database.read() as session:
+    accounts.login_throttle.check(names[0])
+    accounts.login_throttle.check(names[1], times=2)
+    with accounts.database.read() as session:
         user = session.scalar(sa.select(User).where(User.email == address)) if "\0" not in address else None
-    with here.slots.hold(TURN_SECONDS, _BUSY, retry_after=5):
+    with accounts.slots.hold(TURN_SECONDS, _BUSY, retry_after=5):
         right = _verify(_nobody(), password, user.password if user else None)
     if not (user and right):
-        here.login_throttle.record_failure(*names)
+        accounts.login_throttle.record_failure(*names)
         raise Unauthorized("The e-mail or the password is wrong.", headers={"WWW-Authenticate": "Bearer"})
-    here.login_throttle.forget(names[1])
-    return token_of(here, user.id, int(time.time()))
+    accounts.login_throttle.forget(names[1])
+    return token_of(accounts, user.id, int(time.time()))
 
 
 def _tries_from(client: str) -> str:
     return f"augmentation from {client}"
 
 
-def user_of(here: Accounts, token: str) -> str:
+def user_of(accounts: Accounts, token: str) -> str:
     """Return the id of the user whose token this is; raises Unauthorized."""
     try:
-        claims = jwt.decode(token, _key(here), algorithms=[ALGORITHM], options=_DEMANDS)
+        claims = jwt.decode(token, _key(accounts), algorithms=[ALGORITHM], options=_DEMANDS)
     except jwt.InvalidTokenError as error:
         raise _refusal() from error
-    with here.database.read() as session:
+    with accounts.database.read() as session:
         user = session.scalar(sa.select(User.id).where(User.id == claims["sub"]))
     if not user:
         raise _refusal()
@@ -142,7 +142,7 @@ def normalized(email: str) -> str:
 
 
 def _verify(nobody: str, password: str, hashed: str | None) -> bool:
-    """Tell whether the password is right; an unknown user's is compared with nobody's, so that it takes as long."""
+    """Return whether the password is right; compare an unknown user's with nobody's, so that it takes as long."""
     try:
         return _hasher.verify(hashed or nobody, password) and hashed is not None
     except VerifyMismatchError:
@@ -154,16 +154,16 @@ def _nobody() -> str:
     return _hasher.hash(str(uuid.uuid4()))
 
 
-def token_of(here: Accounts, user_id: str, moment: int) -> dict[str, Any]:
+def token_of(accounts: Accounts, user_id: str, moment: int) -> dict[str, Any]:
     """Return the token of a login at this moment, in seconds since 1970: always the same one."""
     claims = {"sub": user_id, "iat": moment, "exp": moment + TOKEN_LIFE}
-    token = jwt.encode(claims, _key(here), algorithm=ALGORITHM)
+    token = jwt.encode(claims, _key(accounts), algorithm=ALGORITHM)
     return {"access_token": token, "token_type": "bearer", "user_id": user_id}
 
 
-def _key(here: Accounts) -> bytes:
-    """Return the key of tokens alone, so that nothing else that is signed here can pass for one."""
-    return hashlib.sha256(b"augmentation token " + here.secret().encode()).digest()
+def _key(accounts: Accounts) -> bytes:
+    """Return the key of tokens alone, so that nothing else that is signed accounts can pass for one."""
+    return hashlib.sha256(b"augmentation token " + accounts.secret().encode()).digest()
 
 
 def _refusal() -> Unauthorized:

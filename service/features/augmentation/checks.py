@@ -4,17 +4,16 @@ import sqlalchemy as sa
 
 from service.features.augmentation.job import KIND
 from service.features.augmentation.models import AugmentationImage, ImageTask
-from service.jobs.models import Job
+from service.jobs.queue import open_subjects
 from service.maintenance.checks import Check, Inspection, Stored
-
-_jobs = sa.select(Job.subject).where(Job.kind == KIND, Job.status.in_(("queued", "running")))
 
 INSPECTION = Inspection(
     checks=(
         Check(
             key=AugmentationImage.id,
             wrong=sa.select(AugmentationImage.id, AugmentationImage.task_id).where(
-                AugmentationImage.status == "pending", sa.cast(AugmentationImage.id, sa.String).not_in(_jobs)
+                AugmentationImage.status == "pending",
+                sa.cast(AugmentationImage.id, sa.String).not_in(open_subjects(KIND)),
             ),
             sentence="Image {id} of augmentation task {task_id} is pending, and no job will copy it.",
         ),

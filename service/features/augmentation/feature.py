@@ -3,10 +3,10 @@
 from service.features.augmentation import operations
 from service.features.augmentation.accounts import Accounts
 from service.features.augmentation.checks import INSPECTION
-from service.features.augmentation.job import Copying
+from service.features.augmentation.job import Augmentation
+from service.features.augmentation.models import ImageTask
 from service.features.augmentation.routes import accounts, augmentation
-from service.features.feature import Feature, Kernel, Parts, Services
-from service.imaging.intake import Intake
+from service.features.feature import Feature, Kernel, Parts, Services, keys_of
 from service.jobs.executors import Executor
 from service.sizing import CpuSlots
 
@@ -26,13 +26,13 @@ def make(kernel: Kernel) -> Parts:
             operations.Services: operations.Services(
                 database=kernel.database,
                 executor=executor,
-                intake=Intake(kernel.storage, kernel.uploads, kernel.limits, kernel.pixels, operations.TYPES),
+                intake=kernel.intake(types=operations.TYPES),
                 factor=settings.augmentation_scale,
             ),
         }
 
-    operation = Copying(kernel.storage, kernel.pixels, settings.augmentation_scale)
-    return Parts(jobs={"copies": [operation]}, services=services)
+    operation = Augmentation(kernel.storage, kernel.pixels, settings.augmentation_scale)
+    return Parts(lanes=[kernel.image_lane(operation)], services=services)
 
 
 AUGMENTATION = Feature(
@@ -41,6 +41,6 @@ AUGMENTATION = Feature(
         augmentation: "Images of users, each turned, made gray and scaled.",
     },
     make=make,
-    known_keys={"augmentation/": operations.known_keys},
+    known_keys={"augmentation/": keys_of(ImageTask.img_link)},
     checks=INSPECTION,
 )

@@ -14,7 +14,7 @@ from service.features.augmentation.models import (
     ImageTask,
     file_key,
 )
-from service.imaging import transform as pictures
+from service.imaging import transform
 from service.imaging.failures import image_failures
 from service.imaging.pixel_budget import PixelBudget
 from service.jobs.operation import Failure, Operation, Run
@@ -23,7 +23,7 @@ from service.storage.storage import Storage
 KIND = "augmentation"
 
 
-class Copying(Operation):
+class Augmentation(Operation):
     """load → work → save for the images of augmentation. `factor` is by how much the scaled copy's sides are longer."""
 
     kind = KIND
@@ -45,9 +45,9 @@ class Copying(Operation):
 
     def work(self, place: tuple[str, int], cancelled: Callable[[], bool]) -> None:
         """Make the copies and store them: the files come before their rows."""
-        edits = [pictures.rotate(), pictures.gray(), pictures.scale(self.factor)]
+        edits = [transform.rotate(), transform.gray(), transform.scale(self.factor)]
         with image_failures():
-            made = pictures.copies(self.storage.read(file_key(*place, ORIGINAL)), edits, self.pixels)
+            made = transform.copies(self.storage.read(file_key(*place, ORIGINAL)), edits, self.pixels)
             for suffix, copy in zip(COPIES, made, strict=True):
                 self.storage.save(file_key(*place, suffix), copy.stream)
 
@@ -92,12 +92,12 @@ def _count(session: Session, runs: Sequence[Run], counter: str) -> None:
     In one order everywhere, so that two workers never wait for each other's rows; and the update locks the row, so of
     two with the last two images the second sees the first's count.
     """
-    here = getattr(AugmentationTask, counter)
+    column = getattr(AugmentationTask, counter)
     ended = AugmentationTask.done + AugmentationTask.failed == AugmentationTask.total
     for task in sorted({run.task for run in runs}):
         more = sum(run.task == task for run in runs)
         chosen = sa.update(AugmentationTask).where(AugmentationTask.id == task)
         options = {"synchronize_session": False}
-        session.execute(chosen.values({here: here + more}), execution_options=options)
+        session.execute(chosen.values({column: column + more}), execution_options=options)
         outcome = sa.case((AugmentationTask.failed > 0, "error"), else_="finished")
         session.execute(chosen.where(ended).values(status=outcome), execution_options=options)

@@ -2,7 +2,7 @@
 
 import re
 import uuid
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from service.db.database import Database, now
+from service.db.keyset import newest
 from service.db.results import record_result
 from service.errors import Conflict, Invalid, NotFound, TooLarge
 from service.features.augmentation.job import KIND
@@ -21,12 +22,12 @@ from service.features.augmentation.models import (
     ImageTask,
     file_key,
 )
-from service.imaging import transform as pictures
+from service.imaging import transform
 from service.imaging.intake import Intake, Upload, pointing_at
 from service.imaging.validate import Picture, printable
 from service.jobs import queue
 from service.jobs.executors import Executor
-from service.storage import zip_stream as archives
+from service.storage import zip_stream
 from service.storage.signed_urls import Download
 
 LINK_SECONDS = 3600
@@ -45,35 +46,35 @@ class Services:
     factor: float
 
 
-def add_images(here: Services, user_id: str, uploads: Sequence[Upload]) -> str:
+def add_images(services: Services, user_id: str, uploads: Sequence[Upload]) -> str:
     """Check and store the files, and start a task for them: all of them or none. Return its id."""
     if not uploads:
         raise Invalid("There is no file in this request: send one or more parts named `files`.", pointer="#/files")
     task_id = str(uuid.uuid4())
     keys = [file_key(task_id, position, ORIGINAL) for position in range(len(uploads))]
-    with here.intake.keeping(uploads, keys) as found:
+    with services.intake.keeping(uploads, keys) as found:
         for upload, picture in zip(uploads, found, strict=True):
             with pointing_at(upload):
-                _check_scaled(here, upload.name, picture)
-        with queue.dispatching(here.database, here.executor) as session:
+                _check_scaled(services, upload.name, picture)
+        with queue.dispatching(services.database, services.executor) as session:
             _add_rows(session, user_id, task_id, uploads, found)
             record_result(session, lambda: task_id)
     return task_id
 
 
-def show_status(here: Services, user_id: str, task_id: str) -> dict[str, Any]:
+def show_status(services: Services, user_id: str, task_id: str) -> dict[str, Any]:
     """Return how far a task is, with its images; links are made anew."""
-    with here.database.read() as session:
+    with services.database.read() as session:
         task, images = _find(session, user_id, task_id)
     return {
         "task_id": task_id,
         "status": task.status,
         "images": [
             {
-                "img_link": _link(here, image, ORIGINAL),
+                "img_link": _link(services, image, ORIGINAL),
                 "status": image.status,
                 "name": image.name,
-                **_copies(here, image),
+                **_copies(services, image),
                 "error": {"code": image.error_code, "detail": image.error_detail} if image.error_code else None,
             }
             for image in images
@@ -81,41 +82,39 @@ def show_status(here: Services, user_id: str, task_id: str) -> dict[str, Any]:
     }
 
 
-def history(here: Services, user_id: str, limit: int, before: int | None) -> tuple[list[dict[str, Any]], int | None]:
+def history(
+    services: Services, user_id: str, limit: int, before: int | None
+) -> tuple[list[dict[str, Any]], int | None]:
     """Return a page of a user's images, newest first, and where the next one begins."""
     query = (
-        sa.select(AugmentationImage, AugmentationTask.created_at)
+        sa.select(AugmentationImage.id, AugmentationImage, AugmentationTask.created_at)
         .join(AugmentationTask, AugmentationTask.id == AugmentationImage.task_id)
         .where(AugmentationTask.user_id == user_id)
-        .order_by(AugmentationImage.id.desc())
-        .limit(limit + 1)
     )
-    if before is not None:
-        query = query.where(AugmentationImage.id < before)
-    with here.database.read() as session:
-        rows = session.execute(query).all()
+    with services.database.read() as session:
+        rows, end = newest(session, query, limit, before)
     items = [
         {
             "task_id": image.task_id,
             "created_at": created_at,
             "name": image.name,
             "status": image.status,
-            ORIGINAL: _link(here, image, ORIGINAL),
-            **_copies(here, image),
+            ORIGINAL: _link(services, image, ORIGINAL),
+            **_copies(services, image),
         }
-        for image, created_at in rows[:limit]
+        for _, image, created_at in rows
     ]
-    return items, rows[limit - 1][0].id if len(rows) > limit else None
+    return items, end
 
 
-def archive(here: Services, user_id: str, task_id: str) -> Iterator[bytes]:
+def archive(services: Services, user_id: str, task_id: str) -> Iterator[bytes]:
     """Return a zip of all files of a finished task, made while it is sent; raises Conflict for any other."""
-    with here.database.read() as session:
+    with services.database.read() as session:
         task, images = _find(session, user_id, task_id)
     if task.status != "finished":
         raise Conflict(f"This task's status is {task.status}: only one that is finished can be downloaded.")
-    return archives.stream(
-        (file_name(image.name, suffix, image.media_type), _pieces(here, file_key(task_id, image.position, suffix)))
+    return zip_stream.stream(
+        (file_name(image.name, suffix, image.media_type), _pieces(services, file_key(task_id, image.position, suffix)))
         for image in images
         for suffix in (ORIGINAL, *COPIES)
     )
@@ -130,17 +129,12 @@ def file_name(name: str, suffix: str, media_type: str) -> str:
     return f"{stem}_{suffix}.{extension if extension.lower() in fitting else fitting[0]}"
 
 
-def known_keys(session: Session, keys: Collection[str]) -> set[str]:
-    """Return those of the storage keys that some row knows."""
-    return set(session.scalars(sa.select(ImageTask.img_link).where(ImageTask.img_link.in_(keys))))
-
-
-def _check_scaled(here: Services, name: str, picture: Picture) -> None:
-    edit = pictures.scale(here.factor)
+def _check_scaled(services: Services, name: str, picture: Picture) -> None:
+    edit = transform.scale(services.factor)
     try:
-        pictures.check_size(*edit.size(picture.width, picture.height), picture.media_type)
+        transform.check_size(*edit.size(picture.width, picture.height), picture.media_type)
     except TooLarge as error:
-        detail = f"{printable(name)} cannot be scaled by {here.factor:g}. {error.detail}"
+        detail = f"{printable(name)} cannot be scaled by {services.factor:g}. {error.detail}"
         raise TooLarge(detail, limit=error.limit) from error
 
 
@@ -179,16 +173,16 @@ def _find(session: Session, user_id: str, task_id: str) -> tuple[AugmentationTas
     return task, session.scalars(images.order_by(AugmentationImage.position)).all()
 
 
-def _link(here: Services, image: AugmentationImage, suffix: str) -> str:
+def _link(services: Services, image: AugmentationImage, suffix: str) -> str:
     download = Download(file_name(image.name, suffix, image.media_type), image.media_type, inline=True)
-    return here.intake.storage.url(file_key(image.task_id, image.position, suffix), LINK_SECONDS, download)
+    return services.intake.storage.url(file_key(image.task_id, image.position, suffix), LINK_SECONDS, download)
 
 
-def _copies(here: Services, image: AugmentationImage) -> dict[str, str | None]:
-    return {suffix: _link(here, image, suffix) if image.status == "finished" else None for suffix in COPIES}
+def _copies(services: Services, image: AugmentationImage) -> dict[str, str | None]:
+    return {suffix: _link(services, image, suffix) if image.status == "finished" else None for suffix in COPIES}
 
 
-def _pieces(here: Services, key: str) -> Iterator[bytes]:
-    with here.intake.storage.open(key) as stream:
+def _pieces(services: Services, key: str) -> Iterator[bytes]:
+    with services.intake.storage.open(key) as stream:
         while piece := stream.read(PIECE):
             yield piece

@@ -1,6 +1,7 @@
 """The HTTP interface of augmentation."""
 
-from typing import Any, cast
+from functools import partial
+from typing import Any
 
 from flask import Blueprint, Response, g, request, url_for
 
@@ -17,35 +18,20 @@ from service.features.augmentation.schemas import (
     TokenOut,
     UploadedOut,
 )
+from service.features.uploads import images_form, read_images
 from service.http.bodies import body, query
 from service.http.client_address import address
 from service.http.idempotency import idempotent, is_keyed, reserve_json
-from service.http.openapi_views import FILE, describe, multipart
-from service.http.pagination import page_answer, place_of
+from service.http.openapi_views import describe
+from service.http.pagination import number_of, page_answer
 from service.http.responses import absolute, answer, stream_answer
 from service.http.services import provided
-from service.http.uploads import display_name, read_form
-from service.imaging.intake import Upload
 
 accounts = Blueprint("accounts", __name__)
 augmentation = Blueprint("augmentation", __name__)
 
-MAX_REQUEST_BYTES = 1_000_000_000
-UPLOAD = multipart(
-    {"files": {"type": "array", "items": FILE, "description": "The images."}},
-    {"files": ["(a photo's bytes)"]},
-    required=["files"],
-)
-
-
-def _here() -> operations.Services:
-    here: operations.Services = provided(operations.Services)
-    return here
-
-
-def _accounts() -> Accounts:
-    here: Accounts = provided(Accounts)
-    return here
+_services = partial(provided, operations.Services)
+_accounts = partial(provided, Accounts)
 
 
 def _uploaded(task_id: str) -> Response:
@@ -95,7 +81,13 @@ def log_user_in() -> Response:
 
 
 @augmentation.post("/upload")
-@describe({202: UploadedOut}, *(400, 413, 415, 422, 507), content=UPLOAD, headers={202: ("Location",)}, scheme="bearer")
+@describe(
+    {202: UploadedOut},
+    *(400, 413, 415, 422, 507),
+    content=images_form("files"),
+    headers={202: ("Location",)},
+    scheme="bearer",
+)
 @idempotent(_uploaded, form=True)
 def upload_images() -> Response:
     """Upload images, JPEG or PNG, multipart parts `files`. All or nothing: one bad file refuses the request.
@@ -103,20 +95,16 @@ def upload_images() -> Response:
     In the background each is turned by 90° clockwise, made gray, and scaled: three copies of its own type, made of the
     upright picture, in sRGB, without metadata.
     """
-    limit = _here().intake.limits.bytes
-    with read_form(request, ("files",), limit, "image", MAX_REQUEST_BYTES) as form:
-        uploads = [
-            Upload(display_name(file.filename or "", "image"), cast(Any, file.stream), f"#/files/{place}")
-            for place, file in enumerate(form.files.getlist("files"))
-        ]
-        return _uploaded(operations.add_images(_here(), g.user_id, uploads))
+    services = _services()
+    with read_images("files", services.intake.limits.bytes) as uploads:
+        return _uploaded(operations.add_images(services, g.user_id, uploads))
 
 
 @augmentation.get("/status/<id:task_id>")
 @describe({200: StatusOut}, 404, scheme="bearer")
 def show_status(task_id: str) -> Response:
-    """Tell how far a task is, with links that live for an hour and need no token."""
-    status = operations.show_status(_here(), g.user_id, task_id)
+    """Get how far a task is, with links that live for an hour and need no token."""
+    status = operations.show_status(_services(), g.user_id, task_id)
     for image in status["images"]:
         _complete(image, ("img_link", *COPIES))
     return answer(status)
@@ -129,18 +117,17 @@ def show_history(user_id: str) -> Response:
     if user_id != g.user_id:
         raise NotFound("There is no such user, or it is not you.")
     wanted = query(HistoryQuery)
-    place = place_of(wanted.cursor, 1)
-    items, last = operations.history(_here(), user_id, wanted.limit, int(place[0]) if place else None)
+    items, end = operations.history(_services(), user_id, wanted.limit, number_of(wanted.cursor))
     for item in items:
         _complete(item, (ORIGINAL, *COPIES))
-    return page_answer(items, None if last is None else (str(last),))
+    return page_answer(items, end)
 
 
 @augmentation.get("/task/<id:task_id>")
 @describe({200: "application/zip"}, 404, 409, headers={200: ("Content-Disposition",)}, scheme="bearer")
 def download_task(task_id: str) -> Response:
     """Download a finished task's originals and copies as a zip, made while it is sent."""
-    return stream_answer(operations.archive(_here(), g.user_id, task_id), "application/zip", f"{task_id}.zip")
+    return stream_answer(operations.archive(_services(), g.user_id, task_id), "application/zip", f"{task_id}.zip")
 
 
 def _complete(item: dict[str, Any], names: tuple[str, ...]) -> None:

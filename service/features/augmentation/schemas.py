@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal
 
 from email_validator import EmailNotValidError
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
 from service.features.augmentation.accounts import normalized
@@ -33,12 +33,10 @@ def _an_email(text: str) -> str:
     return text
 
 
-class RegistrationIn(StrictModel):
+class RegistrationIn(
+    StrictModel, json_schema_extra={"examples": [{"email": _EMAIL, "password": _PASSWORD, "first_name": "Ada"}]}
+):
     """A new user. Case does not count in an e-mail."""
-
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"email": _EMAIL, "password": _PASSWORD, "first_name": "Ada"}]}
-    )
 
     email: Annotated[str, StringConstraints(max_length=254), AfterValidator(_an_email)]
     password: Password
@@ -46,31 +44,25 @@ class RegistrationIn(StrictModel):
     last_name: Name | None = None
 
 
-class LoginIn(StrictModel):
+class LoginIn(StrictModel, json_schema_extra={"examples": [{"email": _EMAIL, "password": _PASSWORD}]}):
     """A user's credentials."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"email": _EMAIL, "password": _PASSWORD}]})
 
     email: Annotated[str, StringConstraints(max_length=1024)]
     password: Annotated[str, StringConstraints(max_length=1024)]
 
 
-class TokenOut(BaseModel):
+class TokenOut(
+    BaseModel, json_schema_extra={"examples": [{"access_token": "(a token)", "token_type": "bearer", "user_id": _USER}]}
+):
     """A token for the header `Authorization: Bearer`, good for 24 hours."""
-
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"access_token": "(a token)", "token_type": "bearer", "user_id": _USER}]}
-    )
 
     access_token: str
     token_type: Literal["bearer"]
     user_id: str
 
 
-class UploadedOut(BaseModel):
+class UploadedOut(BaseModel, json_schema_extra={"examples": [{"task_id": _TASK}]}):
     """The task that an upload became."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"task_id": _TASK}]})
 
     task_id: str
 
@@ -82,62 +74,58 @@ class AugmentationError(BaseModel):
     detail: str
 
 
-class AugmentedImage(BaseModel):
-    """An image; links live for an hour and need no credentials. Those of the copies are null until it is finished."""
+class Copied(BaseModel):
+    """An image and its copies, whose links are null until it is finished."""
 
-    img_link: Annotated[str, Field(description="The original.")]
-    status: Status
     name: str
+    status: Status
     rotated: str | None
     gray: str | None
     scaled: str | None
+
+
+class AugmentedImage(Copied):
+    """An image; links live for an hour and need no credentials. Those of the copies are null until it is finished."""
+
+    img_link: Annotated[str, Field(description="The original.")]
     error: AugmentationError | None
 
 
-class StatusOut(BaseModel):
+class StatusOut(
+    BaseModel,
+    json_schema_extra={
+        "examples": [
+            {"task_id": _TASK, "status": "finished", "images": [_IMAGE | {"img_link": _ORIGINAL, "error": None}]}
+        ]
+    },
+):
     """How far a task is, with its images in the order of the parts."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {"task_id": _TASK, "status": "finished", "images": [_IMAGE | {"img_link": _ORIGINAL, "error": None}]}
-            ]
-        }
-    )
 
     task_id: str
     status: Status
     images: list[AugmentedImage]
 
 
-class HistoryItem(BaseModel):
+class HistoryItem(Copied):
     """An image, with links that live for an hour."""
 
     task_id: str
     created_at: str
-    name: str
-    status: Status
     original: str
-    rotated: str | None
-    gray: str | None
-    scaled: str | None
 
 
-class HistoryOut(BaseModel):
+class HistoryOut(
+    BaseModel,
+    json_schema_extra={
+        "examples": [
+            {
+                "items": [_IMAGE | {"task_id": _TASK, "created_at": "2026-01-02T03:04:05.678Z", "original": _ORIGINAL}],
+                "next": None,
+            }
+        ]
+    },
+):
     """A page of a user's images, newest first."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "items": [
-                        _IMAGE | {"task_id": _TASK, "created_at": "2026-01-02T03:04:05.678Z", "original": _ORIGINAL}
-                    ],
-                    "next": None,
-                }
-            ]
-        }
-    )
 
     items: list[HistoryItem]
     next: str | None

@@ -2,21 +2,25 @@
 
 from functools import cache, partial
 
+from service.config import Settings
 from service.features.faces import operations
 from service.features.faces.checks import INSPECTION
 from service.features.faces.commands import COMMANDS
 from service.features.faces.engines.engine import Engine
 from service.features.faces.engines.instrumented import Measured
-from service.features.faces.job import FaceDetection, has_ever_worked
+from service.features.faces.job import KIND, FaceDetection, has_ever_worked
 from service.features.faces.retention import Retention
 from service.features.faces.routes import faces
 from service.features.faces.webhooks import WebhookDelivery, derived_secret
-from service.features.feature import Feature, Kernel, Parts, Services
+from service.features.feature import Feature, Kernel, Lane, Parts, Services
 from service.imaging.decode import to_jpeg
-from service.imaging.intake import Intake
+from service.jobs.claims import ClaimPolicy
+from service.jobs.concurrency_limit import ConcurrencyLimit
 from service.jobs.executors import Executor
-from service.maintenance.periodic import Periodic
 from service.sizing import CpuSlots, workers_of
+
+WEBHOOK_THREADS = 4
+"""Webhooks under way at a time in one server process."""
 
 
 def make(kernel: Kernel) -> Parts:
@@ -36,23 +40,33 @@ def make(kernel: Kernel) -> Parts:
                 storage=kernel.storage,
                 executor=executor,
                 # Its photos are not for a CDN: clients get them from here, or by an address that ends.
-                intake=Intake(kernel.storage, kernel.uploads, kernel.limits, kernel.pixels, tells_types=False),
+                intake=kernel.intake(tells_types=False),
                 images_per_task=settings.max_images_per_task,
                 private_webhooks=settings.webhook_allow_private,
                 drawings=CpuSlots(kernel.cores),
             ),
         }
 
-    def periodic(made: Services) -> list[Periodic]:
-        services = made[operations.Services]
-        assert isinstance(services, operations.Services)  # noqa: S101
-        return [Retention(services, settings.retention_days)]
-
     return Parts(
-        jobs={"faces": [FaceDetection(kernel.storage, engine)], "webhooks": [webhooks]},
+        lanes=[
+            Lane(
+                name="faces",
+                operations=[FaceDetection(kernel.storage, engine)],
+                threads=workers_of(settings),
+                policies=_policies(settings),
+            ),
+            # A receiver that is slow must not hold up photos, and nobody waits for a webhook to the millisecond.
+            Lane(name="webhooks", operations=[webhooks], threads=WEBHOOK_THREADS, poll=0.2),
+        ],
         services=services,
-        periodic=periodic,
+        periodic=lambda made: [Retention(made[operations.Services], settings.retention_days)],
     )
+
+
+def _policies(settings: Settings) -> list[ClaimPolicy]:
+    """Return what bounds the calls of FaceCloud by all processes together, if anything does."""
+    bound = settings.facecloud_max_concurrency if settings.engine == "facecloud" else 0
+    return [ConcurrencyLimit(KIND, bound, workers_of(settings))] if bound else []
 
 
 def _engine(kernel: Kernel) -> Engine:

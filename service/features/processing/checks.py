@@ -4,10 +4,8 @@ import sqlalchemy as sa
 
 from service.features.processing.job import KIND
 from service.features.processing.models import ProcessingFile, ProcessingTask
-from service.jobs.models import Job
+from service.jobs.queue import open_subjects
 from service.maintenance.checks import Check, Inspection, Stored
-
-_jobs = sa.select(Job.subject).where(Job.kind == KIND, Job.status.in_(("queued", "running")))
 
 INSPECTION = Inspection(
     checks=(
@@ -15,7 +13,7 @@ INSPECTION = Inspection(
             key=ProcessingTask.id,
             wrong=sa.select(ProcessingTask.id, ProcessingTask.status).where(
                 ProcessingTask.status.in_(("pending", "processing")),
-                sa.cast(ProcessingTask.id, sa.String).not_in(_jobs),
+                sa.cast(ProcessingTask.id, sa.String).not_in(open_subjects(KIND)),
             ),
             sentence="Processing task {id} is {status}, and no job will do it.",
         ),

@@ -1,14 +1,14 @@
 """The operation of processing: one file through one algorithm."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from service.features.processing.models import ProcessingFile, ProcessingTask, moment, result_key
-from service.imaging import transform as pictures
+from service.imaging import transform
 from service.imaging.failures import image_failures
 from service.imaging.pixel_budget import PixelBudget
 from service.jobs.operation import Failure, Operation, Run
@@ -23,7 +23,7 @@ class Order:
 
     source: str | None
     target: str
-    edit: pictures.Edit
+    edit: transform.Edit
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,31 +60,24 @@ class Processing(Operation):
             raise Failure("engine_failed", "The source has been deleted.")
         with image_failures():
             original = self.storage.read(order.source)
-            copies = pictures.copies(original, [order.edit], self.pixels)
+            copies = transform.copies(original, [order.edit], self.pixels)
             (result,) = [self._store(order.target, copy) for copy in copies]
         return result
 
-    def _store(self, key: str, copy: pictures.Copy) -> Result:
+    def _store(self, key: str, copy: transform.Copy) -> Result:
         return Result(copy.media_type, self.storage.save(key, copy.stream), copy.width, copy.height)
 
     def save(self, session: Session, results: Sequence[tuple[Run, Result]]) -> None:
         """Add the results as files, and end their tasks."""
         for run, result in results:
-            task, now = int(run.subject), moment()
-            file = ProcessingFile(
-                key=result_key(task),
-                media_type=result.media_type,
-                size=result.size,
-                width=result.width,
-                height=result.height,
-                created_at=now,
-            )
+            task = int(run.subject)
+            file = ProcessingFile(key=result_key(task), created_at=moment(), **asdict(result))
             session.add(file)
             session.flush()
             _set_status(session, [task], "finished", result_id=file.id)
 
     def postpone(self, session: Session, failures: Sequence[tuple[Run, Failure]]) -> None:
-        """Let the tasks wait again."""
+        """Set the tasks back to pending."""
         _set_status(session, [int(run.subject) for run, _ in failures], "pending")
 
     def fail(self, session: Session, failures: Sequence[tuple[Run, Failure]]) -> None:
@@ -92,13 +85,13 @@ class Processing(Operation):
         _set_status(session, [int(run.subject) for run, _ in failures], "error")
 
 
-def edit_of(algorithm: str, params: dict[str, Any]) -> pictures.Edit:
+def edit_of(algorithm: str, params: dict[str, Any]) -> transform.Edit:
     """Return what an algorithm does with a picture; the parameters have been checked."""
     if algorithm == "flip":
-        return pictures.flip(horizontal=params["orientation"] == "horizontal")
+        return transform.flip(horizontal=params["orientation"] == "horizontal")
     if algorithm == "resize":
-        return pictures.resize(params["width"], params["height"])
-    return pictures.rotate(clockwise=params["direction"] == "clockwise")
+        return transform.resize(params["width"], params["height"])
+    return transform.rotate(clockwise=params["direction"] == "clockwise")
 
 
 _ORDERS = sa.select(ProcessingTask.id, ProcessingTask.algorithm, ProcessingTask.params, ProcessingFile.key).join_from(

@@ -1,7 +1,7 @@
 """What a client can do with processing: plain values and streams in, plain values out."""
 
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from service.db.results import record_result
 from service.errors import Conflict, Invalid, NotAllowed, NotFound, TooLarge
 from service.features.processing.job import KIND
 from service.features.processing.models import LARGEST_ID, ProcessingFile, ProcessingTask, moment, upload_key
-from service.imaging import transform as pictures
+from service.imaging import transform
 from service.imaging.intake import Intake, Upload
 from service.jobs import queue
 from service.jobs.executors import Executor
@@ -34,12 +34,12 @@ class Services:
     intake: Intake
 
 
-def add_files(here: Services, uploads: Sequence[Upload]) -> list[int]:
+def add_files(services: Services, uploads: Sequence[Upload]) -> list[int]:
     """Check and store the files, then add their rows: all of them or none."""
     if not uploads:
         raise Invalid("There is no file in this request: send one or more parts named `file`.", pointer="#/file")
     keys = [upload_key(str(uuid.uuid4())) for _ in uploads]
-    with here.intake.keeping(uploads, keys) as found, here.database.write() as session:
+    with services.intake.keeping(uploads, keys) as found, services.database.write() as session:
         now = moment()
         rows = [
             {
@@ -58,27 +58,27 @@ def add_files(here: Services, uploads: Sequence[Upload]) -> list[int]:
         return ids
 
 
-def open_file(here: Services, file_id: int) -> StoredFile:
+def open_file(services: Services, file_id: int) -> StoredFile:
     """Return a file's bytes."""
-    with here.database.read() as session:
+    with services.database.read() as session:
         file = _find_file(session, file_id)
     try:
-        stream = here.intake.storage.open(file.key)
+        stream = services.intake.storage.open(file.key)
     except FileNotFoundError as error:  # deleted between the two
         raise _unknown_file() from error
     return StoredFile(stream, file.size, str(file.id), Download("", file.media_type, inline=True))
 
 
-def file_url(here: Services, file_id: int, lifetime: float) -> str:
+def file_url(services: Services, file_id: int, lifetime: float) -> str:
     """Return an address from which the file comes without credentials, for so many seconds."""
-    with here.database.read() as session:
+    with services.database.read() as session:
         file = _find_file(session, file_id)
-    return here.intake.storage.url(file.key, lifetime, Download("", file.media_type, inline=True))
+    return services.intake.storage.url(file.key, lifetime, Download("", file.media_type, inline=True))
 
 
-def delete_file(here: Services, file_id: int) -> None:
+def delete_file(services: Services, file_id: int) -> None:
     """Delete a file that no task under way needs: the row, then the bytes."""
-    with here.database.write() as session:
+    with services.database.write() as session:
         file = _find_file(session, file_id, lock=True)
         needing = sa.select(ProcessingTask.id).where(
             ProcessingTask.source_id == file_id, ProcessingTask.status.in_(_UNDER_WAY)
@@ -86,15 +86,15 @@ def delete_file(here: Services, file_id: int) -> None:
         if (task := session.scalar(needing.limit(1))) is not None:
             raise Conflict(f"Task {task} needs this file. Delete it when the task has ended.")
         session.delete(file)
-    delete_files(here.database, here.executor, here.intake.storage, file.key)
+    delete_files(services.database, services.executor, services.intake.storage, file.key)
 
 
-def create_tasks(here: Services, file_ids: Sequence[int], algorithm: str, params: Mapping[str, Any]) -> list[int]:
+def create_tasks(services: Services, file_ids: Sequence[int], algorithm: str, params: Mapping[str, Any]) -> list[int]:
     """Make a task of each file, and start them: one transaction with the jobs."""
-    with queue.dispatching(here.database, here.executor) as session:
+    with queue.dispatching(services.database, services.executor) as session:
         files = _find_files(session, file_ids)
         if algorithm == "resize":
-            _check_size(here, params["width"], params["height"], {file.media_type for file in files})
+            _check_size(services, params["width"], params["height"], {file.media_type for file in files})
         now = moment()
         rows = [
             {
@@ -114,21 +114,21 @@ def create_tasks(here: Services, file_ids: Sequence[int], algorithm: str, params
     return task_ids
 
 
-def list_tasks(here: Services) -> list[dict[str, Any]]:
+def list_tasks(services: Services) -> list[dict[str, Any]]:
     """Return all tasks in the order in which they were made."""
-    with here.database.read() as session:
+    with services.database.read() as session:
         return [dict(row) for row in session.execute(_TASKS.order_by(ProcessingTask.id)).mappings()]
 
 
-def get_task(here: Services, task_id: int) -> dict[str, Any]:
+def get_task(services: Services, task_id: int) -> dict[str, Any]:
     """Return one task."""
-    with here.database.read() as session:
+    with services.database.read() as session:
         return _task(session, task_id)
 
 
-def restart(here: Services, task_id: int) -> dict[str, Any]:
+def restart(services: Services, task_id: int) -> dict[str, Any]:
     """Run a task that ended in error again, from its source; of several restarts at once one is accepted."""
-    with queue.dispatching(here.database, here.executor) as session:
+    with queue.dispatching(services.database, services.executor) as session:
         _task(session, task_id)
         failed = (ProcessingTask.id == task_id, ProcessingTask.status == "error")
         fresh = sa.update(ProcessingTask).where(*failed).values(status="pending", updated_at=moment())
@@ -139,11 +139,6 @@ def restart(here: Services, task_id: int) -> dict[str, Any]:
         task = _task(session, task_id)
         record_result(session, lambda: task)
     return task
-
-
-def known_keys(session: Session, keys: Collection[str]) -> set[str]:
-    """Return those of the storage keys that some row knows."""
-    return set(session.scalars(sa.select(ProcessingFile.key).where(ProcessingFile.key.in_(keys))))
 
 
 def _enqueue(session: Session, task_ids: Sequence[int]) -> None:
@@ -170,13 +165,13 @@ def _find_file(session: Session, file_id: int, *, lock: bool = False) -> Process
     return file
 
 
-def _check_size(here: Services, width: int, height: int, media_types: set[str]) -> None:
-    most = here.intake.limits.pixels
+def _check_size(services: Services, width: int, height: int, media_types: set[str]) -> None:
+    most = services.intake.limits.pixels
     try:
         if width * height > most:
             raise TooLarge(f"{width} × {height} are too many pixels: at most {most} are made.", limit=most)
         for media_type in media_types:
-            pictures.check_size(width, height, media_type)
+            transform.check_size(width, height, media_type)
     except TooLarge as error:
         pointers = ("#/params/width", "#/params/height")
         raise Invalid(error.detail, [{"detail": "is too large", "pointer": pointer} for pointer in pointers]) from error

@@ -1,43 +1,32 @@
 """The HTTP interface of processing."""
 
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 from pydantic import BaseModel, ConfigDict
 
 from service.errors import Malformed
 from service.features.processing import operations
 from service.features.processing.schemas import PARAMS, FilesOut, ProcessingIn, ProcessingTaskOut, TaskIdsOut
+from service.features.uploads import images_form, read_images
 from service.http.basic_auth import require_basic
 from service.http.bodies import EmptyBody, body, refuse_body, validated
 from service.http.idempotency import idempotent
-from service.http.openapi_views import FILE, describe, multipart
+from service.http.openapi_views import describe
 from service.http.responses import answer, file_or_redirect
 from service.http.services import provided
-from service.http.uploads import display_name, read_form
-from service.imaging.intake import Upload
 
 processing = Blueprint("processing", __name__, url_prefix="/api")
 processing.before_request(require_basic)
 
-MAX_REQUEST_BYTES = 1_000_000_000
-UPLOAD = multipart(
-    {"file": {"type": "array", "items": FILE, "description": "The images."}},
-    {"file": ["(a photo's bytes)"]},
-    required=["file"],
-)
+_services = partial(provided, operations.Services)
 
 
 class _Members(BaseModel):
     """Any JSON object, before anything is known of it."""
 
     model_config = ConfigDict(extra="allow")
-
-
-def _here() -> operations.Services:
-    here: operations.Services = provided(operations.Services)
-    return here
 
 
 def _added(file_ids: list[int]) -> Response:
@@ -49,24 +38,20 @@ def _started(task_ids: list[int]) -> Response:
 
 
 @processing.post("/files/")
-@describe({201: FilesOut}, 400, 413, 415, 422, 507, content=UPLOAD)
+@describe({201: FilesOut}, 400, 413, 415, 422, 507, content=images_form("file"))
 @idempotent(_added, form=True)
 def add_files() -> Response:
     """Upload images: JPEG, PNG or WebP, multipart parts `file`. All or nothing: one bad file refuses the request."""
-    limit = _here().intake.limits.bytes
-    with read_form(request, ("file",), limit, "image", MAX_REQUEST_BYTES) as form:
-        uploads = [
-            Upload(display_name(file.filename or "", "image"), cast(Any, file.stream), f"#/file/{place}")
-            for place, file in enumerate(form.files.getlist("file"))
-        ]
-        return _added(operations.add_files(_here(), uploads))
+    services = _services()
+    with read_images("file", services.intake.limits.bytes) as uploads:
+        return _added(operations.add_files(services, uploads))
 
 
 @processing.get("/files/<number:file_id>")
 @describe({200: "image/*", 302: ""}, 404, 503, conditional=True)
 def get_file(file_id: int) -> Response:
     """Get a file's bytes, whole or by `Range`: an upload as it came, or a task's result."""
-    wanted = (_here(), file_id)
+    wanted = (_services(), file_id)
     return file_or_redirect(partial(operations.file_url, *wanted), partial(operations.open_file, *wanted))
 
 
@@ -74,7 +59,7 @@ def get_file(file_id: int) -> Response:
 @describe({204: ""}, 404, 409)
 def delete_file(file_id: int) -> Response:
     """Delete a file; not while a task that is pending or being processed needs it."""
-    operations.delete_file(_here(), file_id)
+    operations.delete_file(_services(), file_id)
     return Response(status=204)
 
 
@@ -82,7 +67,7 @@ def delete_file(file_id: int) -> Response:
 @describe({200: [ProcessingTaskOut]})
 def list_processing_tasks() -> Response:
     """List all tasks in the order in which they were made."""
-    return answer(operations.list_tasks(_here()))
+    return answer(operations.list_tasks(_services()))
 
 
 @processing.post("/image-processing/")
@@ -91,14 +76,14 @@ def list_processing_tasks() -> Response:
 def create_processing_tasks() -> Response:
     """Start a task for each file. Results are upright, in sRGB, without metadata, and keep their source's type."""
     order = _order()
-    return _started(operations.create_tasks(_here(), order.file_ids, order.algorithm, order.params))
+    return _started(operations.create_tasks(_services(), order.file_ids, order.algorithm, order.params))
 
 
 @processing.get("/image-processing/<number:task_id>")
 @describe({200: ProcessingTaskOut}, 404)
 def get_processing_task(task_id: int) -> Response:
     """Get a task: pending, processing, finished with its `result_id`, or error."""
-    return answer(operations.get_task(_here(), task_id))
+    return answer(operations.get_task(_services(), task_id))
 
 
 @processing.post("/image-processing/<number:task_id>/restart")
@@ -107,7 +92,7 @@ def get_processing_task(task_id: int) -> Response:
 def restart_processing_task(task_id: int) -> Response:
     """Run a task that ended in error again, from its source. There is nothing to send."""
     refuse_body()
-    return answer(operations.restart(_here(), task_id))
+    return answer(operations.restart(_services(), task_id))
 
 
 def _order() -> ProcessingIn:

@@ -2,27 +2,24 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt
+from pydantic import BaseModel, Field, StrictInt
 
 from service.http.bodies import StrictModel
 
 MOST_FILES = 10_000
 
 
-class FilesOut(BaseModel):
+class FilesOut(BaseModel, json_schema_extra={"examples": [{"file_ids": [1, 2]}]}):
     """The ids of the files, in the order of the parts."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"file_ids": [1, 2]}]})
 
     file_ids: list[int]
 
 
-class ProcessingIn(StrictModel):
+class ProcessingIn(
+    StrictModel,
+    json_schema_extra={"examples": [{"file_ids": [1], "algorithm": "rotate", "params": {"direction": "clockwise"}}]},
+):
     """Which files go through which algorithm; each becomes a task."""
-
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"file_ids": [1], "algorithm": "rotate", "params": {"direction": "clockwise"}}]}
-    )
 
     file_ids: Annotated[list[StrictInt], Field(max_length=MOST_FILES)]
     algorithm: Literal["flip", "resize", "rotate"]
@@ -57,33 +54,30 @@ class RotateIn(StrictModel):
 PARAMS: dict[str, type[StrictModel]] = {"flip": FlipIn, "resize": ResizeIn, "rotate": RotateIn}
 
 
-class TaskIdsOut(BaseModel):
+class TaskIdsOut(BaseModel, json_schema_extra={"examples": [{"task_ids": [1, 2]}]}):
     """The ids of the tasks, in the order of the files."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"task_ids": [1, 2]}]})
 
     task_ids: list[int]
 
 
-class ProcessingTaskOut(BaseModel):
+class ProcessingTaskOut(
+    BaseModel,
+    json_schema_extra={
+        "examples": [
+            {
+                "algorithm": "rotate",
+                "created_at": "2026-01-02 03:04:05.678000",
+                "id": 1,
+                "params": {"direction": "clockwise"},
+                "result_id": 3,
+                "source_id": 1,
+                "status": "finished",
+                "updated_at": "2026-01-02 03:04:06.012000",
+            }
+        ]
+    },
+):
     """A task. Times are UTC, such as `2023-07-12 10:57:16.553720`."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "algorithm": "rotate",
-                    "created_at": "2026-01-02 03:04:05.678000",
-                    "id": 1,
-                    "params": {"direction": "clockwise"},
-                    "result_id": 3,
-                    "source_id": 1,
-                    "status": "finished",
-                    "updated_at": "2026-01-02 03:04:06.012000",
-                }
-            ]
-        }
-    )
 
     algorithm: Literal["flip", "resize", "rotate"]
     created_at: str

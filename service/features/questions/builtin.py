@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from service.features.questions.source import Batch, Found, SourceName, fingerprint, found
+from service.features.questions.source import Batch, FetchedQuestion, SourceName, fetched_question, fingerprint
 
 FILE = Path(__file__).parent / "data" / "builtin.json"
 MADE_AT = "2026-01-01T12:00:00.000Z"
@@ -28,11 +28,12 @@ class Builtin:
 
 
 @cache
-def load() -> tuple[Found, ...]:
+def load() -> tuple[FetchedQuestion, ...]:
     """Read the file, once in a process: some 20 ms."""
     rows = orjson.loads(FILE.read_bytes())["questions"]
     made = [
-        found(number_of(fingerprint(row["question"])), row["question"], row["answer"], row["category"]) for row in rows
+        fetched_question(number_of(fingerprint(row["question"])), row["question"], row["answer"], row["category"])
+        for row in rows
     ]
     return tuple(question for question in made if question)
 
@@ -47,7 +48,7 @@ def clues(count: int) -> list[dict[str, Any]]:
     return [_clue(question) for question in _random.sample(load(), count)]
 
 
-def _clue(question: Found) -> dict[str, Any]:
+def _clue(question: FetchedQuestion) -> dict[str, Any]:
     number, size = _categories()[question.category or ""]
     times = {"created_at": MADE_AT, "updated_at": MADE_AT}
     return {

@@ -4,6 +4,7 @@ from service.features.feature import Feature, Kernel, Parts
 from service.features.questions import operations
 from service.features.questions.routes import clues, questions
 from service.features.questions.source import Source
+from service.maintenance.checks import Inspection
 
 
 def make(kernel: Kernel) -> Parts:
@@ -35,4 +36,6 @@ QUESTIONS = Feature(
         questions: "Quiz questions that were fetched and stored.",
     },
     make=make,
+    known_keys={},
+    checks=Inspection(),
 )

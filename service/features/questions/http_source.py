@@ -20,7 +20,7 @@ LONGEST_WAIT = 3600  # seconds of Retry-After that are passed on
 RETRY_AFTER = 5
 
 
-class Remote:
+class JSONClient:
     """A JSON service at a base URL. One object serves all threads."""
 
     def __init__(self, url: str) -> None:
@@ -30,7 +30,7 @@ class Remote:
         self._session.max_redirects = 3
         self._session.headers.update({"Accept": "application/json", "User-Agent": "media-batch-service"})
 
-    def ask(self, path: str, parameters: Mapping[str, str], deadline: float) -> Any:
+    def get(self, path: str, parameters: Mapping[str, str], deadline: float) -> Any:
         """Return the JSON that a GET gives; whatever goes wrong, or lasts beyond the deadline, is SourceFailed.
 
         The time-outs of a socket bound each of its waits, not their sum, and a name server has none. So the call

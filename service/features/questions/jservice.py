@@ -2,8 +2,15 @@
 
 from typing import Any
 
-from service.features.questions.http_source import Remote
-from service.features.questions.source import Batch, Found, SourceFailed, SourceName, decoded, found
+from service.features.questions.http_source import JSONClient
+from service.features.questions.source import (
+    Batch,
+    FetchedQuestion,
+    SourceFailed,
+    SourceName,
+    fetched_question,
+    strip_html,
+)
 
 
 class JService:
@@ -12,24 +19,25 @@ class JService:
     name: SourceName = "jservice"
 
     def __init__(self, url: str) -> None:
-        self._remote = Remote(url)
+        self._client = JSONClient(url)
 
     def fetch(self, count: int, deadline: float) -> Batch:
         """Ask for `count` clues; those without a question or an answer are left out."""
-        clues = self._remote.ask("/api/random", {"count": str(count)}, deadline)
+        clues = self._client.get("/api/random", {"count": str(count)}, deadline)
         if not isinstance(clues, list):
             raise SourceFailed("The source of questions answered something else than a list of questions.")
         questions = [question for clue in clues if (question := _question(clue))]
         return Batch(questions, unusable=len(clues) - len(questions))
 
 
-def _question(clue: Any) -> Found | None:
+def _question(clue: Any) -> FetchedQuestion | None:
     if not isinstance(clue, dict):
         return None
     category = clue.get("category")
     title = category.get("title") if isinstance(category, dict) else None
-    return found(clue.get("id"), *(_text(value) for value in (clue.get("question"), clue.get("answer"), title)))
+    texts = (clue.get("question"), clue.get("answer"), title)
+    return fetched_question(clue.get("id"), *map(_text, texts))
 
 
 def _text(value: Any) -> str | None:
-    return decoded(value) if isinstance(value, str) else None
+    return strip_html(value) if isinstance(value, str) else None

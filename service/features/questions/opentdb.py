@@ -9,15 +9,18 @@ wrong; 3 there is no such token; 4 this token has been given everything; 5 too s
 import html
 import math
 import time
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote
 
 import sqlalchemy as sa
+from sqlalchemy.orm import InstrumentedAttribute
 
 from service.db.database import Database
-from service.features.questions.http_source import Remote
+from service.features.questions.http_source import JSONClient
 from service.features.questions.models import QuestionSource
-from service.features.questions.source import Batch, Found, SourceFailed, SourceName, found
+from service.features.questions.source import Batch, FetchedQuestion, SourceFailed, SourceName, fetched_question
+
+C = TypeVar("C")
 
 INTERVAL = 5.0
 """Seconds that must lie between two calls from one address, whatever they are for."""
@@ -26,7 +29,6 @@ MARGIN = 0.05
 LARGEST_CALL = 50
 ONE_CALL = 1.0
 """Seconds that one answer may well take, when a turn for a token is weighed."""
-EXHAUSTED_FOR = 3600
 
 _TOO_SOON = "The Open Trivia Database takes one call in five seconds, and other calls come first."
 
@@ -37,7 +39,7 @@ class OpenTrivia:
     name: SourceName = "opentdb"
 
     def __init__(self, url: str, database: Database) -> None:
-        self._remote = Remote(url)
+        self._client = JSONClient(url)
         self._database = database
 
     def fetch(self, count: int, deadline: float) -> Batch:
@@ -51,7 +53,8 @@ class OpenTrivia:
             if code == 0:
                 return _batch(answer.get("results"))
             if code in (3, 4):
-                self._forget(token)
+                # It has run out or does not exist; another process may have put a new one in its place.
+                self._update(QuestionSource.token == token, token=None)
             elif code == 1 and amount > 1:
                 amount //= 2
             elif code == 1:
@@ -64,7 +67,7 @@ class OpenTrivia:
         self._take_turn(deadline)
         pause = 0.0
         try:
-            answer = self._remote.ask(path, parameters, deadline)
+            answer = self._client.get(path, parameters, deadline)
         except SourceFailed as error:
             if error.status != 429 or time.monotonic() + max(error.retry_after, INTERVAL) > deadline:
                 raise
@@ -72,7 +75,7 @@ class OpenTrivia:
             pause = max(0.0, error.retry_after - INTERVAL)
         finally:
             # The other side may have counted from the call's arrival, which was at the latest now.
-            self._stamp(time.time() + pause)
+            self._update(last_call_at=time.time() + pause)
         if not isinstance(answer, dict):
             raise SourceFailed("The Open Trivia Database answered something else than it promises.")
         return answer
@@ -85,14 +88,7 @@ class OpenTrivia:
                 QuestionSource.last_call_at <= moment - INTERVAL - MARGIN,
                 QuestionSource.last_call_at > moment + INTERVAL,  # the clock was set back
             )
-            with self._database.write() as session:
-                taken = session.execute(
-                    sa.update(QuestionSource)
-                    .where(QuestionSource.name == self.name, free)
-                    .values(last_call_at=moment)
-                    .returning(QuestionSource.name)
-                ).first()
-            if taken:
+            if self._update(free, last_call_at=moment):
                 return
             wait = self._wait()
             if time.monotonic() + wait >= deadline:
@@ -101,19 +97,11 @@ class OpenTrivia:
 
     def _wait(self) -> float:
         """Return the seconds until the next turn is free, a hundredth at least."""
-        with self._database.read() as session:
-            last = session.scalar(sa.select(QuestionSource.last_call_at).where(QuestionSource.name == self.name))
-        return max(0.01, (last or 0.0) + INTERVAL + MARGIN - time.time())
-
-    def _stamp(self, moment: float) -> None:
-        with self._database.write() as session:
-            session.execute(
-                sa.update(QuestionSource).where(QuestionSource.name == self.name).values(last_call_at=moment)
-            )
+        return max(0.01, (self._read(QuestionSource.last_call_at) or 0.0) + INTERVAL + MARGIN - time.time())
 
     def _token(self, count: int, deadline: float) -> str | None:
         """Return the shared token. A new one takes a turn: it is done without where the questions need them all."""
-        kept = self._kept_token()
+        kept = self._read(QuestionSource.token)
         if kept:
             return kept
         calls = math.ceil(count / LARGEST_CALL)
@@ -127,26 +115,20 @@ class OpenTrivia:
             return None  # it is up and gives no token: repeats are sorted out here too
         if not isinstance(token, str) or not 0 < len(token) <= 128:
             return None
-        with self._database.write() as session:
-            session.execute(
-                sa.update(QuestionSource)
-                .where(QuestionSource.name == self.name, QuestionSource.token.is_(None))
-                .values(token=token)
-            )
-        return self._kept_token()
+        # Another process may have put one there meanwhile, which is shared then.
+        self._update(QuestionSource.token.is_(None), token=token)
+        return self._read(QuestionSource.token)
 
-    def _kept_token(self) -> str | None:
+    def _read(self, column: InstrumentedAttribute[C]) -> C | None:
+        """Return a column of this source's row."""
         with self._database.read() as session:
-            return session.scalar(sa.select(QuestionSource.token).where(QuestionSource.name == self.name))
+            return session.scalar(sa.select(column).where(QuestionSource.name == self.name))
 
-    def _forget(self, token: str | None) -> None:
-        """Drop a token that has run out or does not exist, unless another process has put a new one in its place."""
+    def _update(self, *which: sa.ColumnElement[bool], **values: Any) -> bool:
+        """Change this source's row where these conditions hold; return whether they did."""
+        change = sa.update(QuestionSource).where(QuestionSource.name == self.name, *which).values(**values)
         with self._database.write() as session:
-            session.execute(
-                sa.update(QuestionSource)
-                .where(QuestionSource.name == self.name, QuestionSource.token == token)
-                .values(token=None)
-            )
+            return session.execute(change.returning(QuestionSource.name)).first() is not None
 
 
 def _batch(results: Any) -> Batch:
@@ -157,6 +139,6 @@ def _batch(results: Any) -> Batch:
     return Batch(questions, unusable=len(results) - len(questions))
 
 
-def _question(result: dict[str, Any]) -> Found | None:
+def _question(result: dict[str, Any]) -> FetchedQuestion | None:
     texts = (result.get("question"), result.get("correct_answer"), result.get("category"))
-    return found(None, *(html.unescape(unquote(text)) if isinstance(text, str) else None for text in texts))
+    return fetched_question(None, *(html.unescape(unquote(text)) if isinstance(text, str) else None for text in texts))

@@ -19,10 +19,11 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from service.db.database import Database, now
+from service.db.keyset import newest
 from service.db.results import record_result
 from service.errors import Unavailable
 from service.features.questions.models import Question, QuestionSource
-from service.features.questions.source import Found, Source, SourceFailed
+from service.features.questions.source import FetchedQuestion, Source, SourceFailed
 
 ROUNDS = 10
 """How often a request asks its source at most."""
@@ -54,12 +55,12 @@ class Saved(NamedTuple):
     previous: dict[str, Any]
 
 
-def fetch_questions(here: Services, number: int) -> dict[str, Any]:
+def fetch_questions(services: Services, number: int) -> dict[str, Any]:
     """Store so many new questions and return the last one stored before them, `{}` if there was none.
 
     Raises Unavailable with the member `saved` where the source gives fewer; those stay.
     """
-    candidates: list[Found] = []
+    candidates: list[FetchedQuestion] = []
     unusable = 0
     trouble: tuple[str, int] | None = None
     deadline = time.monotonic() + SECONDS
@@ -69,22 +70,22 @@ def fetch_questions(here: Services, number: int) -> dict[str, Any]:
             trouble = "The source took too long to give enough new questions.", 1
             break
         try:
-            batch = here.source.fetch(short, deadline)
+            batch = services.source.fetch(short, deadline)
         except SourceFailed as error:
             trouble = error.detail, error.retry_after
             break
         candidates.extend(batch.questions)
         unusable += batch.unusable
-        short = number - _count_fresh(here, candidates, number)
+        short = number - _count_fresh(services, candidates, number)
         if not short:
-            saved = _save(here, candidates, number, whole=True)
+            saved = _save(services, candidates, number, whole=True)
             if saved:
                 return saved.previous
-            short = number - _count_fresh(here, candidates, number) or 1
+            short = number - _count_fresh(services, candidates, number) or 1
         if batch.last:
             trouble = "The source has no new questions left.", EXHAUSTED_FOR
             break
-    saved = _save(here, candidates, number, whole=False)
+    saved = _save(services, candidates, number, whole=False)
     if saved and saved.number == number:
         return saved.previous
     count = saved.number if saved else 0
@@ -92,15 +93,11 @@ def fetch_questions(here: Services, number: int) -> dict[str, Any]:
     raise Unavailable(f"{detail} {count} of {number} were stored.", retry_after, saved=count)
 
 
-def list_questions(here: Services, limit: int, before: int | None) -> tuple[list[dict[str, Any]], tuple[str] | None]:
-    """Return a page of questions, the last saved first, and the place where the next page begins."""
-    query = _QUESTIONS.limit(limit + 1)
-    if before is not None:
-        query = query.where(Question.id < before)
-    with here.database.read() as session:
-        rows = session.execute(query).mappings().all()
-    place = (str(rows[limit - 1]["id"]),) if len(rows) > limit else None
-    return [dict(row) for row in rows[:limit]], place
+def list_questions(services: Services, limit: int, before: int | None) -> tuple[list[dict[str, Any]], int | None]:
+    """Return a page of questions, the last saved first, and where the next page begins."""
+    with services.database.read() as session:
+        rows, end = newest(session, _QUESTIONS, limit, before)
+    return [dict(row._mapping) for row in rows], end
 
 
 def _shortage(some_new: bool, some_known: bool, some_unusable: bool) -> tuple[str, int]:
@@ -116,26 +113,26 @@ def _shortage(some_new: bool, some_known: bool, some_unusable: bool) -> tuple[st
     return "The source gave no questions.", SILENT_FOR
 
 
-def _count_fresh(here: Services, candidates: Sequence[Found], number: int) -> int:
-    with here.database.read() as session:
-        return sum(1 for _ in islice(_fresh(session, here.source.name, candidates), number))
+def _count_fresh(services: Services, candidates: Sequence[FetchedQuestion], number: int) -> int:
+    with services.database.read() as session:
+        return sum(1 for _ in islice(_fresh(session, services.source.name, candidates), number))
 
 
-def _save(here: Services, candidates: Sequence[Found], number: int, *, whole: bool) -> Saved | None:
+def _save(services: Services, candidates: Sequence[FetchedQuestion], number: int, *, whole: bool) -> Saved | None:
     """Store up to `number` of the candidates in one transaction; with `whole`, all of them or none.
 
-    Others may have stored some since they were looked at, so they are looked at again here.
+    Others may have stored some since they were looked at, so they are looked at again services.
     """
     if not candidates:
         return None
-    with here.database.write() as session:
+    with services.database.write() as session:
         # Read to its end: SQLite keeps a statement's view of the database while it waits, beyond the commit.
         session.scalars(sa.select(QuestionSource.name).where(QuestionSource.name == ORDER).with_for_update()).all()
-        fresh = list(islice(_fresh(session, here.source.name, candidates), number))
+        fresh = list(islice(_fresh(session, services.source.name, candidates), number))
         if not fresh or (whole and len(fresh) < number):
             return None
-        previous = session.execute(_QUESTIONS.limit(1)).mappings().first()
-        common = {"source": here.source.name, "created_at": now()}
+        previous = session.execute(_QUESTIONS.order_by(Question.id.desc()).limit(1)).mappings().first()
+        common = {"source": services.source.name, "created_at": now()}
         session.execute(sa.insert(Question), [question._asdict() | common for question in fresh])
         saved = Saved(len(fresh), dict(previous) if previous else {})
         if saved.number == number:  # else the answer will be 503, and the same request may be sent again
@@ -143,8 +140,8 @@ def _save(here: Services, candidates: Sequence[Found], number: int, *, whole: bo
         return saved
 
 
-def _fresh(session: Session, source: str, candidates: Sequence[Found]) -> Iterator[Found]:
-    """Give the candidates that are not stored, each once. It looks no further than it is asked to."""
+def _fresh(session: Session, source: str, candidates: Sequence[FetchedQuestion]) -> Iterator[FetchedQuestion]:
+    """Yield the candidates that are not stored, each once; look no further than is asked for."""
     ids: set[str] = set()
     texts: set[str] = set()
     for begin in range(0, len(candidates), CHUNK):
@@ -170,4 +167,4 @@ def _fresh(session: Session, source: str, candidates: Sequence[Found]) -> Iterat
 
 
 _MEMBERS = ("id", "question", "answer", "category", "created_at", "source")
-_QUESTIONS = sa.select(*(getattr(Question, name) for name in _MEMBERS)).order_by(Question.id.desc())
+_QUESTIONS = sa.select(*(getattr(Question, name) for name in _MEMBERS))

@@ -1,5 +1,7 @@
 """The HTTP interface of questions."""
 
+from functools import partial
+
 from flask import Blueprint, Response
 
 from service.features.questions import builtin, operations
@@ -8,18 +10,14 @@ from service.http.basic_auth import require_basic
 from service.http.bodies import body, query
 from service.http.idempotency import idempotent
 from service.http.openapi_views import describe
-from service.http.pagination import Page, page_answer, place_of
+from service.http.pagination import Page, number_of, page_answer
 from service.http.responses import answer
 from service.http.services import provided
 
 questions = Blueprint("questions", __name__)
 questions.before_request(require_basic)
 clues = Blueprint("clues", __name__)
-
-
-def _here() -> operations.Services:
-    here: operations.Services = provided(operations.Services)
-    return here
+_services = partial(provided, operations.Services)
 
 
 @questions.post("/questions")
@@ -32,7 +30,7 @@ def fetch_questions() -> Response:
     get the same answer. Where the source fails or has nothing new, the answer is 503 with `Retry-After`, and its
     member `saved` is the number that was stored all the same.
     """
-    return answer(operations.fetch_questions(_here(), body(QuestionsIn).questions_num))
+    return answer(operations.fetch_questions(_services(), body(QuestionsIn).questions_num))
 
 
 @questions.get("/questions")
@@ -40,8 +38,7 @@ def fetch_questions() -> Response:
 def list_questions() -> Response:
     """List the stored questions, the last saved first."""
     wanted = query(Page)
-    place = place_of(wanted.cursor, 1)
-    return page_answer(*operations.list_questions(_here(), wanted.limit, int(place[0]) if place else None))
+    return page_answer(*operations.list_questions(_services(), wanted.limit, number_of(wanted.cursor)))
 
 
 @clues.get("/api/random")

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, RootModel
+from pydantic import Field, RootModel
 
 from service.features.questions.source import SourceName
 from service.http.bodies import StrictModel, WholeNumber
@@ -15,12 +15,11 @@ _QUESTION: dict[str, Any] = {
     "created_at": "2026-01-02T03:04:05.678Z",
     "source": "builtin",
 }
+_TIMES = {"created_at": "2026-01-02T12:00:00.000Z", "updated_at": "2026-01-02T12:00:00.000Z"}
 
 
-class QuestionsIn(StrictModel):
+class QuestionsIn(StrictModel, json_schema_extra={"examples": [{"questions_num": 3}]}):
     """How many new questions to fetch and store."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"questions_num": 3}]})
 
     questions_num: Annotated[int, Field(ge=1, le=100, description="How many new questions to store.")]
 
@@ -40,16 +39,12 @@ class NoQuestion(StrictModel):
     """Nothing: no question was saved before."""
 
 
-class PreviousQuestion(RootModel[QuestionOut | NoQuestion]):
+class PreviousQuestion(RootModel[QuestionOut | NoQuestion], json_schema_extra={"examples": [_QUESTION, {}]}):
     """The question saved last before this request; `{}` for the first request of all."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_QUESTION, {}]})
 
-
-class QuestionList(StrictModel):
+class QuestionList(StrictModel, json_schema_extra={"examples": [{"items": [_QUESTION], "next": None}]}):
     """A page of questions, newest first; `next` is the cursor of the page after it, or null."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"items": [_QUESTION], "next": None}]})
 
     items: list[QuestionOut]
     next: str | None
@@ -87,33 +82,30 @@ class Clue(StrictModel):
     category: ClueCategory
 
 
-class Clues(RootModel[list[Clue]]):
-    """Questions in the jservice form, drawn by chance, none twice."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                [
-                    {
-                        "id": 1,
-                        "answer": "Jupiter",
-                        "question": "Which planet is the largest of the solar system?",
-                        "value": None,
-                        "airdate": "2026-01-02T12:00:00.000Z",
-                        "created_at": "2026-01-02T12:00:00.000Z",
-                        "updated_at": "2026-01-02T12:00:00.000Z",
-                        "category_id": 7,
-                        "game_id": None,
-                        "invalid_count": None,
-                        "category": {
-                            "id": 7,
-                            "title": "astronomy",
-                            "created_at": "2026-01-02T12:00:00.000Z",
-                            "updated_at": "2026-01-02T12:00:00.000Z",
-                            "clues_count": 12,
-                        },
-                    }
-                ]
+class Clues(
+    RootModel[list[Clue]],
+    json_schema_extra={
+        "examples": [
+            [
+                {
+                    "id": 1,
+                    "answer": "Jupiter",
+                    "question": "Which planet is the largest of the solar system?",
+                    "value": None,
+                    "airdate": _TIMES["created_at"],
+                    **_TIMES,
+                    "category_id": 7,
+                    "game_id": None,
+                    "invalid_count": None,
+                    "category": {
+                        "id": 7,
+                        "title": "astronomy",
+                        **_TIMES,
+                        "clues_count": 12,
+                    },
+                }
             ]
-        }
-    )
+        ]
+    },
+):
+    """Questions in the jservice form, drawn by chance, none twice."""

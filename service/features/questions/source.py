@@ -18,7 +18,7 @@ _TAG = re.compile(r"</?[A-Za-z][^<>]*>|<!--.*?-->", re.DOTALL)
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
-class Found(NamedTuple):
+class FetchedQuestion(NamedTuple):
     """A question as a source gave it, decoded; `external_id` is its id there."""
 
     external_id: str
@@ -35,7 +35,7 @@ class Batch:
     `unusable` is how many came with it that are no questions to store, such as those without an answer.
     """
 
-    questions: Sequence[Found]
+    questions: Sequence[FetchedQuestion]
     last: bool = False
     unusable: int = 0
 
@@ -62,7 +62,7 @@ class Source(Protocol):
         """
 
 
-def found(external_id: object, question: object, answer: object, category: object) -> Found | None:
+def fetched_question(external_id: object, question: object, answer: object, category: object) -> FetchedQuestion | None:
     """Return a question of these members; None where the text or the answer is missing, empty or without measure.
 
     A source without ids, or with unusable ones, has its questions told apart by their text.
@@ -70,28 +70,30 @@ def found(external_id: object, question: object, answer: object, category: objec
     if not isinstance(question, str) or not isinstance(answer, str):
         return None
     digest = fingerprint(question)
-    question, answer = tidy(question), tidy(answer)
+    question, answer = one_line(question), one_line(answer)
     if digest == _EMPTY or not answer or len(question) > QUESTION_LENGTH or len(answer) > ANSWER_LENGTH:
         return None
     usable = isinstance(external_id, str | int) and not isinstance(external_id, bool)
-    name = tidy(str(external_id)) if usable else ""
-    title = tidy(category)[:CATEGORY_LENGTH] if isinstance(category, str) else ""
-    return Found(name if 0 < len(name) <= EXTERNAL_ID_LENGTH else digest, digest, question, answer, title or None)
+    name = one_line(str(external_id)) if usable else ""
+    title = one_line(category)[:CATEGORY_LENGTH] if isinstance(category, str) else ""
+    return FetchedQuestion(
+        name if 0 < len(name) <= EXTERNAL_ID_LENGTH else digest, digest, question, answer, title or None
+    )
 
 
-def tidy(text: str) -> str:
+def one_line(text: str) -> str:
     """Return a text on one line without control characters."""
     return " ".join(_UNPRINTABLE.sub(" ", text).split())
 
 
-def decoded(markup: str) -> str:
+def strip_html(markup: str) -> str:
     """Return the text of a bit of HTML: without its tags, with its entities decoded."""
     return html.unescape(_TAG.sub("", markup))
 
 
 def fingerprint(text: str) -> str:
     """Return what questions of one text share: SHA-256 after entities, tags, case and spaces are taken out of play."""
-    return hashlib.sha256(tidy(_TAG.sub("", html.unescape(text))).casefold().encode()).hexdigest()
+    return hashlib.sha256(one_line(_TAG.sub("", html.unescape(text))).casefold().encode()).hexdigest()
 
 
 _EMPTY = fingerprint("")

@@ -49,20 +49,20 @@ class Services:
     slots: CpuSlots
 
 
-def add_user(here: Services, name: str) -> dict[str, Any]:
+def add_user(services: Services, name: str) -> dict[str, Any]:
     """Add a user and return the id and the token, which is not kept and cannot be shown again."""
     token = str(uuid.uuid4())
     user = RecordingUser(id=str(uuid.uuid4()), name=name, token_hash=_hash(token), created_at=now())
-    with here.database.write() as session:
+    with services.database.write() as session:
         session.add(user)
     return {"id": user.id, "token": token}
 
 
-def check_token(here: Services, user_id: str, token: str) -> None:
+def check_token(services: Services, user_id: str, token: str) -> None:
     """Raise Unauthorized, with one text, for an unknown user and for a wrong token."""
     known = None
     if _UUID.fullmatch(user_id):
-        with here.database.read() as session:
+        with services.database.read() as session:
             known = session.scalar(sa.select(RecordingUser.token_hash).where(RecordingUser.id == user_id))
     # The comparison is made for an unknown user too, so that the time tells as little as the text.
     right = hmac.compare_digest(_hash(token), known or _NOBODY)
@@ -73,35 +73,35 @@ def check_token(here: Services, user_id: str, token: str) -> None:
         )
 
 
-def add_recording(here: Services, user_id: str, stream: BinaryIO) -> tuple[str, str]:
+def add_recording(services: Services, user_id: str, stream: BinaryIO) -> tuple[str, str]:
     """Encode a WAV, store it as MP3, and return its id and its user's. The token has been checked."""
     # A heavy import, and numpy starts threads with it: for those processes only that get a recording, after the fork.
     from service.features.recordings import audio
 
-    wave = audio.read_header(stream, here.limits.seconds)
+    wave = audio.read_header(stream, services.limits.seconds)
     recording = Recording(id=str(uuid.uuid4()), user_id=user_id, seconds=wave.seconds)
     with _temporary_file() as mp3:
-        with here.slots.hold(TURN_SECONDS, _BUSY, retry_after=60):
-            audio.convert(stream, wave, mp3, here.limits.bitrate, here.limits.quality)
+        with services.slots.hold(TURN_SECONDS, _BUSY, retry_after=60):
+            audio.convert(stream, wave, mp3, services.limits.bitrate, services.limits.quality)
         mp3.seek(0)
-        _store(here, recording, mp3)
+        _store(services, recording, mp3)
     return recording.id, user_id
 
 
-def open_recording(here: Services, user_id: str, recording_id: str) -> StoredFile:
+def open_recording(services: Services, user_id: str, recording_id: str) -> StoredFile:
     """Return a recording's MP3; raises NotFound for whatever is not there."""
-    recording = _find(here, user_id, recording_id)
+    recording = _find(services, user_id, recording_id)
     try:
-        stream = here.storage.open(recording_key(user_id, recording_id))
+        stream = services.storage.open(recording_key(user_id, recording_id))
     except FileNotFoundError as error:
         raise _unknown() from error
     return StoredFile(stream, recording.size, recording_id, _download(recording))
 
 
-def recording_url(here: Services, user_id: str, recording_id: str, lifetime: float) -> str:
+def recording_url(services: Services, user_id: str, recording_id: str, lifetime: float) -> str:
     """Return an address of a recording's MP3 that lives for so many seconds; raises NotFound."""
-    recording = _find(here, user_id, recording_id)
-    return here.storage.url(recording_key(user_id, recording_id), lifetime, _download(recording))
+    recording = _find(services, user_id, recording_id)
+    return services.storage.url(recording_key(user_id, recording_id), lifetime, _download(recording))
 
 
 def _download(recording: Recording) -> Download:
@@ -115,10 +115,10 @@ def known_keys(session: Session, keys: Collection[str]) -> set[str]:
     return {recording_key(user, recording) for user, recording in rows}
 
 
-def _find(here: Services, user_id: str, recording_id: str) -> Recording:
+def _find(services: Services, user_id: str, recording_id: str) -> Recording:
     recording = None
     if _UUID.fullmatch(user_id) and _UUID.fullmatch(recording_id):
-        with here.database.read() as session:
+        with services.database.read() as session:
             recording = session.get(Recording, recording_id)
     if not recording or recording.user_id != user_id:
         raise _unknown()
@@ -132,7 +132,7 @@ def _hash(token: str) -> str:
 
 @contextmanager
 def _temporary_file() -> Iterator[BinaryIO]:
-    """Give a file without a name: it is gone after the block, and also when the process is killed."""
+    """Yield a file without a name: it is gone after the block, and also when the process is killed."""
     try:
         with tempfile.TemporaryFile() as file:
             yield cast(BinaryIO, file)
@@ -142,19 +142,19 @@ def _temporary_file() -> Iterator[BinaryIO]:
         raise
 
 
-def _store(here: Services, recording: Recording, mp3: BinaryIO) -> None:
+def _store(services: Services, recording: Recording, mp3: BinaryIO) -> None:
     """Store the file, then the row; without the row the file goes again."""
     key = recording_key(recording.user_id, recording.id)
     try:
-        recording.size = here.storage.save(key, mp3)
+        recording.size = services.storage.save(key, mp3)
         recording.created_at = now()
-        with here.database.write() as session:
+        with services.database.write() as session:
             session.add(recording)
             session.flush()
             record_result(session, lambda: (recording.id, recording.user_id))
     except BaseException:
         with suppress(Unavailable):  # then the sweep takes it
-            here.storage.delete(key)
+            services.storage.delete(key)
         raise
 
 

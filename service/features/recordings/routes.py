@@ -7,9 +7,10 @@ from urllib.parse import urlencode
 from flask import Blueprint, Response, g, request
 from werkzeug.datastructures import MultiDict
 
-from service.errors import Invalid, TooLarge, UnsupportedType
+from service.errors import Invalid
 from service.features.recordings import operations
 from service.features.recordings.schemas import RecordingOut, RecordingQuery, RecordingUserIn, RecordingUserOut
+from service.features.uploads import read_single_file
 from service.http.basic_auth import require_basic
 from service.http.bodies import body
 from service.http.client_address import address
@@ -18,14 +19,12 @@ from service.http.login_throttle import LoginThrottle
 from service.http.openapi_views import FILE, describe, multipart
 from service.http.responses import absolute, answer, file_or_redirect
 from service.http.services import provided
-from service.http.uploads import FORM_TYPES, Form, read_form
+from service.http.uploads import Form
 
 recording_users = Blueprint("recording_users", __name__)
 recording_users.before_request(require_basic)
 recordings = Blueprint("recordings", __name__)
 
-FORM_BYTES = 1_000_000
-"""What a form may have beside the recording."""
 FIELDS = ("user", "token", "audio")
 UPLOAD = multipart(
     {
@@ -40,16 +39,7 @@ UPLOAD = multipart(
     },
     required=FIELDS,
 )
-
-
-def _here() -> operations.Services:
-    here: operations.Services = provided(operations.Services)
-    return here
-
-
-def _throttle() -> LoginThrottle:
-    throttle: LoginThrottle = provided(LoginThrottle)
-    return throttle
+_services = partial(provided, operations.Services)
 
 
 def _added(recording: tuple[str, str]) -> Response:
@@ -61,7 +51,7 @@ def _added(recording: tuple[str, str]) -> Response:
 @describe({201: RecordingUserOut}, 400, 413, 422, body=RecordingUserIn)
 def add_recording_user() -> Response:
     """Add a user who may send recordings. The token is shown this once and not kept."""
-    return answer(operations.add_user(_here(), body(RecordingUserIn).name), 201, Cache_Control="no-store")
+    return answer(operations.add_user(_services(), body(RecordingUserIn).name), 201, Cache_Control="no-store")
 
 
 @recordings.post("/records")
@@ -79,19 +69,13 @@ def add_recording() -> Response:
     RIFF or RF64, PCM of 8 to 32 bits or float, A-law or µ-law, 1 to 64 channels, 8 to 192 kHz. More than two channels
     are mixed down to stereo. The WAV is not kept.
     """
-    limit = _here().limits.bytes
-    if request.mimetype not in ("", *FORM_TYPES):
-        raise UnsupportedType(
-            "Send multipart/form-data with `user`, `token` and `audio`.", accepted_types=[FORM_TYPES[0]]
-        )
-    if (request.content_length or 0) > limit + FORM_BYTES:
-        raise TooLarge(f"The recording is too large: at most {limit} bytes are accepted. Make it shorter.", limit=limit)
-    with read_form(request, FIELDS, limit, "recording", limit + FORM_BYTES, _check_token) as form:
-        _check(form)
-        _check_token(form.texts)
-        user = form.texts["user"]
+    services = _services()
+    with read_single_file("audio", ("user", "token"), services.limits.bytes, "recording", _check_token) as sent:
+        _check(sent)
+        _check_token(sent.texts)
+        user = sent.texts["user"]
         identify(f"recordings:{user}")
-        return _added(operations.add_recording(_here(), user, cast(Any, form.files["audio"].stream)))
+        return _added(operations.add_recording(services, user, cast(Any, sent.files["audio"].stream)))
 
 
 @recordings.get("/record")
@@ -105,7 +89,7 @@ def add_recording() -> Response:
 )
 def get_recording() -> Response:
     """Download a recording's MP3, whole or by `Range`. No credentials: who has the link may."""
-    wanted = (_here(), request.args.get("user", ""), request.args.get("id", ""))
+    wanted = (_services(), request.args.get("user", ""), request.args.get("id", ""))
     return file_or_redirect(partial(operations.recording_url, *wanted), partial(operations.open_recording, *wanted))
 
 
@@ -113,16 +97,17 @@ def _check_token(texts: MultiDict[str, str]) -> None:
     """Check the token if it is there, once: before the audio is taken, where it stands after user and token."""
     user, token = texts.get("user"), texts.get("token")
     if user and token and g.get("checked") != (user, token):
-        with _throttle().counting(f"recordings {address()}"):
-            operations.check_token(_here(), user, token)
+        with provided(LoginThrottle).counting(f"recordings {address()}"):
+            operations.check_token(_services(), user, token)
         g.checked = (user, token)
 
 
-def _check(form: Form) -> None:
-    missing = [name for name in FIELDS if not (form.files if name == "audio" else form.texts).get(name)]
+def _check(sent: Form) -> None:
+    """Raise Invalid unless each field of the form is there once."""
+    missing = [name for name in FIELDS if not (sent.files if name == "audio" else sent.texts).get(name)]
     if missing:
         faults = [{"detail": "must be sent", "pointer": f"#/{name}"} for name in missing]
         named = " and ".join(f"`{name}`" for name in missing)
         raise Invalid(f"The form lacks {named}: `user` and `token` are texts, `audio` is a file with a name.", faults)
-    if len([*form.texts.items(multi=True), *form.files.items(multi=True)]) > len(FIELDS):
+    if len([*sent.texts.items(multi=True), *sent.files.items(multi=True)]) > len(FIELDS):
         raise Invalid("The form has a part more than once: send `user`, `token` and `audio` once each.")

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
 from service.http.bodies import StrictModel
 
@@ -11,27 +11,23 @@ _LINK = f"http://localhost:8000/record?id={_RECORDING}&user={_USER}"
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
 
 
-class RecordingUserIn(StrictModel):
+class RecordingUserIn(StrictModel, json_schema_extra={"examples": [{"name": "Ada"}]}):
     """A new user."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "Ada"}]})
 
     name: Annotated[Name, Field(description="For people: it need not be unique, but not be empty.")]
 
 
-class RecordingUserOut(StrictModel):
+class RecordingUserOut(
+    StrictModel, json_schema_extra={"examples": [{"id": _USER, "token": "(a UUID, shown this once)"}]}
+):
     """A user's id, and the token that is shown this once."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"id": _USER, "token": "(a UUID, shown this once)"}]})
 
     id: str
     token: str
 
 
-class RecordingOut(StrictModel):
+class RecordingOut(StrictModel, json_schema_extra={"examples": [{"id": _RECORDING, "url": _LINK}]}):
     """A recording, and the link to its MP3."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"id": _RECORDING, "url": _LINK}]})
 
     id: str
     url: str

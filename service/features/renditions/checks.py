@@ -3,20 +3,11 @@
 import sqlalchemy as sa
 
 from service.features.renditions.job import KIND
-from service.features.renditions.models import (
-    KINDS,
-    ImageVersion,
-    OwnedImage,
-    Owner,
-    Rendition,
-    folder_of,
-    original_key,
-    rendition_key,
-)
-from service.jobs.models import Job
+from service.features.renditions.keys import KINDS, Owner, folder_of, original_key, rendition_key
+from service.features.renditions.models import ImageVersion, OwnedImage, Rendition
+from service.jobs.queue import open_subjects
 from service.maintenance.checks import Check, Inspection, Row, Stored
 
-_jobs = sa.select(Job.subject).where(Job.kind == KIND, Job.status.in_(("queued", "running")))
 _owner = (OwnedImage.owner_type, OwnedImage.owner_id)
 
 
@@ -41,7 +32,7 @@ INSPECTION = Inspection(
         Check(
             key=ImageVersion.id,
             wrong=sa.select(ImageVersion.id, ImageVersion.image_id).where(
-                ImageVersion.status == "pending", ImageVersion.id.not_in(_jobs)
+                ImageVersion.status == "pending", ImageVersion.id.not_in(open_subjects(KIND))
             ),
             sentence="Version {id} of image {image_id} is pending, and no job will make its renditions.",
         ),

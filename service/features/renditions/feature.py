@@ -3,10 +3,11 @@
 from service.features.feature import Feature, Kernel, Parts
 from service.features.renditions import operations
 from service.features.renditions.checks import INSPECTION
-from service.features.renditions.job import Making
-from service.features.renditions.models import PREFIX, known_keys
+from service.features.renditions.job import RenditionCreation
+from service.features.renditions.keys import PREFIX, keys_in
+from service.features.renditions.models import known_keys
+from service.features.renditions.representation import FileAddresses
 from service.features.renditions.routes import renditions
-from service.imaging.intake import Intake
 from service.imaging.validate import Limits
 from service.storage.factory import make_credentials_issuer
 
@@ -16,18 +17,17 @@ def make(kernel: Kernel) -> Parts:
     settings = kernel.settings
     scales = (1.0, *settings.scales)
     small = Limits(bytes=settings.max_rendition_bytes, pixels=settings.max_image_pixels)
-    intake = Intake(kernel.storage, kernel.uploads, small, kernel.pixels)
     return Parts(
-        jobs={"copies": [Making(kernel.storage, kernel.pixels, scales)]},
+        lanes=[kernel.image_lane(RenditionCreation(kernel.storage, kernel.pixels, scales))],
         services=lambda executor: {
             operations.Services: operations.Services(
                 database=kernel.database,
                 executor=executor,
-                intake=intake,
+                intake=kernel.intake(limits=small),
                 scales=scales,
                 signed_urls=kernel.signed_urls,
                 credentials_issuer=make_credentials_issuer(settings),
-                cdn=settings.cdn_url.rstrip("/"),
+                files=FileAddresses(kernel.storage, settings.cdn_url.rstrip("/")),
             )
         },
     )
@@ -38,4 +38,5 @@ RENDITIONS = Feature(
     make=make,
     known_keys={PREFIX: known_keys},
     checks=INSPECTION,
+    shared_folders={PREFIX: keys_in},
 )

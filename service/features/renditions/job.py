@@ -8,17 +8,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from service.features.renditions.models import (
-    KINDS,
-    ImageVersion,
-    OwnedImage,
-    Rendition,
-    folders,
-    original_key,
-    rendition_key,
-)
-from service.features.renditions.replacement import take_out, take_out_images
-from service.imaging import transform as pictures
+from service.features.renditions.keys import KINDS, original_key, rendition_key
+from service.features.renditions.models import ImageVersion, OwnedImage, Rendition, folders
+from service.features.renditions.removal import remove_images, remove_versions
+from service.imaging import transform
 from service.imaging.failures import image_failures
 from service.imaging.pixel_budget import PixelBudget
 from service.jobs.file_deletion import delete_later
@@ -38,7 +31,7 @@ class Made:
     size: int
 
 
-class Making(Operation):
+class RenditionCreation(Operation):
     """load → work → save for the versions of images. `scales` are the sizes of `KINDS`."""
 
     kind = KIND
@@ -62,7 +55,7 @@ class Making(Operation):
         made = []
         with image_failures():
             original = self.storage.read(original_key(folder))
-            with closing(pictures.renditions(original, self.scales, self.pixels)) as copies:  # type: ignore[type-var]
+            with closing(transform.renditions(original, self.scales, self.pixels)) as copies:  # type: ignore[type-var]
                 for kind, copy in zip(KINDS, copies, strict=True):
                     if cancelled():
                         raise Cancelled
@@ -71,16 +64,16 @@ class Making(Operation):
         return made
 
     def save(self, session: Session, results: Sequence[tuple[Run, list[Made]]]) -> None:
-        """End the versions, and take out what they replace: all in the transaction that ends the jobs."""
+        """End the versions, and remove what they replace: all in the transaction that ends the jobs."""
         for run, made in results:
             fixed = {"version_id": run.subject}
             rows = [fixed | {"kind": m.kind, "width": m.width, "height": m.height, "size": m.size} for m in made]
             session.execute(sa.insert(Rendition), rows)
             _set_status(session, run, "done", None)
-            _take_out_older(session, run.subject)
+            _remove_older(session, run.subject)
 
     def postpone(self, session: Session, failures: Sequence[tuple[Run, Failure]]) -> None:
-        """Let the versions wait, and say why."""
+        """Set the versions back to pending, with the reason."""
         for run, failure in failures:
             _set_status(session, run, "pending", failure)
 
@@ -106,18 +99,18 @@ def _set_status(session: Session, run: Run, status: str, failure: Failure | None
     )
 
 
-def _take_out_older(session: Session, version_id: str) -> None:
-    """Take out the older versions of this one's image, and the older images of its owner if it was to replace them."""
+def _remove_older(session: Session, version_id: str) -> None:
+    """Remove the older versions of this one's image, and the older images of its owner if it was to replace them."""
     version, image = session.execute(
         sa.select(ImageVersion.number, OwnedImage)
         .join(OwnedImage, OwnedImage.id == ImageVersion.image_id)
         .where(ImageVersion.id == version_id)
     ).one()
-    take_out(session, ImageVersion.image_id == image.id, ImageVersion.number < version, awaited_by=version_id)
+    remove_versions(session, ImageVersion.image_id == image.id, ImageVersion.number < version, awaited_by=version_id)
     if image.replaces:
         older = (
             OwnedImage.owner_type == image.owner_type,
             OwnedImage.owner_id == image.owner_id,
             OwnedImage.number < image.number,
         )
-        take_out_images(session, *older, awaited_by=version_id)
+        remove_images(session, *older, awaited_by=version_id)

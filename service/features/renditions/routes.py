@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 from flask import Blueprint, Response, request, url_for
 
-from service.errors import Invalid, TooLarge, UnsupportedType
+from service.errors import Invalid
 from service.features.renditions import operations
-from service.features.renditions.models import Owner
+from service.features.renditions.keys import Owner
 from service.features.renditions.schemas import (
     CredentialsIn,
     CredentialsOut,
@@ -20,21 +21,20 @@ from service.features.renditions.schemas import (
     OwnerIn,
     WholeOwner,
 )
+from service.features.uploads import read_single_file
 from service.http.basic_auth import require_basic
 from service.http.bodies import body, query, validated
 from service.http.idempotency import idempotent
 from service.http.openapi_views import FILE, describe, multipart
-from service.http.pagination import page_answer, place_of
+from service.http.pagination import number_of, page_answer
 from service.http.responses import absolute, answer
 from service.http.services import provided
-from service.http.uploads import FORM_TYPES, display_name, read_form
+from service.http.uploads import display_name
 from service.imaging.intake import Upload
 
 renditions = Blueprint("renditions", __name__)
 renditions.before_request(require_basic)
 
-FORM_BYTES = 1_000_000
-"""What a form may have beside the image."""
 OWNER = {"owner_type": "", "owner_id": "", "user_id": "1"}
 """The texts that name an owner, and what the page at /docs puts there; an empty one beside others counts as none."""
 IMAGE = {"image": FILE | {"description": "The image."}}
@@ -45,13 +45,11 @@ def _owner_text(name: str) -> dict[str, Any]:
     return {"type": "string", "description": about, "examples": [OWNER[name]]}
 
 
-ONE_IMAGE = multipart(IMAGE, {"image": "(a photo's bytes)"}, required=["image"])
-UPLOAD = multipart(
-    IMAGE | {name: _owner_text(name) for name in OWNER},
-    {"image": "(a photo's bytes)", "user_id": "1"},
-    required=["image"],
-)
+EXAMPLE = {"image": "(a photo's bytes)"}
+ONE_IMAGE = multipart(IMAGE, EXAMPLE, required=["image"])
+UPLOAD = multipart(IMAGE | {name: _owner_text(name) for name in OWNER}, EXAMPLE | {"user_id": "1"}, required=["image"])
 REFUSALS = (400, 413, 415, 422, 503, 507)
+_services = partial(provided, operations.Services)
 
 
 @dataclass(frozen=True)
@@ -65,11 +63,6 @@ class Sent:
         """Return whose it is, by the form or by the query."""
         in_form = self.texts or (request.method == "POST" and not request.args)
         return validated(WholeOwner, self.texts, "form").owner() if in_form else query(WholeOwner).owner()
-
-
-def _here() -> operations.Services:
-    here: operations.Services = provided(operations.Services)
-    return here
 
 
 def _accepted(image: dict[str, Any]) -> Response:
@@ -88,7 +81,7 @@ def _shown(image: dict[str, Any]) -> dict[str, Any]:
 def add_owned_image() -> Response:
     """Upload an image of an owner: JPEG, PNG or WebP. It is pending at once, and done when its renditions are made."""
     with _sent(*OWNER) as sent:
-        return _accepted(operations.add_image(_here(), sent.owner(), sent.upload))
+        return _accepted(operations.add_image(_services(), sent.owner(), sent.upload))
 
 
 @renditions.get("/images")
@@ -96,22 +89,21 @@ def add_owned_image() -> Response:
 def list_owned_images() -> Response:
     """List the images, newest first; all, or those of an owner."""
     wanted = query(ImagesQuery)
-    place = place_of(wanted.cursor, 1)
     owner = wanted.owner() if wanted.has_owner() else None
-    items, end = operations.list_images(_here(), owner, wanted.limit, int(place[0]) if place else None)
-    return page_answer([_shown(image) for image in items], (str(end),) if end else None)
+    items, end = operations.list_images(_services(), owner, wanted.limit, number_of(wanted.cursor))
+    return page_answer([_shown(image) for image in items], end)
 
 
 @renditions.put("/images")
 @describe({202: OwnedImageOut}, *REFUSALS, content=ONE_IMAGE, query=WholeOwner, headers={202: ("Location",)})
 def replace_owners_images() -> Response:
-    """Let this image take the place of all that the owner had, or be the first.
+    """Replace all images of the owner by this one, or add the first.
 
     What was there before is shown until the new renditions are made; then it goes, rows and files, and when it has
     gone, the image is done.
     """
     with _sent(*OWNER) as sent:
-        return _accepted(operations.add_image(_here(), sent.owner(), sent.upload, replacing=True))
+        return _accepted(operations.add_image(_services(), sent.owner(), sent.upload, replacing=True))
 
 
 @renditions.delete("/images")
@@ -123,9 +115,9 @@ def delete_owned_images() -> Response:
     """
     which = query(DeleteQuery)
     if which.url is None:
-        operations.delete_of_owner(_here(), which.owner())
+        operations.delete_of_owner(_services(), which.owner())
     else:
-        operations.delete_by_url(_here(), which.url)
+        operations.delete_by_url(_services(), which.url)
     return Response(status=204)
 
 
@@ -138,7 +130,7 @@ def lend_credentials() -> Response:
     `Idempotency-Key`, which would mean keeping the secret.
     """
     wanted = body(CredentialsIn)
-    given = operations.grant(_here(), wanted.owner(), wanted.actions, wanted.lifetime)
+    given = operations.grant(_services(), wanted.owner(), wanted.actions, wanted.lifetime)
     return answer(given, 201, Cache_Control="no-store")
 
 
@@ -146,7 +138,7 @@ def lend_credentials() -> Response:
 @describe({200: OwnedImageOut}, 404)
 def get_owned_image(image_id: str) -> Response:
     """Get an image with its renditions: pending, done, or failed."""
-    return answer(_shown(operations.get_image(_here(), image_id)))
+    return answer(_shown(operations.get_image(_services(), image_id)))
 
 
 @renditions.put("/images/<id:image_id>")
@@ -154,33 +146,28 @@ def get_owned_image(image_id: str) -> Response:
 def replace_owned_image(image_id: str) -> Response:
     """Replace an image; its id stays. The old renditions are shown until the new ones are made; then their files go."""
     with _sent() as sent:
-        return _accepted(operations.replace_image(_here(), image_id, sent.upload))
+        return _accepted(operations.replace_image(_services(), image_id, sent.upload))
 
 
 @renditions.delete("/images/<id:image_id>")
 @describe({204: ""}, 404)
 def delete_owned_image(image_id: str) -> Response:
     """Delete an image in any status, with all its files."""
-    operations.delete_image(_here(), image_id)
+    operations.delete_image(_services(), image_id)
     return Response(status=204)
 
 
 @contextmanager
 def _sent(*names: str) -> Iterator[Sent]:
-    """Give the one image of a form, and the texts with these names."""
-    limit = _here().intake.limits.bytes
-    if request.mimetype not in ("", *FORM_TYPES):
-        raise UnsupportedType("Send multipart/form-data with the file `image`.", accepted_types=[FORM_TYPES[0]])
-    if (request.content_length or 0) > limit + FORM_BYTES:
-        raise TooLarge(f"The image is too large: at most {limit} bytes are accepted. Make it smaller.", limit=limit)
-    with read_form(request, ("image", *names), limit, "image", limit + FORM_BYTES) as form:
-        files = form.files.getlist("image")
-        if len(files) != 1 or "image" in form.texts:
+    """Yield the one image of a form, and the texts with these names."""
+    with read_single_file("image", names, _services().intake.limits.bytes, "image") as sent:
+        files = sent.files.getlist("image")
+        if len(files) != 1 or "image" in sent.texts:
             fault = {"detail": "must be sent once, as a file", "pointer": "#/image"}
             raise Invalid("The form needs one part `image`, which is a file with a name.", [fault])
-        repeated = [name for name, values in form.texts.lists() if len(values) > 1]
+        repeated = [name for name, values in sent.texts.lists() if len(values) > 1]
         if repeated:
             raise Invalid(f"The form has `{repeated[0]}` more than once: send it once.")
-        filled = {key: text for key, text in form.texts.items() if text}
+        filled = {key: text for key, text in sent.texts.items() if text}
         name = display_name(files[0].filename or "", "image")
-        yield Sent(Upload(name, cast(Any, files[0].stream), "#/image"), filled or form.texts.to_dict())
+        yield Sent(Upload(name, cast(Any, files[0].stream), "#/image"), filled or sent.texts.to_dict())

@@ -3,10 +3,10 @@
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from service.features.renditions.models import Owner
+from service.features.renditions.keys import Owner
 from service.http.bodies import StrictModel
 from service.http.pagination import Page
 from service.storage.temporary_credentials import Action
@@ -53,7 +53,7 @@ class OwnerIn(StrictModel):
     ] = None
 
     def has_owner(self) -> bool:
-        """Tell whether anything of an owner was given."""
+        """Return whether anything of an owner was given."""
         return (self.owner_type, self.owner_id, self.user_id) != (None, None, None)
 
     def owner(self) -> Owner:
@@ -105,12 +105,11 @@ class DeleteQuery(OwnerIn):
         return self
 
 
-class CredentialsIn(WholeOwner):
+class CredentialsIn(
+    WholeOwner,
+    json_schema_extra={"examples": [{"owner_type": "user", "owner_id": "1", "actions": ["read"], "lifetime": 900}]},
+):
     """What temporary credentials are wanted for."""
-
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"owner_type": "user", "owner_id": "1", "actions": ["read"], "lifetime": 900}]}
-    )
 
     actions: Annotated[list[Action], Field(min_length=1, max_length=2)]
     lifetime: Annotated[
@@ -119,26 +118,25 @@ class CredentialsIn(WholeOwner):
     ] = None
 
 
-class CredentialsOut(StrictModel):
+class CredentialsOut(
+    StrictModel,
+    json_schema_extra={
+        "examples": [
+            {
+                "access_key_id": "(an id)",
+                "secret_access_key": "(shown this once)",
+                "session_token": "(a token)",
+                "expires_at": "2026-01-02T04:04:05Z",
+                "bucket": "photos",
+                "prefix": "renditions/user/1/",
+                "endpoint_url": None,
+                "region": "us-east-1",
+                "actions": ["read"],
+            }
+        ]
+    },
+):
     """Temporary credentials of S3, good for keys that begin with `prefix`."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "access_key_id": "(an id)",
-                    "secret_access_key": "(shown this once)",
-                    "session_token": "(a token)",
-                    "expires_at": "2026-01-02T04:04:05Z",
-                    "bucket": "photos",
-                    "prefix": "renditions/user/1/",
-                    "endpoint_url": None,
-                    "region": "us-east-1",
-                    "actions": ["read"],
-                }
-            ]
-        }
-    )
 
     access_key_id: str
     secret_access_key: str
@@ -174,10 +172,8 @@ class RenditionError(StrictModel):
     detail: str
 
 
-class OwnedImageOut(StrictModel):
+class OwnedImageOut(StrictModel, json_schema_extra={"examples": [_IMAGE]}):
     """An image. While it is pending or failed, `renditions` are those of what it was to replace, if anything."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [_IMAGE]})
 
     id: str
     owner_type: str
@@ -190,10 +186,8 @@ class OwnedImageOut(StrictModel):
     renditions: list[RenditionOut]
 
 
-class OwnedImageList(StrictModel):
+class OwnedImageList(StrictModel, json_schema_extra={"examples": [{"items": [_IMAGE], "next": None}]}):
     """A page of images, newest first; `next` is the cursor of the page after it, or null."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"items": [_IMAGE], "next": None}]})
 
     items: list[OwnedImageOut]
     next: str | None

@@ -1,4 +1,4 @@
-"""Taking versions out: their rows at once, their files by a job that outlives any crash."""
+"""DeleteFiles of versions: their rows at once, their files by a job that outlives any crash."""
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -8,7 +8,9 @@ from service.jobs import queue
 from service.jobs.file_deletion import FileDeletion, delete_later
 
 
-def take_out(session: Session, *which: sa.ColumnElement[bool], awaited_by: str | None = None) -> list[tuple[str, str]]:
+def remove_versions(
+    session: Session, *which: sa.ColumnElement[bool], awaited_by: str | None = None
+) -> list[tuple[str, str]]:
     """Delete the versions of which this is true, with their jobs, and leave their files to a job.
 
     What they waited for, the version waits for that takes their place. Return their folders and ids. The jobs go
@@ -24,16 +26,18 @@ def take_out(session: Session, *which: sa.ColumnElement[bool], awaited_by: str |
     return found
 
 
-def take_out_images(
+def remove_images(
     session: Session, *which: sa.ColumnElement[bool], awaited_by: str | None = None
 ) -> list[tuple[str, str]]:
-    """Delete the images of which this is true, as `take_out` does their versions.
+    """Delete the images of which this is true, as `remove_versions` does their versions.
 
     They are locked first, so that no version comes to one of them meanwhile.
     """
     ids = session.scalars(sa.select(OwnedImage.id).where(*which).order_by(OwnedImage.number).with_for_update()).all()
     gone = [
-        found for image in ids for found in take_out(session, ImageVersion.image_id == image, awaited_by=awaited_by)
+        found
+        for image in ids
+        for found in remove_versions(session, ImageVersion.image_id == image, awaited_by=awaited_by)
     ]
     for image in ids:
         session.execute(sa.delete(OwnedImage).where(OwnedImage.id == image), execution_options=_PLAIN)

@@ -1,0 +1,49 @@
+"""Forms with files, as several features take them."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
+
+from flask import request
+
+from service.errors import TooLarge, UnsupportedType
+from service.http.openapi_views import FILE, multipart
+from service.http.uploads import FORM_TYPES, Early, Form, display_name, read_form
+from service.imaging.intake import Upload
+
+MAX_REQUEST_BYTES = 1_000_000_000
+MAX_TEXT_BYTES = 1_000_000
+"""What a form may have beside its one file."""
+
+
+def images_form(field: str) -> dict[str, Any]:
+    """Return what the API document says of a form that has images in this field alone."""
+    images = {"type": "array", "items": FILE, "description": "The images."}
+    return multipart({field: images}, {field: ["(a photo's bytes)"]}, required=[field])
+
+
+@contextmanager
+def read_images(field: str, limit: int) -> Iterator[list[Upload]]:
+    """Yield the images in this field of the request's form, at most `limit` bytes each; raise as `read_form` does."""
+    with read_form(request, (field,), limit, "image", MAX_REQUEST_BYTES) as sent:
+        yield [
+            Upload(display_name(file.filename or "", "image"), cast(Any, file.stream), f"#/{field}/{place}")
+            for place, file in enumerate(sent.files.getlist(field))
+        ]
+
+
+@contextmanager
+def read_single_file(
+    file: str, texts: Sequence[str], limit: int, kind: str, early: Early | None = None
+) -> Iterator[Form]:
+    """Yield a form with these texts and this file, a `kind` of at most `limit` bytes.
+
+    Raise as `read_form` does, and UnsupportedType or TooLarge before anything is read.
+    """
+    if request.mimetype not in ("", *FORM_TYPES):
+        detail = f"Send multipart/form-data with the file `{file}`."
+        raise UnsupportedType(detail, accepted_types=[FORM_TYPES[0]])
+    if (request.content_length or 0) > limit + MAX_TEXT_BYTES:
+        raise TooLarge(f"The {kind} is too large: at most {limit} bytes are accepted. Make it smaller.", limit=limit)
+    with read_form(request, (file, *texts), limit, kind, limit + MAX_TEXT_BYTES, early) as sent:
+        yield sent
