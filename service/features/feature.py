@@ -1,4 +1,4 @@
-"""What a feature is to the application: one value, listed in catalogue.py. EmptyBody else is edited for it."""
+"""What a feature is to the application: one value, listed in catalogue.py. Nothing else is edited for it."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +14,7 @@ from service.config import Settings
 from service.db.database import Database
 from service.http.login_throttle import LoginThrottle
 from service.imaging.intake import Intake
+from service.imaging.media_types import ACCEPTED
 from service.imaging.pixel_budget import PixelBudget
 from service.imaging.validate import Limits
 from service.jobs.claims import ClaimPolicy
@@ -36,7 +37,7 @@ class Lane:
 
     Features may share a lane: lanes of one name are one lane, and differ in nothing but their operations.
     `threads` is their number in each process. `poll` is how many seconds a job waits at most until other processes
-    notice it. `policies` bound what each process claims.
+    notice it. `policies` bound what is claimed.
     """
 
     name: str
@@ -65,9 +66,11 @@ class Kernel:
         """What an image may have at most."""
         return Limits(bytes=self.settings.max_image_bytes, pixels=self.settings.max_image_pixels)
 
-    def intake(self, **options: Any) -> Intake:
-        """Return where uploaded images go; the options are the fields of `Intake`."""
-        return Intake(self.storage, self.uploads, pixels=self.pixels, **({"limits": self.limits} | options))
+    def intake(
+        self, limits: Limits | None = None, types: tuple[str, ...] = ACCEPTED, *, tells_types: bool = True
+    ) -> Intake:
+        """Return where uploaded images go, of these types and within these limits, by default those of all images."""
+        return Intake(self.storage, self.uploads, limits or self.limits, self.pixels, types, tells_types)
 
     def image_lane(self, *operations: Operation) -> Lane:
         """Return the shared lane for work that computes: a thread for each core."""

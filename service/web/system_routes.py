@@ -24,6 +24,7 @@ from service.http.responses import answer, file_answer
 from service.http.services import provided
 from service.jobs import models
 from service.jobs.executors import Executor
+from service.jobs.models import Job
 from service.maintenance.checks import Inventory
 from service.storage.signed_urls import SignedUrls
 from service.storage.storage import Storage
@@ -78,7 +79,7 @@ def readiness_checks(settings: Settings, database: Database, storage: Storage, e
 
     def check_database() -> None:
         with database.read() as session:
-            session.execute(sa.select(models.Job.id).limit(1))
+            session.execute(sa.select(Job.id).limit(1))
         database.check()
 
     checks = ReadinessChecks(database=check_database, storage=storage.check)

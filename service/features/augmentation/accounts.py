@@ -162,7 +162,7 @@ def token_of(accounts: Accounts, user_id: str, moment: int) -> dict[str, Any]:
 
 
 def _key(accounts: Accounts) -> bytes:
-    """Return the key of tokens alone, so that nothing else that is signed accounts can pass for one."""
+    """Return the key of tokens alone, so that nothing else that is signed here can pass for one."""
     return hashlib.sha256(b"augmentation token " + accounts.secret().encode()).digest()
 
 

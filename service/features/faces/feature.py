@@ -64,7 +64,7 @@ def make(kernel: Kernel) -> Parts:
 
 
 def _policies(settings: Settings) -> list[ClaimPolicy]:
-    """Return what bounds the calls of FaceCloud by all processes together, if anything does."""
+    """Return what bounds the calls of all processes to FaceCloud together, if something does."""
     bound = settings.facecloud_max_concurrency if settings.engine == "facecloud" else 0
     return [ConcurrencyLimit(KIND, bound, workers_of(settings))] if bound else []
 

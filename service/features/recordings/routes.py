@@ -70,12 +70,12 @@ def add_recording() -> Response:
     are mixed down to stereo. The WAV is not kept.
     """
     services = _services()
-    with read_single_file("audio", ("user", "token"), services.limits.bytes, "recording", _check_token) as sent:
-        _check(sent)
-        _check_token(sent.texts)
-        user = sent.texts["user"]
+    with read_single_file("audio", ("user", "token"), services.limits.bytes, "recording", _check_token) as form:
+        _check(form)
+        _check_token(form.texts)
+        user = form.texts["user"]
         identify(f"recordings:{user}")
-        return _added(operations.add_recording(services, user, cast(Any, sent.files["audio"].stream)))
+        return _added(operations.add_recording(services, user, cast(Any, form.files["audio"].stream)))
 
 
 @recordings.get("/record")
@@ -102,12 +102,12 @@ def _check_token(texts: MultiDict[str, str]) -> None:
         g.checked = (user, token)
 
 
-def _check(sent: Form) -> None:
+def _check(form: Form) -> None:
     """Raise Invalid unless each field of the form is there once."""
-    missing = [name for name in FIELDS if not (sent.files if name == "audio" else sent.texts).get(name)]
+    missing = [name for name in FIELDS if not (form.files if name == "audio" else form.texts).get(name)]
     if missing:
         faults = [{"detail": "must be sent", "pointer": f"#/{name}"} for name in missing]
         named = " and ".join(f"`{name}`" for name in missing)
         raise Invalid(f"The form lacks {named}: `user` and `token` are texts, `audio` is a file with a name.", faults)
-    if len([*sent.texts.items(multi=True), *sent.files.items(multi=True)]) > len(FIELDS):
+    if len([*form.texts.items(multi=True), *form.files.items(multi=True)]) > len(FIELDS):
         raise Invalid("The form has a part more than once: send `user`, `token` and `audio` once each.")

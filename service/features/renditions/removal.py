@@ -1,4 +1,4 @@
-"""DeleteFiles of versions: their rows at once, their files by a job that outlives any crash."""
+"""Removal of versions: their rows at once, their files by a job that outlives any crash."""
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session

@@ -45,9 +45,12 @@ def _owner_text(name: str) -> dict[str, Any]:
     return {"type": "string", "description": about, "examples": [OWNER[name]]}
 
 
-EXAMPLE = {"image": "(a photo's bytes)"}
-ONE_IMAGE = multipart(IMAGE, EXAMPLE, required=["image"])
-UPLOAD = multipart(IMAGE | {name: _owner_text(name) for name in OWNER}, EXAMPLE | {"user_id": "1"}, required=["image"])
+ONE_IMAGE = multipart(IMAGE, {"image": "(a photo's bytes)"}, required=["image"])
+UPLOAD = multipart(
+    IMAGE | {name: _owner_text(name) for name in OWNER},
+    {"image": "(a photo's bytes)", "user_id": "1"},
+    required=["image"],
+)
 REFUSALS = (400, 413, 415, 422, 503, 507)
 _services = partial(provided, operations.Services)
 
@@ -160,14 +163,14 @@ def delete_owned_image(image_id: str) -> Response:
 @contextmanager
 def _sent(*names: str) -> Iterator[Sent]:
     """Yield the one image of a form, and the texts with these names."""
-    with read_single_file("image", names, _services().intake.limits.bytes, "image") as sent:
-        files = sent.files.getlist("image")
-        if len(files) != 1 or "image" in sent.texts:
+    with read_single_file("image", names, _services().intake.limits.bytes, "image") as form:
+        files = form.files.getlist("image")
+        if len(files) != 1 or "image" in form.texts:
             fault = {"detail": "must be sent once, as a file", "pointer": "#/image"}
             raise Invalid("The form needs one part `image`, which is a file with a name.", [fault])
-        repeated = [name for name, values in sent.texts.lists() if len(values) > 1]
+        repeated = [name for name, values in form.texts.lists() if len(values) > 1]
         if repeated:
             raise Invalid(f"The form has `{repeated[0]}` more than once: send it once.")
-        filled = {key: text for key, text in sent.texts.items() if text}
+        filled = {key: text for key, text in form.texts.items() if text}
         name = display_name(files[0].filename or "", "image")
-        yield Sent(Upload(name, cast(Any, files[0].stream), "#/image"), filled or sent.texts.to_dict())
+        yield Sent(Upload(name, cast(Any, files[0].stream), "#/image"), filled or form.texts.to_dict())
