@@ -7,7 +7,7 @@ would unpack, interpret or warn about them. Orientation and colour profile are r
 
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -73,14 +73,19 @@ def check(stream: BinaryIO, name: str, limits: Limits, types: tuple[str, ...] = 
     return Picture(header.media_type, *header.upright_size, size)
 
 
-def upright(data: bytes, *, max_side: int | None = None) -> tuple[Image.Image, float]:
+def upright(
+    data: bytes, *, max_side: int | Callable[[tuple[int, int]], int] | None = None
+) -> tuple[Image.Image, float]:
     """Return the upright picture in RGB, and its side over the original's, at most 1.0.
 
     The EXIF orientation is applied, transparency laid on white, 16 bits scaled to 8, an embedded profile converted to
     sRGB; nothing of the file's metadata is left. With `max_side` a JPEG is shrunk by 2, 4 or 8 while it is decoded, as
-    far as its longer side stays that long. Raises `Invalid` when it does not decode.
+    far as its longer side stays that long; it may follow from the upright picture's size. Raises `Invalid` when it does
+    not decode.
     """
     header = survey(io.BytesIO(data), "The image")
+    if callable(max_side):
+        max_side = max_side(header.upright_size)
     with turn_for(header, max_side):
         return _upright(data, header, max_side)
 

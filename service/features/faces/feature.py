@@ -75,7 +75,7 @@ def _engine(kernel: Kernel) -> Engine:
         )
     from service.features.faces.engines.local import LocalEngine
 
-    return LocalEngine()
+    return LocalEngine(search=settings.face_search, gender_threshold=settings.gender_threshold)
 
 
 FACES = Feature(
