@@ -3,9 +3,9 @@
 Two loops take turns in one run over the sample photos, each with one thread and with as many as there are cores:
 
 * **engine**: `LocalEngine.detect`, from the file's bytes to the list of detections.
-* **bare**: what nobody can leave out, in a few lines of Pillow and numpy without one of the service: decode the bytes
-  at the same reduced scale, lay out the detector's input, cut the faces out and make the same `session.run` calls on
-  them. Where the faces are, it is told beforehand: it reads no answers, and checks, sorts and returns nothing.
+* **bare**: what nobody can leave out, in a few lines of Pillow and numpy: decode the bytes at the same reduced scale,
+  lay out the detector's inputs (the same scales and tiles), cut the faces out and make the same `session.run` calls.
+  Where the faces are, it is told beforehand: it reads no answers, and checks, sorts and returns nothing.
 
 Read the column `ratio`: engine over bare, the median of the rounds' ratios. The bar is 0.95. Both loops of a round run
 within seconds of each other, so a noisy machine moves them together; images/s compare only within one run. The last
@@ -25,6 +25,7 @@ import onnxruntime
 from PIL import Image
 
 from service.features.faces.engines.local import MODELS, LocalEngine
+from service.features.faces.engines.local.search import EFFORTS, OVERVIEW, finest_scale, levels, tiles, worthwhile_scale
 
 ROOT = Path(__file__).parents[1]
 ROUNDS = 9
@@ -51,8 +52,8 @@ class Bare:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        names = ("yunet", "age-v1", "gender-v1", "agegender-fa")
-        self.detector, self.age, self.gender, self.second = (
+        names = ("yunet", "faceres-deep", "gender-v1", "agegender-fa")
+        self.detector, self.deep, self.gender, self.second = (
             onnxruntime.InferenceSession(MODELS / f"{name}.onnx", options, providers=["CPUExecutionProvider"])
             for name in names
         )
@@ -63,25 +64,40 @@ class Bare:
     def run(self) -> None:
         """Decode, lay out, cut, run."""
         image = Image.open(io.BytesIO(self.data))
-        original = longest = max(image.size)
-        shrink = next(by for by in (8, 4, 2, 1) if by == 1 or longest >= 1600 * by)
+        original = max(image.size)
+        finest = finest_scale(image.size, EFFORTS["balanced"])
+        least = max(1600, round(original * finest))
+        shrink = next(by for by in (8, 4, 2, 1) if by == 1 or original >= least * by)
         image.draft("RGB", (image.width // shrink, image.height // shrink))
         image.load()
-        small, scale = image, min(1.0, 640 / max(image.size))
-        if scale < 1:
-            size = (round(image.width * scale), round(image.height * scale))
-            small = image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
-        canvas = np.zeros((1, 3, 640, 640), np.float32)
-        for plane, colour in enumerate(reversed(small.split())):
-            canvas[0, plane, : small.height, : small.width] = np.asarray(colour)
-        first, tiny, second = (self.cut(image, max(image.size) / original, side) for side in (64, 32, 112))
+        scale = worthwhile_scale(finest * original / max(image.size))
+        overview = min(1.0, OVERVIEW / max(image.size))
+        inputs = [
+            canvas for level in (overview, *levels(max(image.size), scale)) for canvas in self.canvases(image, level)
+        ]
+        wide, tight, tiny = (self.cut(image, max(image.size) / original, side) for side in (224, 112, 32))
+        tight, tiny = (np.concatenate([faces, faces[:, :, ::-1]]) for faces in (tight, tiny))
 
         begin = time.perf_counter()
-        self.detector.run(None, {"input": canvas})
-        self.age.run(None, {"images": (first / 256).transpose(0, 3, 1, 2)})
+        for canvas in inputs:
+            self.detector.run(None, {"input": canvas})
+        self.deep.run(["age_pred/Softmax", "gender_pred/Sigmoid"], {"input_1": wide[..., ::-1] - 110})
         self.gender.run(None, {"images": (tiny / 256).transpose(0, 3, 1, 2)})
-        self.second.run(None, {"image": second})
+        self.second.run(None, {"image": tight})
         self.networks = time.perf_counter() - begin
+
+    def canvases(self, image: Image.Image, scale: float) -> list[np.ndarray]:
+        """Return the detector's inputs for one scale: BGR planes, padded to multiples of 32."""
+        size = (round(image.width * scale), round(image.height * scale))
+        small = image if size == image.size else image.resize(size, Image.Resampling.BILINEAR, reducing_gap=1.0)
+        made = []
+        for box in tiles(small.size):
+            tile = small.crop(box)
+            canvas = np.zeros((1, 3, -(-tile.height // 32) * 32, -(-tile.width // 32) * 32), np.float32)
+            for plane, colour in enumerate(reversed(tile.split())):
+                canvas[0, plane, : tile.height, : tile.width] = np.asarray(colour)
+            made.append(canvas)
+        return made
 
     def cut(self, image: Image.Image, scale: float, side: int) -> np.ndarray:
         """Return the faces as squares of so many pixels, reduced first where they are far larger."""
@@ -126,12 +142,12 @@ def main() -> None:
     print(f"first call: {(time.perf_counter() - begin) * 1e3:.0f} ms")
     inputs = photos()
     for data, faces in inputs.values():
-        assert len(engine.detect(data)) == faces
+        assert len(engine.detect(data).faces) == faces
     print(f"resident: {before:.0f} MB before, {resident_megabytes():.0f} MB with the engine at work\n")
 
     print(f"{'photo':<12} threads  engine/s    bare/s    ratio    networks")
     for name, (data, _) in inputs.items():
-        bare = Bare(data, [(face.x, face.y, face.width, face.height) for face in engine.detect(data)])
+        bare = Bare(data, [(face.x, face.y, face.width, face.height) for face in engine.detect(data).faces])
         works = (lambda data=data: engine.detect(data), bare.run)
         for threads in sorted({1, CORES}):
             pairs = []

@@ -76,6 +76,14 @@ class Settings:
     )
     lease_seconds: float = setting("After so long a silence a run counts as dead, and its job runs again.", 30, least=1)
     face_engine: str = setting("`facecloud` or `local`; empty: `facecloud` where an account is set, else `local`.", "")
+    face_search: str = setting(
+        "How closely the embedded engine searches photos: `fast`, `balanced` or `thorough`.", "balanced"
+    )
+    gender_threshold: float = setting(
+        "Where the likelier gender has a lower probability, the embedded engine says `unknown`; from 0.5 to 1.",
+        0.8,
+        least=0.5,
+    )
     facecloud_url: str = setting("FaceCloud's address.", "https://backend.facecloud.tevian.ru")
     facecloud_email: str = setting("The e-mail of the FaceCloud account.", "")
     facecloud_password: str = setting("The password of the FaceCloud account.", "", secret=True)
@@ -237,6 +245,10 @@ def _engine(values: Mapping[str, Any]) -> str | None:
         return "FACE_ENGINE must be facecloud, local or empty."
     if values.get("face_engine") == "facecloud" and not values.get("facecloud_email"):
         return "FACE_ENGINE is facecloud, so FACECLOUD_EMAIL and FACECLOUD_PASSWORD must be set."
+    if values.get("face_search", "balanced") not in ("fast", "balanced", "thorough"):
+        return "FACE_SEARCH must be fast, balanced or thorough."
+    if values.get("gender_threshold", 0.8) > 1:
+        return "GENDER_THRESHOLD must be at most 1."
     return None
 
 

@@ -209,3 +209,19 @@ def test_tasks_are_listed_shown_retried_and_deleted_while_a_server_runs(
     gone = run(here, "tasks", "show", task)
     assert gone.returncode == 1
     assert "There is no such task" in gone.stderr
+
+
+def test_the_engine_is_measured_on_labelled_photos(tmp_path: Path) -> None:
+    labels = tmp_path / "labels.csv"
+    for name in ("astronaut.png", "landscape.png"):
+        (tmp_path / name).write_bytes((ROOT / "samples" / name).read_bytes())
+    labels.write_text("file,n_faces,gender,age\nastronaut.png,1,female,42\nlandscape.png,0,,\n")
+    here = {"FACE_ENGINE": "local", "DATABASE_URL": f"sqlite:///{tmp_path}/none.db", "STORAGE_URL": tmp_path / "files"}
+    ended = run(here, "engine", "evaluate", labels)
+    assert ended.returncode == 0
+    for title in ("Faces found", "Gender by threshold", "Calibration of gender", "Age in years"):
+        assert title in ended.stdout
+    labels.write_text("photo\nastronaut.png\n")
+    ended = run(here, "engine", "evaluate", labels)
+    assert ended.returncode == 1
+    assert "needs a header with a column named file" in ended.stderr

@@ -23,7 +23,7 @@ from service.features.faces.engines.local import LocalEngine
 loaded = sorted(name for name in sys.modules if name.partition(".")[0] == "service")
 with open("samples/group.jpg", "rb") as photo:
     faces = LocalEngine().detect(photo.read())
-print(json.dumps({"loaded": loaded, "faces": len(list(faces))}))
+print(json.dumps({"loaded": loaded, "faces": len(faces.faces)}))
 """
 ENGINE = "service.features.faces.engines.local"
 MODULES = {

@@ -8,7 +8,7 @@ import hmac
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from devtools.facecloud_emulator.controls import MAX_BYTES, Controls
 from devtools.facecloud_emulator.faces import decodes, derived, is_wanted, without_exif
 from devtools.facecloud_emulator.faults import Mood, Script, faulty_answer
 from devtools.facecloud_emulator.wire import Refused, account, error, json_answer, jwt, ok, wire
-from service.features.faces.engines.engine import Detection, Engine
+from service.features.faces.engines.engine import Detection, Detections, Engine
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -143,12 +143,12 @@ class Emulator(Controls):
         demographics = asked.get("demographics") in TRUE
         return ok([wire(face, demographics) for face in self._find(image, sha256) if is_wanted(face, asked)])
 
-    def _find(self, image: bytes, sha256: str) -> list[Detection]:
+    def _find(self, image: bytes, sha256: str) -> Sequence[Detection]:
         found = self.faces_of.get(sha256, self.faces)
         if found is not None:
             return found
         if self.engine is not None:
-            return self.engine.detect(without_exif(image))
+            return Detections.of(self.engine.detect(without_exif(image))).faces
         return derived(sha256)
 
     def _in_mood(self, mood: Mood, right: Callable[[], Response]) -> Response:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from service.errors import Problem
 from service.features.faces.drawing import draw_boxes
-from service.features.faces.engines.engine import Detection, Engine
+from service.features.faces.engines.engine import Detection, Detections, Engine
 from service.imaging.media_types import media_type_of
 from service.imaging.pixel_budget import PixelBudget
 from service.imaging.validate import Limits, Picture, check
@@ -86,12 +86,12 @@ class Analysis:
             return Analysed(photo, picture, error=("cancelled", "It was not looked at."))
         return Analysed(photo, picture, faces)
 
-    def _detect(self, image: bytes) -> list[Detection]:
+    def _detect(self, image: bytes) -> Sequence[Detection]:
         """Ask the engine as often as a job of the service would, but no longer than a person wants to wait."""
         attempt = 1
         while True:
             try:
-                return self.engine.detect(image, self.stopped.is_set)
+                return Detections.of(self.engine.detect(image, self.stopped.is_set)).faces
             except Postponed as postponed:
                 wait = postponed.wait
             except Failure as failure:

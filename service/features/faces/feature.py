@@ -89,7 +89,7 @@ def _engine(kernel: Kernel) -> Engine:
         )
     from service.features.faces.engines.local import LocalEngine
 
-    return LocalEngine(pixels=kernel.pixels)
+    return LocalEngine(pixels=kernel.pixels, search=settings.face_search, gender_threshold=settings.gender_threshold)
 
 
 FACES = Feature(

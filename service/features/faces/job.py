@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from service.db.database import Database, now
-from service.features.faces.engines.engine import Detection, Engine, History
+from service.features.faces.engines.engine import Detection, Detections, Engine, History
 from service.features.faces.models import MICRO, Face, Image, Task, image_key
 from service.features.faces.representation import FACE_MEMBERS, members_of
 from service.features.faces.webhooks import announce
@@ -69,14 +69,14 @@ class FaceDetection(Operation):
         failed = dict(session.execute(_FAILED.where(Image.id.in_(again))).all()) if again else {}
         return [(image_key(run.task, run.subject), History(run.due_at, failed.get(run.subject))) for run in runs]
 
-    def work(self, loaded: tuple[str, History], cancelled: Callable[[], bool]) -> list[Detection]:
+    def work(self, loaded: tuple[str, History], cancelled: Callable[[], bool]) -> Sequence[Detection]:
         """Read the original and ask the engine."""
         key, history = loaded
         with image_failures():
             image = self.storage.read(key)
-        return self.engine.detect(image, cancelled, history)
+        return Detections.of(self.engine.detect(image, cancelled, history)).faces
 
-    def save(self, session: Session, results: Sequence[tuple[Run, list[Detection]]]) -> None:
+    def save(self, session: Session, results: Sequence[tuple[Run, Sequence[Detection]]]) -> None:
         """Write the faces, the images, and the counters of their tasks."""
         faces = [
             _row(run.subject, position, face) for run, detections in results for position, face in enumerate(detections)

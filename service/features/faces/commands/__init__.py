@@ -1,9 +1,10 @@
-"""The commands of face tasks: `flask faces …`, `flask tasks …` and `flask webhook-secret`."""
+"""The commands of face tasks: `flask engine …`, `flask faces …`, `flask tasks …` and `flask webhook-secret`."""
 
 import click
 from flask.cli import with_appcontext
 
 from service.config import Settings
+from service.features.faces.commands.engine import engine
 from service.features.faces.commands.faces import faces
 from service.features.faces.commands.tasks import tasks
 from service.features.faces.webhooks import derived_secret
@@ -18,4 +19,4 @@ def webhook_secret() -> None:
     click.echo(settings.webhook_secret or derived_secret(settings.api_password))
 
 
-COMMANDS: tuple[click.Command, ...] = (faces, tasks, webhook_secret)
+COMMANDS: tuple[click.Command, ...] = (engine, faces, tasks, webhook_secret)

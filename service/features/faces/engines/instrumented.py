@@ -8,7 +8,7 @@ from functools import cache, cached_property, partial
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from service.features.faces.engines.engine import NONE, Detection, Engine, History, never
+from service.features.faces.engines.engine import NONE, Detections, Engine, History, never
 from service.jobs.operation import Cancelled, Failure, Postponed
 from service.telemetry import logging as logs
 from service.telemetry.metrics import Metrics
@@ -40,14 +40,14 @@ class Measured:
     def _calls(self, outcome: str) -> Counter:
         return self._metrics.calls.labels(self._name, outcome)
 
-    def detect(self, image: bytes, cancelled: Callable[[], bool] = never, history: History = NONE) -> list[Detection]:
+    def detect(self, image: bytes, cancelled: Callable[[], bool] = never, history: History = NONE) -> Detections:
         """Return the faces, as the engine finds them."""
         buffer = self._metrics.buffer
         buffer.add(self._in_flight.inc)
         begin = time.perf_counter()
         outcome = "engine_failed"
         try:
-            faces = self._engine.detect(image, cancelled, history)
+            found = Detections.of(self._engine.detect(image, cancelled, history))
             outcome = "ok"
         except Failure as failure:
             outcome = failure.code
@@ -64,7 +64,7 @@ class Measured:
             buffer.add(self._in_flight.dec)
             if outcome != "ok" or self._paused:
                 self.limit()  # this call may have opened or closed the breaker
-        return faces
+        return found
 
     def limit(self) -> int | None:
         """Return what the engine takes now."""

@@ -1,0 +1,29 @@
+"""ONNX Runtime sessions: one thread each, shared by all callers."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+Floats = NDArray[np.floating]
+
+
+def load(path: Path) -> "InferenceSession":
+    """Load a network to run on the caller's core alone: the pool's threads share the cores, and none may spin.
+
+    `InferenceSession.run` may be called by many threads at once and releases the GIL. Memory patterns are off: they
+    would be kept for each input size, and sizes vary here.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.enable_mem_pattern = False
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
