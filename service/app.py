@@ -34,7 +34,6 @@ from service.jobs.outcome_log import OutcomeLog
 from service.maintenance.checks import Inventory
 from service.maintenance.orphan_files import OrphanFileRemoval
 from service.maintenance.periodic import Periodic, Schedule
-from service.sizing import share_of_cores, workers_of
 from service.storage.factory import UPLOADS_TO_S3, make_storage
 from service.storage.signed_urls import SignedUrls
 from service.storage.storage import Storage
@@ -122,7 +121,7 @@ def make_kernel(settings: Settings) -> Kernel:
         login_throttle=LoginThrottle(database, settings.max_failed_tries, settings.failed_tries_seconds),
         # Storing waits, for the disk or the network, so there are more of these threads than cores.
         uploads=ThreadPoolExecutor(UPLOADS_TO_S3 if settings.bucket else 4, thread_name_prefix="upload"),
-        cores=share_of_cores(settings),
+        cores=settings.cores,
         pixels=PixelBudget(),
     )
 
@@ -140,7 +139,7 @@ def make_executor(kernel: Kernel, lanes: Mapping[str, Sequence[Operation]]) -> E
     # As many threads for copies as cores, since they are computed while photos may wait for FaceCloud. Webhooks have
     # threads of their own, since a receiver that is slow must not hold up photos, and look less often: nobody waits for
     # one to the millisecond.
-    workers = {"faces": workers_of(settings), "copies": share_of_cores(settings), "webhooks": WEBHOOK_THREADS}
+    workers = {"faces": settings.job_threads, "copies": settings.cores, "webhooks": WEBHOOK_THREADS}
     polls = {"faces": POLL, "copies": PICTURE_POLL, "webhooks": WEBHOOK_POLL}
 
     def make(kind: type[T]) -> dict[str, T]:
@@ -173,7 +172,7 @@ def make_executor(kernel: Kernel, lanes: Mapping[str, Sequence[Operation]]) -> E
 def _face_policies(settings: Settings) -> list[ClaimPolicy]:
     """Return what bounds the calls of all processes to FaceCloud together, if something does."""
     bound = settings.facecloud_max_concurrency if settings.engine == "facecloud" else 0
-    return [ConcurrencyLimit("face", bound, workers_of(settings))] if bound else []
+    return [ConcurrencyLimit("face", bound, settings.job_threads)] if bound else []
 
 
 def _readiness(kernel: Kernel, executor: Executor) -> ReadinessChecks:

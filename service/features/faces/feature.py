@@ -2,6 +2,7 @@
 
 from functools import cache, partial
 
+from service.cpu_slots import CpuSlots
 from service.features.faces import operations
 from service.features.faces.checks import INSPECTION
 from service.features.faces.commands import COMMANDS
@@ -16,7 +17,6 @@ from service.imaging.decode import to_jpeg
 from service.imaging.intake import Intake
 from service.jobs.executors import Executor
 from service.maintenance.periodic import Periodic
-from service.sizing import CpuSlots, workers_of
 
 
 def make(kernel: Kernel) -> Parts:
@@ -68,7 +68,7 @@ def _engine(kernel: Kernel) -> Engine:
             settings.facecloud_email,
             settings.facecloud_password,
             timeout=settings.facecloud_timeout,
-            concurrency=workers_of(settings),
+            concurrency=settings.job_threads,
             convert=partial(to_jpeg, max_pixels=settings.facecloud_max_pixels, budget=kernel.pixels),
             breaker=Breaker(lambda: has_ever_worked(kernel.database), processes=settings.web_concurrency),
             observe=lambda outcome, _: metrics.buffer.add(answers(outcome).inc),
