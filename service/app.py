@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from flask import Flask, request
 
 from service import errors
-from service.cli.main import add_commands
+from service.cli.main import COMMANDS
 from service.config import Settings
 from service.db.database import Database, open_database
 from service.features.catalogue import FEATURES
@@ -104,7 +104,8 @@ def create_app(settings: Settings) -> Flask:
     app.before_request(_refuse_nul)
     security.install(app, settings)
     access_log.install(app, kernel.metrics)
-    add_commands(app, (command for feature in FEATURES for command in feature.commands))
+    for command in (*COMMANDS, *(command for feature in FEATURES for command in feature.commands)):
+        app.cli.add_command(command)
     return app
 
 

@@ -243,18 +243,17 @@ class Settings(BaseSettings):
         return (init_settings,)
 
     @classmethod
-    def from_env(cls, environment: Mapping[str, str], *, serving: bool = True) -> Self:
+    def from_env(cls, environment: Mapping[str, str], *, serving: bool = True, **defaults: str) -> Self:
         """Read the settings; raise `BadSettings` with all faults at once. An empty value means the default.
 
         `X_FILE` names a file that holds the value of `X`, as containers are given their secrets.
         Who serves nobody needs no password: it is empty then, and an empty one lets nobody in.
+        `defaults` take the place of the model's own, by field.
         """
         texts, faults = _texts(environment, [name.upper() for name in cls.model_fields])
         source = EnvSettingsSource(cls)
         source.env_vars = {name.lower(): text for name, text in texts.items() if text}
-        values = source()
-        if not serving:
-            values.setdefault("api_password", "")
+        values = ({} if serving else {"api_password": ""}) | defaults | source()
         try:
             settings = cls(**values)
         except ValidationError as error:
@@ -390,6 +389,7 @@ _SENTENCES = {
     "float_parsing": "is {input!r}, but must be a number",
     "finite_number": "is {input!r}, but must be a number",
     "bool_parsing": "is {input!r}, but must be true or false",
+    "greater_than": "is {input}, but must be above {gt:g}",
     "greater_than_equal": "is {input}, but must be at least {ge:g}",
     "less_than_equal": "is {input}, but must be at most {le:g}",
     "literal_error": "must be {expected}",
@@ -404,5 +404,7 @@ def _name(error: ErrorDetails) -> str:
 
 def _fault(error: ErrorDetails) -> str:
     description = Settings.model_fields[str(error["loc"][0])].description
-    said = _SENTENCES[error["type"]].format(description=description, input=error["input"], **error.get("ctx", {}))
-    return said.replace("''", "empty").replace("'", "") if error["type"] == "literal_error" else said
+    told = {"description": description, "input": error["input"], **error.get("ctx", {})}
+    if error["type"] == "literal_error":
+        told["expected"] = told["expected"].replace("''", "empty").replace("'", "")
+    return _SENTENCES.get(error["type"], error["msg"]).format(**told)

@@ -25,7 +25,7 @@ from urllib3.util import Retry
 
 from devtools.facecloud_emulator.faces import derived
 from service.app import create_app
-from service.cli.main import newest_revision
+from service.cli.database import newest_revision
 from service.config import Settings
 from service.db.database import Database
 from service.features.faces.engines.engine import Detection

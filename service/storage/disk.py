@@ -30,7 +30,6 @@ class DiskStorage:
 
     def __init__(self, root: Path, signed_urls: SignedUrls) -> None:
         self.root = root.resolve()
-        self.root.mkdir(parents=True, exist_ok=True)
         self._signed_urls = signed_urls
 
     def _path(self, key: str) -> Path:
@@ -187,6 +186,7 @@ class DiskStorage:
 
     def _open_lock(self) -> BinaryIO:
         try:
+            self.root.mkdir(parents=True, exist_ok=True)
             return self._lock.open("wb")
         except OSError as error:
             raise StorageMisconfigured(f"The folder of files {self.root} cannot be used: {error.strerror}.") from error
