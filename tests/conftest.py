@@ -27,6 +27,17 @@ with_both_executors = pytest.mark.parametrize("executor", ["threads", "celery"],
 """Runs a test, or a module, with threads and with Celery."""
 
 
+SERVERS = frozenset(("migrated", "new_database", "make_service", "postgresql", "redis", "object_store", "browser"))
+"""Fixtures of what a server, a browser or a broker stands on."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    """Mark the tests that need a server, a browser or a broker; `make test-fast` leaves them out."""
+    for item in items:
+        if SERVERS & {*item.fixturenames, *getattr(getattr(item, "callspec", None), "params", {}).values()}:
+            item.add_marker("server")
+
+
 @pytest.fixture(scope="session")
 def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a database file with all tables and no row."""
