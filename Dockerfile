@@ -1,11 +1,14 @@
 # The service, for web servers and workers alike. It runs as nobody's user, and with a read-only root file system:
 #   docker run --read-only --tmpfs /tmp -v data:/data -p 8000:8000 -e API_PASSWORD=… IMAGE
+# Where the registry can be reached, name the base image by its digest in both lines below, so that a build gives the
+# same image each time: `docker buildx imagetools inspect docker.io/library/python:3.11-slim-bookworm` prints it, and
+# `python:3.11-slim-bookworm@sha256:…` uses it.
 FROM docker.io/library/python:3.11-slim-bookworm AS packages
 COPY requirements.txt /requirements.txt
 # pyvips has no wheel and compiles nothing; everything else must come built, since there is no compiler here.
 # The environment has no pip of its own, so none of it reaches the image that runs.
 RUN python -m venv --without-pip /opt/venv \
-    && pip --python /opt/venv install --no-cache-dir --disable-pip-version-check \
+    && pip --python /opt/venv install --no-cache-dir --disable-pip-version-check --require-hashes \
         --only-binary :all: --no-binary pyvips -r /requirements.txt \
     && find /opt/venv -name tests -type d -prune -exec rm -rf {} + \
     # Of Amazon's services two are used, and of onnxruntime what runs networks: 30 MB less.

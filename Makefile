@@ -1,32 +1,43 @@
 # make run, make test and make demo are all a newcomer needs; each makes the environment first.
 PYTHON ?= python3
 BIN := .venv/bin
+# What is passed on to pytest, such as ARGS="tests/test_tasks.py -k retry".
+ARGS ?=
 
-.PHONY: run test chaos fuzz soak demo install install-dev migrate lint audit bench facecloud clean
+.PHONY: help run demo test test-fast chaos soak fuzz bench lint format lock audit sbom wheel facecloud migrate \
+  install install-dev clean
 
-run: install
+help: ## Lists the targets.
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r name text; do printf '%-12s %s\n' "$$name" "$$text"; done
+
+run: install ## Generates a password, makes the database, serves on http://localhost:8000.
 	@$(BIN)/python -m service.cli.first_run
 	@$(BIN)/flask database upgrade
 	@$(BIN)/gunicorn
 
-demo: install
+demo: install ## Starts a service of its own, sends it the photos in samples/, prints the faces.
 	@$(BIN)/python -m samples.demo
 
-test: install-dev
-	$(BIN)/pytest -n 4 --dist loadfile
+test: install-dev ## Runs all tests, or what ARGS says.
+	$(BIN)/pytest -n 4 --dist loadfile $(ARGS)
 
-# Everything that make test does in short, in long: some 40 minutes.
-chaos: install-dev
+test-fast: install-dev ## Runs the tests that need no server, browser or broker.
+	$(BIN)/pytest -n 2 --dist loadfile -m "not server" $(ARGS)
+
+chaos: install-dev ## Runs the tests of crashes, races and outages in long, some 40 minutes.
 	CHAOS_ROUNDS=200 RACES_ROUNDS=1000 OUTAGE_SECONDS=600 $(BIN)/pytest -s \
 	  tests/test_chaos.py tests/test_races.py tests/test_outages.py
 
-soak: install-dev
+soak: install-dev ## Sends twenty thousand photos in a row.
 	$(BIN)/python -m benchmarks.soak
 
-fuzz: install-dev
+fuzz: install-dev ## Sends twenty thousand damaged files, by every way in.
 	MUTATIONS=20000 EXAMPLES=100 $(BIN)/pytest -s tests/test_hostile.py tests/test_openapi.py
 
-lint: install-dev
+bench: install-dev ## Runs the benchmarks, each with its bar.
+	@for name in local_engine engine_import pipeline upload show_task recordings pictures; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
+
+lint: install-dev ## Runs the linters.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -34,17 +45,31 @@ lint: install-dev
 	$(BIN)/hadolint --failure-threshold warning Dockerfile
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 
-# Needs the internet, so it is no part of `lint`.
-audit: install-dev
-	$(BIN)/pip-audit -r requirements.txt --no-deps --disable-pip
+format: install-dev ## Formats the code, and corrects what ruff can.
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
 
-bench: install-dev
-	@for name in local_engine engine_import pipeline upload show_task recordings pictures; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
+# The locks hold for every platform and Python from 3.11 on. Versions stay as they are, unless with LOCK="--upgrade".
+LOCK ?=
+LOCK_COMMAND = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" $(LOCK)
 
-facecloud: install
+lock: ## Writes both locks from pyproject.toml; needs uv.
+	$(LOCK_COMMAND) --all-extras pyproject.toml --output-file requirements.txt
+	$(LOCK_COMMAND) --all-extras pyproject.toml --group dev --constraints requirements.txt --output-file requirements-dev.txt
+
+audit: install-dev ## Asks a public advisory service about every locked package; needs the internet.
+	$(BIN)/pip-audit --requirement requirements-dev.txt --require-hashes --disable-pip --strict --progress-spinner off
+
+sbom: install-dev ## Writes what the service is made of to sbom.json, in CycloneDX.
+	$(BIN)/cyclonedx-py requirements requirements.txt --pyproject pyproject.toml --output-reproducible --output-file sbom.json
+
+wheel: ## Builds the package into dist/; needs uv.
+	uv build --wheel --out-dir dist .
+
+facecloud: install ## Runs a stand-in for FaceCloud.
 	@$(BIN)/python -m devtools.facecloud_emulator
 
-migrate: install
+migrate: install ## Brings the database's tables up to date.
 	@$(BIN)/flask database upgrade
 
 install: .venv/installed
@@ -55,15 +80,18 @@ install-dev: .venv/installed-dev
 	@if command -v uv >/dev/null; then UV_PYTHON_DOWNLOADS=never uv venv --quiet --seed --python $(PYTHON) .venv; \
 	else $(PYTHON) -m venv .venv; fi
 
+define install_from
+	@if command -v uv >/dev/null; then uv pip install --quiet --python .venv --require-hashes -r $<; \
+	else $(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r $<; fi
+endef
+
 .venv/installed: requirements.txt | .venv/bin/python
-	@if command -v uv >/dev/null; then uv pip install --quiet --python .venv -r $<; \
-	else $(BIN)/pip install --quiet --disable-pip-version-check -r $<; fi
+	$(install_from)
 	@touch $@
 
-.venv/installed-dev: requirements.txt requirements-dev.txt | .venv/bin/python
-	@if command -v uv >/dev/null; then uv pip install --quiet --python .venv -r requirements-dev.txt; \
-	else $(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt; fi
+.venv/installed-dev: requirements-dev.txt requirements.txt | .venv/bin/python
+	$(install_from)
 	@touch .venv/installed $@
 
-clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+clean: ## Removes the environment, the caches and what was built.
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache dist sbom.json

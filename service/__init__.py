@@ -1,1 +1,3 @@
-"""A self-hosted service: a batch of media files in, what an operation found in each of them out."""
+"""Headcount: batches of media files are handed in, and what an operation finds in each file comes back."""
+
+__version__ = "0.1.0"

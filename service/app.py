@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from flask import Flask
 
-from service.cli.main import add_commands
+from service.cli.main import COMMANDS
 from service.config import Settings
 from service.db.database import Database, open_database
 from service.features.catalogue import FEATURES
@@ -25,7 +25,6 @@ from service.jobs.outcome_log import OutcomeLog
 from service.maintenance.checks import Inventory
 from service.maintenance.orphan_files import OrphanFileRemoval
 from service.maintenance.periodic import Schedule
-from service.sizing import share_of_cores
 from service.storage.factory import UPLOADS_TO_S3, make_storage
 from service.storage.signed_urls import SignedUrls
 from service.storage.storage import Storage
@@ -86,7 +85,8 @@ def create_app(settings: Settings, features: Sequence[Feature] = FEATURES) -> Fl
         app.register_blueprint(blueprint)
     security.install(app, settings)
     access_log.install(app, kernel.metrics)
-    add_commands(app, (command for feature in features for command in feature.commands))
+    for command in (*COMMANDS, *(command for feature in features for command in feature.commands)):
+        app.cli.add_command(command)
     return app
 
 
@@ -103,7 +103,7 @@ def make_kernel(settings: Settings, prefixes: Sequence[str]) -> Kernel:
         login_throttle=LoginThrottle(database, settings.max_failed_tries, settings.failed_tries_seconds),
         # Storing waits, for the disk or the network, so there are more of these threads than cores.
         uploads=ThreadPoolExecutor(UPLOADS_TO_S3 if settings.bucket else 4, thread_name_prefix="upload"),
-        cores=share_of_cores(settings),
+        cores=settings.cores,
         pixels=PixelBudget(),
     )
 

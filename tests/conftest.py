@@ -26,6 +26,19 @@ EXECUTOR = os.environ.get("TEST_EXECUTOR", "threads")
 with_both_executors = pytest.mark.parametrize("executor", ["threads", "celery"], indirect=True)
 """Runs a test, or a module, with threads and with Celery."""
 
+SERVERS = frozenset(
+    ("migrated", "new_database", "make_service", "headcount", "postgresql", "redis", "object_store", "browser")
+)
+"""Fixtures of what a server, a browser or a broker stands on."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    """Mark the tests that need a server, a browser or a broker; `make test-fast` leaves them out."""
+    for item in items:
+        parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        if SERVERS.intersection(item.fixturenames) or "postgresql" in parameters:
+            item.add_marker("server")
+
 
 @pytest.fixture(scope="session")
 def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -26,7 +25,7 @@ from urllib3.util import Retry
 
 from devtools.facecloud_emulator.faces import derived
 from service.app import create_app
-from service.cli.main import newest_revision
+from service.cli.database import newest_revision
 from service.config import Settings
 from service.db.database import Database
 from service.features.faces.engines.engine import Detection
@@ -209,7 +208,7 @@ class Service:
 
     def _popen(self, *command: object) -> subprocess.Popen[bytes]:
         # Every setting is given, if as empty, so that a developer's own .env does not reach into the tests.
-        defaults = dict.fromkeys((item.name.upper() for item in fields(Settings)), "")
+        defaults = dict.fromkeys((name.upper() for name in Settings.model_fields), "")
         defaults["WEB_CONCURRENCY"] = "2"  # gunicorn reads it too, and wants a number
         given = {name: str(value) for name, value in self.settings.items()}
         environment = {"PATH": os.environ["PATH"], **defaults, **given}

@@ -14,7 +14,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 import service.app  # noqa: F401 - it imports every slice, whose models fill the metadata
-from service.cli.main import alembic_config
+from service.cli.database import alembic_config
 from service.db.database import Database, Model, open_database
 from service.features.faces.models import Task
 from service.http.services import provided

@@ -15,7 +15,7 @@ import pytest
 from devtools.facecloud_emulator.app import Emulator
 from devtools.facecloud_emulator.faults import Mood
 from devtools.facecloud_emulator.server import EmulatorServer
-from service.cli.main import newest_revision
+from service.cli.database import newest_revision
 from service.db.database import Database
 from service.http.services import provided
 from service.maintenance.checks import Inventory, Tally
@@ -73,6 +73,8 @@ def spoil(folder: Path, *statements: str, **values: str) -> None:
 
 def test_a_service_that_was_used_is_well(used: tuple[Path, dict[str, str]]) -> None:
     found = run(used[0], "doctor")
+    assert (found.returncode, found.stdout, found.stderr) == (0, "All is well.\n", ""), found
+    found = run(used[0], "doctor", "--verbose")
     assert (found.returncode, found.stdout) == (0, "All is well.\n"), found
     assert "API_PASSWORD=(set)\n" in found.stderr
     assert "not-to-be-shown" not in found.stdout + found.stderr

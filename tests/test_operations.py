@@ -11,7 +11,7 @@ from alembic import command
 from sqlalchemy.engine import make_url
 
 from devtools.facecloud_emulator.server import EmulatorServer
-from service.cli.main import alembic_config
+from service.cli.database import alembic_config
 from service.telemetry.metrics import Metrics
 from tests.conftest import MakeService, facecloud
 from tests.object_store import ObjectStore

@@ -539,6 +539,7 @@ def test_a_store_without_the_row_loses_the_file_again(tmp_path: Path) -> None:
         api_password="secret", database_url=f"sqlite:///{tmp_path}/none.db", storage_url=f"{tmp_path}/files"
     )
     app = create_app(settings)
+    (tmp_path / "files").mkdir()
     with pytest.raises(Exception, match="no such table"):
         operations.add_recording(provided(Services, app), str(uuid.uuid4()), io.BytesIO(small()))
     provided(Database, app).close()

@@ -25,6 +25,7 @@ LINKS = SignedUrls("a key of the tests")
 
 
 def on_disk(folder: Path) -> DiskStorage:
+    folder.mkdir(exist_ok=True)
     return DiskStorage(folder, LINKS)
 
 

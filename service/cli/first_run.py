@@ -1,4 +1,4 @@
-"""Write .env with a made-up password where there is none: `python -m service.cli.first_run`."""
+"""Write .env with a generated password where there is none: `python -m service.cli.first_run`, in a checkout."""
 
 import os
 import re
@@ -6,21 +6,19 @@ import secrets
 import sys
 from pathlib import Path
 
-ENV = Path(".env")
-EXAMPLE = Path(".env.example")
 
+def write_password(file: Path, example: str) -> None:
+    """Write a settings file that only its owner may read, from an example with API_PASSWORD in it; print the password.
 
-def main() -> None:
-    """Do it, and print the password this once."""
-    if ENV.exists() or os.environ.get("API_PASSWORD"):
-        return
+    Raises `FileExistsError` where there is one.
+    """
     password = secrets.token_urlsafe(12)
-    text = re.sub(r"^API_PASSWORD=.*$", f"API_PASSWORD={password}", EXAMPLE.read_text("utf-8"), flags=re.MULTILINE)
-    descriptor = os.open(ENV, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    sys.stdout.write(f"\n  User name: admin\n  Password:  {password}\n\n  Kept in .env; change it there.\n\n")
+    text = re.sub(r"^API_PASSWORD=.*$", f"API_PASSWORD={password}", example, flags=re.MULTILINE)
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as opened:
+        opened.write(text)
+    sys.stdout.write(f"\n  User name: admin\n  Password:  {password}\n\n  Kept in {file}; change it there.\n\n")
+    sys.stdout.flush()
 
 
-if __name__ == "__main__":
-    main()
+if __name__ == "__main__" and not (Path(".env").exists() or os.environ.get("API_PASSWORD")):
+    write_password(Path(".env"), Path(".env.example").read_text("utf-8"))

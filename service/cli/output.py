@@ -41,7 +41,7 @@ class Group(AppGroup):
 def _sentence(error: DBAPIError) -> str:
     text = str(error.orig)
     if "no such table" in text or "does not exist" in text:
-        return "The database has no tables yet. Run `make migrate`, then try again."
+        return "The database has no tables yet. Run `make migrate` or `headcount database upgrade`, then try again."
     if "locked" in text or "busy" in text:
         return "The database is busy. Try again in a moment."
     return f"The database cannot be used: {text.strip().splitlines()[0]}."

@@ -3,7 +3,6 @@
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import fields
 from typing import Any
 
 import sqlalchemy as sa
@@ -106,13 +105,13 @@ def _most(found: Tally) -> str:
 
 def settings_without_secrets(settings: Settings) -> Iterator[str]:
     """Give a line for each setting; of a secret only whether it is set."""
-    for item in fields(settings):
-        value: Any = getattr(settings, item.name)
+    for name, item in Settings.model_fields.items():
+        value: Any = getattr(settings, name)
         if not item.repr:
             value = "(set)" if value else ""
         elif isinstance(value, str):
             value = re.sub(r"(://[^/@]*?):[^/@]*@", r"\1:(set)@", value)
-        yield f"{item.name.upper()}={value}"
+        yield f"{name.upper()}={value}"
 
 
 def _tables(database: Database, newest: str | None) -> str | None:

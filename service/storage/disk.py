@@ -31,7 +31,6 @@ class DiskStorage:
     def __init__(self, root: Path, signed_urls: SignedUrls, prefixes: Sequence[str] = ("",)) -> None:
         """Refuse to save keys below none of the prefixes."""
         self.root = root.resolve()
-        self.root.mkdir(parents=True, exist_ok=True)
         self._signed_urls = signed_urls
         self._prefixes = prefixes
 
@@ -190,6 +189,7 @@ class DiskStorage:
 
     def _open_lock(self) -> BinaryIO:
         try:
+            self.root.mkdir(parents=True, exist_ok=True)
             return self._lock.open("wb")
         except OSError as error:
             raise StorageMisconfigured(f"The folder of files {self.root} cannot be used: {error.strerror}.") from error

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from service.config import THREADS, Settings
-from service.sizing import workers_of
 from service.storage.disk import DiskStorage
 from service.storage.signed_urls import SignedUrls
 from service.storage.storage import Storage
@@ -51,5 +50,5 @@ def _access(settings: Settings) -> "S3Access":
         token=settings.aws_session_token,
         timeout=settings.s3_timeout,
         # One for each thread that may use it at once: jobs, uploads, requests.
-        connections=workers_of(settings) + UPLOADS_TO_S3 + THREADS,
+        connections=settings.job_threads + UPLOADS_TO_S3 + THREADS,
     )

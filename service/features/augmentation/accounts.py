@@ -21,12 +21,12 @@ from argon2.exceptions import VerifyMismatchError
 from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
 from sqlalchemy.exc import IntegrityError
 
+from service.cpu_slots import CpuSlots
 from service.db.database import Database, now
 from service.db.results import record_result
 from service.errors import Conflict, Invalid, Unauthorized
 from service.features.augmentation.models import User
 from service.http.login_throttle import LoginThrottle
-from service.sizing import CpuSlots
 
 if TYPE_CHECKING:
     from jwt.types import Options

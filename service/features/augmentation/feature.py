@@ -1,5 +1,6 @@
 """Augmentation as a feature."""
 
+from service.cpu_slots import CpuSlots
 from service.features.augmentation import operations
 from service.features.augmentation.accounts import Accounts
 from service.features.augmentation.checks import INSPECTION
@@ -8,7 +9,6 @@ from service.features.augmentation.models import ImageTask
 from service.features.augmentation.routes import accounts, augmentation
 from service.features.feature import Feature, Kernel, Parts, Services, keys_of
 from service.jobs.executors import Executor
-from service.sizing import CpuSlots
 
 
 def make(kernel: Kernel) -> Parts:

@@ -3,6 +3,7 @@
 from functools import cache, partial
 
 from service.config import Settings
+from service.cpu_slots import CpuSlots
 from service.features.faces import operations
 from service.features.faces.checks import INSPECTION
 from service.features.faces.commands import COMMANDS
@@ -17,7 +18,6 @@ from service.imaging.decode import to_jpeg
 from service.jobs.claims import ClaimPolicy
 from service.jobs.concurrency_limit import ConcurrencyLimit
 from service.jobs.executors import Executor
-from service.sizing import CpuSlots, workers_of
 
 WEBHOOK_THREADS = 4
 """Webhooks under way at a time in one server process."""
@@ -52,7 +52,7 @@ def make(kernel: Kernel) -> Parts:
             Lane(
                 name="faces",
                 operations=[FaceDetection(kernel.storage, engine)],
-                threads=workers_of(settings),
+                threads=settings.job_threads,
                 policies=_policies(settings),
             ),
             # A receiver that is slow must not hold up photos, and nobody waits for a webhook to the millisecond.
@@ -66,7 +66,7 @@ def make(kernel: Kernel) -> Parts:
 def _policies(settings: Settings) -> list[ClaimPolicy]:
     """Return what bounds the calls of all processes to FaceCloud together, if something does."""
     bound = settings.facecloud_max_concurrency if settings.engine == "facecloud" else 0
-    return [ConcurrencyLimit(KIND, bound, workers_of(settings))] if bound else []
+    return [ConcurrencyLimit(KIND, bound, settings.job_threads)] if bound else []
 
 
 def _engine(kernel: Kernel) -> Engine:
@@ -82,7 +82,7 @@ def _engine(kernel: Kernel) -> Engine:
             settings.facecloud_email,
             settings.facecloud_password,
             timeout=settings.facecloud_timeout,
-            concurrency=workers_of(settings),
+            concurrency=settings.job_threads,
             convert=partial(to_jpeg, max_pixels=settings.facecloud_max_pixels, budget=kernel.pixels),
             breaker=Breaker(lambda: has_ever_worked(kernel.database), processes=settings.web_concurrency),
             observe=lambda outcome, _: metrics.buffer.add(answers(outcome).inc),

@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from service.cpu_slots import CpuSlots
 from service.db.database import Database, now
 from service.db.results import record_result
 from service.errors import Conflict, Invalid, NotFound, TooLarge
@@ -27,7 +28,6 @@ from service.imaging.validate import Picture
 from service.jobs import queue
 from service.jobs.executors import Executor
 from service.jobs.file_deletion import delete_files
-from service.sizing import CpuSlots
 from service.storage.signed_urls import Download
 from service.storage.storage import Storage
 from service.storage.stored_file import StoredFile

@@ -1,10 +1,10 @@
 """Recordings as a feature."""
 
+from service.cpu_slots import CpuSlots
 from service.features.feature import Feature, Kernel, Parts
 from service.features.recordings import operations
 from service.features.recordings.checks import INSPECTION
 from service.features.recordings.routes import recording_users, recordings
-from service.sizing import CpuSlots
 
 
 def make(kernel: Kernel) -> Parts:

@@ -13,11 +13,11 @@ from typing import Any, BinaryIO, cast
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from service.cpu_slots import CpuSlots
 from service.db.database import Database, now
 from service.db.results import record_result
 from service.errors import NoRoom, NotFound, Unauthorized, Unavailable
 from service.features.recordings.models import Recording, RecordingUser, recording_key
-from service.sizing import CpuSlots
 from service.storage.signed_urls import Download
 from service.storage.storage import Storage, is_full
 from service.storage.stored_file import StoredFile
