@@ -53,7 +53,8 @@ def queue_jobs(database: Database, number: int, task: str = "t") -> None:
 
 
 def claim(session: sa.orm.Session, count: int) -> list[models.Run]:
-    return models.claim(session, "face", count, owner="me", now=time.time(), lease=30, probe=False)
+    now = time.time()
+    return models.claim(session, "face", count, owner="me", now=now, until=now + 30, probe=False)
 
 
 def test_a_claim_skips_what_another_one_is_just_taking_and_never_takes_more_than_it_asks_for(
