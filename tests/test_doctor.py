@@ -193,11 +193,11 @@ def test_every_slice_is_looked_at(patient: tuple[Path, dict[str, str]]) -> None:
         "INSERT INTO ImageTask (id, task_id, img_link, created_at) VALUES (10, 't', 'augmentation/t/0-original', '')",
     )
     assert [sentence.partition(":")[0] for sentence in inconsistencies(folder)] == [
-        "Processing task 8 is processing, and no job will do it.",
         "Image 9 of augmentation task t is pending, and no job will copy it.",
+        "Processing task 8 is processing, and no job will do it.",
         "Version v of image i is pending, and no job will make its renditions.",
-        "Processing file 7 is not in the store at processing/uploads/x",
         "File 10 of augmentation is not in the store at augmentation/t/0-original",
+        "Processing file 7 is not in the store at processing/uploads/x",
         "The original of version v is not in the store",
         "Rendition small of version v is not in the store",
     ]
