@@ -6,7 +6,7 @@ about them. Orientation and colour profile come from the header.
 
 import io
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from PIL import Image
@@ -38,18 +38,16 @@ TRANSPOSE = {
 
 
 def upright(
-    data: bytes, budget: PixelBudget, *, max_side: int | Callable[[tuple[int, int]], int] | None = None
+    data: bytes, budget: PixelBudget, *, max_side: int | None = None, header: Header | None = None
 ) -> tuple[Image.Image, float]:
     """Return the upright picture in RGB, and its side over the original's, at most 1.0.
 
     The EXIF orientation is applied, transparency laid on white, 16 bits scaled to 8, an embedded profile converted to
     sRGB; nothing of the file's metadata is left. With `max_side` a JPEG is shrunk by 2, 4 or 8 while it is decoded, as
-    far as its longer side stays that long; it may follow from the upright picture's size. Raises `Invalid` when it does
+    far as its longer side stays that long. A `header` that is given is not read again. Raises `Invalid` when it does
     not decode.
     """
-    header = read_structure(io.BytesIO(data), "The image")
-    if callable(max_side):
-        max_side = max_side(header.upright_size)
+    header = header or read_structure(io.BytesIO(data), "The image")
     with budget.room_for(_memory_for_use(header, max_side)):
         image = _upright(data, header, max_side)
     return image, max(image.size) / max(header.width, header.height)

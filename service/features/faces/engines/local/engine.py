@@ -3,6 +3,7 @@
 Its figures and limits are in docs/engine.md. Importing this module costs 14 MB (numpy), the networks 60 MB more.
 """
 
+import io
 import os
 import threading
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from service.features.faces.engines.local.sessions import Floats
 from service.features.faces.engines.local.yunet import YuNet
 from service.imaging.decode import upright
 from service.imaging.pixel_budget import PixelBudget
+from service.imaging.structure import read_structure
 from service.jobs.operation import Cancelled, Failure
 
 MODELS = Path(__file__).parents[1] / "models"
@@ -34,7 +36,8 @@ class LocalEngine:
     """Finds faces in this process, in as many threads as call it; the networks are loaded at the first call.
 
     `search` is how closely photos are searched: `fast`, `balanced` or `thorough`. `gender` is `unknown` where the
-    likelier one has a lower probability than `gender_threshold`.
+    likelier one has a lower probability than `gender_threshold`. `pixels` bounds the memory of
+    decoding.
     """
 
     def __init__(
@@ -46,9 +49,9 @@ class LocalEngine:
         pixels: PixelBudget | None = None,
     ) -> None:
         self._models = models
+        self._pixels = pixels or PixelBudget()
         self._effort = EFFORTS[search]
         self._gender_threshold = gender_threshold
-        self._pixels = pixels or PixelBudget()
         self._loading = threading.Lock()
         self._loaded: tuple[int, _Networks] | None = None
 
@@ -58,13 +61,11 @@ class LocalEngine:
         Raises `Failure`: `image_rejected`, which lasts, or `engine_failed`, which one more run may heal.
         """
         try:
-            picture, shrunk = upright(image, self._pixels, max_side=self._decoded_side)
+            picture, shrunk, scale = self._decode(image)
         except Problem as problem:
             raise Failure("image_rejected", problem.detail) from problem
         if cancelled():
             raise Cancelled
-        width, height = (max(1, round(side / shrunk)) for side in picture.size)
-        scale = worthwhile_scale(finest_scale((width, height), self._effort) / shrunk)
         try:
             found, attributes = self._networks().look_at(picture, scale)
         except Exception as error:  # onnxruntime's errors have no class in common
@@ -85,9 +86,13 @@ class LocalEngine:
         """Let go of the networks."""
         self._loaded = None
 
-    def _decoded_side(self, size: tuple[int, int]) -> int:
-        """Return the least long side to decode a picture of this size at."""
-        return max(DECODED_SIDE, round(max(size) * finest_scale(size, self._effort)))
+    def _decode(self, image: bytes) -> tuple[Image.Image, float, float]:
+        """Return the upright picture, its side over the original's, and the scale to search it at."""
+        header = read_structure(io.BytesIO(image), "The image")
+        finest = finest_scale(header.upright_size, self._effort)
+        least = max(DECODED_SIDE, round(max(header.upright_size) * finest))
+        picture, shrunk = upright(image, self._pixels, max_side=least, header=header)
+        return picture, shrunk, worthwhile_scale(finest / shrunk)
 
     def _detection(self, box: Floats, score: float, face: Attributes) -> Detection:
         left, top, right, bottom = (float(edge) for edge in box)
