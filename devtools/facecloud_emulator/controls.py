@@ -2,6 +2,7 @@
 
 import threading
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -13,6 +14,7 @@ from service.features.faces.engines.engine import Detection
 
 MAX_BYTES = 20 * 2**20
 _SETTINGS: dict[str, type] = {"latency": float, "max_bytes": int, "decode": bool}
+_FACE_MEMBERS = ("x", "y", "width", "height", "gender", "age", "score")
 
 
 @dataclass(slots=True)
@@ -87,7 +89,8 @@ class Controls:
             case "settings":
                 return {setting: getattr(self, setting) for setting in _SETTINGS}
             case "faces":
-                return {"default": self.faces, "by_sha256": self.faces_of}
+                by_sha256 = {sha256: _told(faces) for sha256, faces in self.faces_of.items()}
+                return {"default": None if self.faces is None else _told(self.faces), "by_sha256": by_sha256}
         raise Refused(404, "Not Found")
 
     def _change(self, method: str, name: str, request: Request) -> None:
@@ -114,3 +117,8 @@ class Controls:
             self.faces = None if body["default"] is None else [Detection(**face) for face in body["default"]]
         for sha256, faces in body.get("by_sha256", {}).items():
             self.faces_of[sha256] = [Detection(**face) for face in faces]
+
+
+def _told(faces: Iterable[Detection]) -> list[dict[str, Any]]:
+    """Return faces with the members that FaceCloud speaks of."""
+    return [{member: getattr(face, member) for member in _FACE_MEMBERS} for face in faces]
