@@ -18,13 +18,31 @@ Settings are read from the environment, from .env here, or else from .env in the
 """
 
 
-@click.group(cls=Group, help=HELP, context_settings={"help_option_names": ["-h", "--help"]})
+class Headcount(Group):
+    """The commands. `--data DIR` may stand before or behind the name of the command."""
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        """Take `--data` to the front, wherever it stands before a `--`."""
+        end = args.index("--") if "--" in args else len(args)
+        front: list[str] = []
+        rest: list[str] = []
+        words = iter(args[:end])
+        for word in words:
+            if word == "--data":
+                front += [word, *[value for value in [next(words, None)] if value is not None]]
+            else:
+                (front if word.startswith("--data=") else rest).append(word)
+        return super().parse_args(context, [*front, *rest, *args[end:]])
+
+
+@click.group(cls=Headcount, help=HELP, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--data",
     type=click.Path(file_okay=False, path_type=Path),
     default=wsgi.DATA,
     show_default=True,
-    help="The folder of the database and the files, where DATABASE_URL and STORAGE_URL do not say otherwise.",
+    help="The folder of the database and the files, where DATABASE_URL and STORAGE_URL do not say otherwise. "
+    "May also stand behind the command.",
 )
 @click.version_option(__version__, prog_name="headcount")
 @click.pass_context

@@ -117,9 +117,9 @@ def test_the_service_starts_in_any_folder_and_keeps_everything_in_one(headcount:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["log", "place"]
     assert {".env", "files", "service.db"} <= {path.name for path in (tmp_path / "place").iterdir()}
     assert (tmp_path / "place" / ".env").stat().st_mode & 0o077 == 0
-    listed = run(headcount, tmp_path, "--data", "place", "tasks", "list", "--json")
+    listed = run(headcount, tmp_path, "tasks", "list", "--json", "--data=place")
     assert [task["id"] for task in json.loads(listed.stdout)["items"]] == [made.json()["id"]]
-    assert run(headcount, tmp_path, "--data", "place", "doctor").stdout == "All is well.\n"
+    assert run(headcount, tmp_path, "doctor", "--data", "place").stdout == "All is well.\n"
 
 
 def test_what_an_extra_brings_is_named_where_a_setting_needs_it(headcount: Path, tmp_path: Path) -> None:
