@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -89,44 +90,23 @@ class Metrics:
         self._joined = False
         self._place: str | None = None
         self._registry = registry = CollectorRegistry()
-        self.requests = Counter(
-            "http_requests", "Requests by route, method and status.", ("route", "method", "status"), registry=registry
+        counter = partial(Counter, registry=registry)
+        histogram = partial(Histogram, registry=registry, buckets=SECONDS)
+        # Of all processes that live.
+        gauge = partial(Gauge, registry=registry, multiprocess_mode="livesum")
+        self.requests = counter("http_requests", "Requests by route, method and status.", ("route", "method", "status"))
+        self.request_seconds = histogram(
+            "http_request_duration_seconds", "Seconds until the last byte of an answer.", ("route", "method")
         )
-        self.request_seconds = Histogram(
-            "http_request_duration_seconds",
-            "Seconds until the last byte of an answer.",
-            ("route", "method"),
-            buckets=SECONDS,
-            registry=registry,
+        self.jobs = counter("jobs_ended", "Runs of jobs by kind and outcome.", ("kind", "outcome"))
+        self.calls = counter("engine_calls", "Calls of the engine by outcome.", ("engine", "outcome"))
+        self.call_seconds = histogram("engine_call_duration_seconds", "Seconds of a call of the engine.", ("engine",))
+        self.in_flight = gauge("engine_calls_in_flight", "Calls under way.", ("engine",))
+        self.paused = gauge(
+            "engine_breakers_open", "Server processes that keep calls away from the engine.", ("engine",)
         )
-        self.jobs = Counter("jobs_ended", "Runs of jobs by kind and outcome.", ("kind", "outcome"), registry=registry)
-        self.calls = Counter(
-            "engine_calls", "Calls of the engine by outcome.", ("engine", "outcome"), registry=registry
-        )
-        self.call_seconds = Histogram(
-            "engine_call_duration_seconds",
-            "Seconds of a call of the engine.",
-            ("engine",),
-            buckets=SECONDS,
-            registry=registry,
-        )
-        self.in_flight = Gauge(
-            "engine_calls_in_flight", "Calls under way.", ("engine",), multiprocess_mode="livesum", registry=registry
-        )
-        self.paused = Gauge(
-            "engine_breakers_open",
-            "Server processes that keep calls away from the engine.",
-            ("engine",),
-            multiprocess_mode="livesum",
-            registry=registry,
-        )
-        self.answers = Counter(
-            "facecloud_answers",
-            "FaceCloud's HTTP answers by status.",
-            ("outcome",),
-            registry=registry,
-        )
-        self.swept = Counter("files_swept", "Files removed that no row knew.", ("kind",), registry=registry)
+        self.answers = counter("facecloud_answers", "FaceCloud's HTTP answers by status.", ("outcome",))
+        self.swept = counter("files_swept", "Files removed that no row knew.", ("kind",))
 
     def join(self) -> None:
         """Count in the folder from now on: before anything is counted, and before the fork.
