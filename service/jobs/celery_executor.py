@@ -83,7 +83,9 @@ class CeleryExecutor:
 
         @self.app.task(name="run", bind=True)  # type: ignore[untyped-decorator]  # Celery has no types
         def run(task: Task, job_ids: list[int]) -> None:
-            self._claim_for(task.request.delivery_info["routing_key"], job_ids)
+            queue = task.request.delivery_info["routing_key"]
+            if left := dispatchers[queue].permit(len(job_ids), HOLD_SECONDS):
+                self._publish(queue, job_ids[-left:])
 
         self._run = run
         self._listen()
@@ -163,11 +165,6 @@ class CeleryExecutor:
         return answer
 
     # A worker.
-
-    def _claim_for(self, queue: str, job_ids: list[int]) -> None:
-        left = self._dispatchers[queue].permit(len(job_ids), HOLD_SECONDS)
-        if left:
-            self._publish(queue, job_ids[-left:])
 
     def _watch_over(self) -> None:
         """Publish what nobody has published, from time to time; notice that the parent is to end."""
