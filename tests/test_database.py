@@ -150,7 +150,7 @@ def test_deletions_that_waited_before_their_table_was_renamed_are_carried_out(ur
             wait_for(lambda: not any(path.exists() for path in left), what="the deletion of the files")
             wait_for(lambda: not stored(url)["job", "id"], what="the end of the jobs")
         finally:
-            executor.stop(5)
+            executor.stop()
     assert stored(url)["file_deletion", "id"] == []
     with connected(url) as connection:
         added = sa.insert(FileDeletion).values(name="next").returning(FileDeletion.id)

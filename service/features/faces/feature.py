@@ -85,7 +85,7 @@ def _engine(kernel: Kernel) -> Engine:
             concurrency=settings.job_threads,
             convert=partial(to_jpeg, max_pixels=settings.facecloud_max_pixels, budget=kernel.pixels),
             breaker=Breaker(lambda: has_ever_worked(kernel.database), processes=settings.web_concurrency),
-            observe=lambda outcome, _: metrics.buffer.add(answers(outcome).inc),
+            observe=lambda outcome, _: answers(outcome).inc(),
         )
     from service.features.faces.engines.local import LocalEngine
 
