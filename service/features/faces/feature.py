@@ -51,7 +51,7 @@ def make(kernel: Kernel) -> Parts:
         lanes=[
             Lane(
                 name="faces",
-                operations=[FaceDetection(kernel.storage, engine)],
+                operations=[FaceDetection(kernel.storage, engine, settings.engine)],
                 threads=settings.job_threads,
                 policies=_policies(settings),
             ),
