@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import pytest
 
-from service.features.faces.schemas import ImageError
+from service.features.faces.schemas import ImageError, StatisticsWarning
 from service.web.page import LANGUAGES, STATIC
 from tests.support import Client
 
@@ -17,7 +17,11 @@ PLURALS = {"en": {"one", "other"}, "ru": {"one", "few", "many", "other"}}
 ENDINGS = {
     "status-": ("forming", "processing", "completed", "error", "failed", "pending"),
     "person-": ("female", "male", "unknown"),
-    "reason-": (*get_args(ImageError.model_fields["code"].annotation), "413", "415", "422"),
+    "reason-": (
+        *get_args(ImageError.model_fields["code"].annotation),
+        *get_args(StatisticsWarning.model_fields["code"].annotation),
+        *("413", "415", "422"),
+    ),
     "filter-": ("all", "faces", "none", "failed"),
 }
 

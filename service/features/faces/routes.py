@@ -168,8 +168,8 @@ def delete_image(task_id: str, image_id: str) -> Response:
 def get_content(task_id: str, image_id: str) -> Response:
     """Get the original bytes of an image, whole or by `Range`; or with its faces drawn.
 
-    A drawn photo is upright and without metadata; one of more than 16 megapixels is scaled down. While there are no
-    results it is the photo without boxes.
+    A drawn photo is upright and without metadata; one of more than 16 megapixels is scaled down. A face of unknown
+    gender has a dashed box and `?`. While there are no results it is the photo without boxes.
     """
     if query(ContentQuery).faces == "boxed":
         return _boxed(task_id, image_id)
@@ -199,9 +199,10 @@ def _boxed(task_id: str, image_id: str) -> Response:
 def get_faces_csv(task_id: str) -> Response:
     """Get one row a face found so far, in the order of upload and then of size, as CSV (RFC 4180, UTF-8).
 
-    The first row names the columns: image_id, name, x, y, width, height, gender, age, score. What is not known is
-    empty. A name that a spreadsheet program would take for a formula, since it begins with `=`, `+`, `-`, `@`, a tab
-    or a carriage return, has an apostrophe before it. If the task is deleted meanwhile, the answer breaks off.
+    The first row names the columns: image_id, name, x, y, width, height, gender, age, score, male_probability, age_low,
+    age_high, quality_height, quality_sharpness, quality_brightness, number. What is not known is empty. A name that a
+    spreadsheet program would take for a formula, since it begins with `=`, `+`, `-`, `@`, a tab or a carriage return,
+    has an apostrophe before it. If the task is deleted meanwhile, the answer breaks off.
     """
     export = exports.faces_csv(_services(), task_id)
     return stream_answer(export.pieces, "text/csv; charset=utf-8", export.file_name)
@@ -212,7 +213,7 @@ def get_faces_csv(task_id: str) -> Response:
 def get_faces_jsonl(task_id: str) -> Response:
     """Get one JSON object a line for each face found so far, in the order of upload and then of size.
 
-    Its members are image_id, name, bbox, gender, age and score. If the task is deleted meanwhile, the answer breaks
+    Its members are image_id, name, and those of a face of the task. If the task is deleted meanwhile, the answer breaks
     off.
     """
     export = exports.faces_jsonl(_services(), task_id)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 Gender = Literal["male", "female", "unknown"]
+EMBEDDED = "local"
+"""The name of the embedded engine in the settings and at the images that it has looked at."""
 
 
 @dataclass(frozen=True, slots=True)

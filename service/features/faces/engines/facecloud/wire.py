@@ -1,5 +1,6 @@
 """FaceCloud's answers: the envelope, the faces, the token, the words of an error."""
 
+import math
 import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -12,6 +13,8 @@ from service.features.faces.engines.facecloud.failures import Unserved
 
 LONGEST_WAIT = 3600.0  # seconds of Retry-After that are believed
 LARGEST_NUMBER = 2**31 - 1  # what the database's integers hold
+
+NINE_IN_TEN = 1.645  # standard deviations on either side of a normal distribution's mean
 
 _NO_FACES = re.compile(r"\bno\s+faces?\b", re.IGNORECASE)
 _TOKEN = re.compile(r"\b(token|jwt|authorization)\b", re.IGNORECASE)
@@ -96,7 +99,7 @@ def _face(value: Any, scale: float) -> Detection:
     demographics = face.get("demographics")
     if not isinstance(demographics, dict):
         demographics = {}
-    age = demographics.get("age")
+    age, age_low, age_high = _ages(demographics.get("age"))
     gender: Gender = "unknown"
     match demographics.get("gender"):
         case "male" | "female" as gender:
@@ -107,9 +110,22 @@ def _face(value: Any, scale: float) -> Detection:
         width=width,
         height=height,
         gender=gender,
-        age=_number(age.get("mean") if isinstance(age, dict) else age),
+        age=age,
         score=_number(face.get("score")),
+        age_low=age_low,
+        age_high=age_high,
     )
+
+
+def _ages(told: Any) -> tuple[float | None, float | None, float | None]:
+    """Return the mean age, and between which ages the true one lies nine times in ten; None for what is not told."""
+    if not isinstance(told, dict):
+        return _number(told), None, None
+    mean, variance = _number(told.get("mean")), _number(told.get("variance"))
+    if mean is None or variance is None or variance < 0:
+        return mean, None, None
+    reach = NINE_IN_TEN * math.sqrt(variance)
+    return mean, round(max(0.0, mean - reach), 1), round(mean + reach, 1)
 
 
 def _of_type(kind: Any, value: Any) -> Any:
