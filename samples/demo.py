@@ -237,7 +237,7 @@ def demonstrate(console: Console, photos: Sequence[Path]) -> int:
     for image in task["images"]:
         if image["error"]:
             console.print(Text(f"{image['name']}: {image['error']['code']}. {image['error']['detail']}", "red"))
-    console.print(Text("\nAges and genders are guesses; the README says how far they are off.", "dim"))
+    console.print(Text("\nAges and genders are estimates; docs/engine.md says how far they are off.", "dim"))
     return 0 if task["status"] == "completed" else 1
 
 
