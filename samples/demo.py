@@ -243,7 +243,7 @@ def demonstrate(console: Console, photos: Sequence[Path]) -> int:
             console.print(Text(f"{image['name']}: {image['error']['code']}. {image['error']['detail']}", "red"))
     for warning in task["statistics"]["warnings"]:
         console.print(Text(warning["detail"], "yellow"))
-    console.print(Text("\nAges and genders are guesses; the README says how far they are off.", "dim"))
+    console.print(Text("\nAges and genders are estimates; docs/engine.md says how far they are off.", "dim"))
     return 0 if task["status"] == "completed" else 1
 
 
