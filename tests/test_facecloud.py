@@ -29,7 +29,7 @@ from service.jobs.operation import Cancelled, Failure, Postponed
 
 EMAIL = f"{secrets.token_hex(6)}@example.com"
 PASSWORD = secrets.token_hex(12)
-FACE = Detection(x=30, y=40, width=50, height=60, gender="female", age=28.0, score=0.999431)
+FACE = Detection(30, 40, 50, 60, "female", 28.0, 0.999431, age_low=16.3, age_high=39.7)
 SMALL = Detection(x=-1, y=-2, width=5, height=6, gender="male", age=None, score=None)
 
 
@@ -143,6 +143,25 @@ def test_no_faces_is_a_success(client, emulator):
 def test_every_other_way_to_say_no_faces_is_a_success(client, emulator, mood):
     emulator.script.set([mood])
     assert client.detect(picture()) == []
+
+
+@pytest.mark.parametrize(
+    ("age", "expected"),
+    [
+        ({"mean": 26.0, "variance": 51.0}, (26.0, 14.3, 37.7)),
+        ({"mean": 3.0, "variance": 51.0}, (3.0, 0.0, 14.7)),
+        ({"mean": 26, "variance": 0}, (26.0, 26.0, 26.0)),
+        ({"mean": 26.0, "variance": -1.0}, (26.0, None, None)),
+        ({"variance": 51.0}, (None, None, None)),
+        (26, (26.0, None, None)),
+    ],
+)
+def test_a_variance_becomes_the_range_that_holds_nine_in_ten(client, emulator, age, expected):
+    box = {"x": 1, "y": 2, "width": 30, "height": 40}
+    emulator.script.set([Mood(name="data", data=[{"bbox": box, "demographics": {"gender": "male", "age": age}}])])
+    (face,) = client.detect(picture())
+    assert (face.age, face.age_low, face.age_high) == expected
+    assert (face.gender, face.male_probability, face.quality) == ("male", None, None)
 
 
 def test_unusual_values_are_taken_as_far_as_they_say_something(client, emulator):

@@ -65,8 +65,8 @@ def image_with_faces(row: Any, faces: dict[str, list[dict[str, Any]]]) -> dict[s
 def faces_by_image(rows: Iterable[Any]) -> dict[str, list[dict[str, Any]]]:
     """Return the rows of FACES as clients see them, by the image's id."""
     faces: dict[str, list[dict[str, Any]]] = {}
-    for image_id, *members in rows:
-        faces.setdefault(image_id, []).append(face(members))
+    for row in rows:
+        faces.setdefault(row[0], []).append(face(row[1:]))
     return faces
 
 
