@@ -16,7 +16,7 @@ from service.imaging.validate import Limits, Picture, check
 from service.jobs.operation import Cancelled, Failure, Postponed
 from service.jobs.transitions import back_off
 
-SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp"))
+SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif", ".avif"))
 MOST_ATTEMPTS = 10
 NOTHING = Detections(())
 
@@ -135,7 +135,7 @@ def _may_be_photo(path: Path) -> bool:
         return True
     try:
         with path.open("rb") as stream:
-            return media_type_of(stream.read(16)) is not None
+            return media_type_of(stream.read(64)) is not None
     except OSError:
         return False
 

@@ -141,8 +141,8 @@ def start_task(task_id: str) -> Response:
 def add_images(task_id: str) -> Response:
     """Upload images: multipart parts `image` with as many `name` fields or none, or the bare bytes with `?name=`.
 
-    An empty `name` stands for the file's own. A name has at most 255 characters; a longer one is cut before its
-    extension. All or nothing: one bad file refuses the request and is named in the answer.
+    An empty `name` stands for the file's own. A name has at most 255 characters; a longer one loses its
+    middle. All or nothing: one bad file refuses the request and is named in the answer.
     """
     with read_uploads(request, _services().intake.limits.bytes) as uploads:
         return _added(operations.add_images(_services(), task_id, uploads))

@@ -161,7 +161,7 @@ class ImageOut(StrictModel):
     id: str
     name: str
     status: Literal["pending", "done", "failed"]
-    media_type: Literal["image/jpeg", "image/png", "image/webp"]
+    media_type: Literal["image/jpeg", "image/png", "image/webp", "image/heic", "image/avif"]
     size: int
     width: int
     height: int
@@ -264,7 +264,7 @@ class Limits(StrictModel):
                     "max_images_per_task": 10_000,
                     "max_request_bytes": 1_000_000_000,
                     "max_parts_per_request": 2_000,
-                    "accepted_types": ["image/jpeg", "image/png", "image/webp"],
+                    "accepted_types": ["image/jpeg", "image/png", "image/webp", "image/heic", "image/avif"],
                 }
             ]
         }

@@ -40,16 +40,16 @@ faces = Group("faces", help="Faces in photos on this disk, without a server.")
 def analyze(paths: Sequence[Path], *, as_csv: bool, as_json: bool, boxed: Path | None) -> None:
     """Find the faces in photos, with the engine of the settings.
 
-    Folders are walked with all that is in them, for JPEG, PNG and WebP. Without --csv or --json the faces are shown as
-    a table. Photos that cannot be analyzed are named on standard error, each with a sentence, and the command then ends
-    with 1.
+    Folders are walked with all that is in them, for JPEG, PNG, WebP, HEIC and AVIF. Without --csv or --json the faces
+    are shown as a table. Photos that cannot be analyzed are named on standard error, each with a sentence, and the
+    command then ends with 1.
     """
     if as_csv and as_json:
         raise click.UsageError("Give either --csv or --json, not both.")
     form = "csv" if as_csv else "json" if as_json else None
     photos = find_photos(paths, boxed)
     if not photos:
-        raise click.ClickException("There are no photos here: JPEG, PNG and WebP are looked for.")
+        raise click.ClickException("There are no photos here: JPEG, PNG, WebP, HEIC and AVIF are looked for.")
     originals = {photo.path.resolve() for photo in photos}
     for photo in photos:
         if photo.boxed and photo.boxed.resolve() in originals:
