@@ -136,7 +136,8 @@ def cache(tmp_path: Path, store: Store) -> Iterator[str]:
         text = text.replace(old, new)
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     places = "".join(f"{kind}_temp_path {tmp_path}/{kind};" for kind in kinds)
-    head = f"pid {tmp_path}/pid; daemon off; error_log {tmp_path}/nginx.log; events {{}}"
+    user = "user root;" if os.geteuid() == 0 else ""
+    head = f"{user} pid {tmp_path}/pid; daemon off; error_log {tmp_path}/nginx.log; events {{}}"
     (tmp_path / "nginx.conf").write_text(f"{head} http {{ access_log off; {places} {text} }}")
     with subprocess.Popen(["nginx", "-c", tmp_path / "nginx.conf", "-e", tmp_path / "nginx.log"]) as process:
         try:
