@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, valida
 from sqlalchemy.exc import IntegrityError
 
 from service.cpu_slots import CpuSlots
-from service.db.database import Database, now
+from service.db.database import Database
 from service.db.results import record_result
 from service.errors import Conflict, Invalid, Unauthorized
 from service.features.augmentation.models import User
@@ -67,7 +68,7 @@ def register(
         id=str(uuid.uuid4()),
         email=normalized(email),
         password=hashed,
-        created_at=now(),
+        created_at=datetime.now(UTC),
         first_name=first_name,
         last_name=last_name,
     )
