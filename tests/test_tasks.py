@@ -447,18 +447,16 @@ def test_what_is_wrong_is_told_in_whole_sentences(client: Client) -> None:
     order = {"file_ids": [1], "algorithm": "rotate", "params": {"direction": "left", "by": 90}}
     resize = {"file_ids": [1.5], "algorithm": "resize", "params": []}
     told = {
-        "`name` in the body must be a text. `colour` in the body is unknown here.": client.post(
-            "/api/v1/tasks", json={"name": 5, "colour": "red"}
-        ),
+        "`name` in the body must be a text. `colour` in the body is unknown here. "
+        "Known are: `name`, `webhook_url`.": client.post("/api/v1/tasks", json={"name": 5, "colour": "red"}),
         "`name` in the body must have at most 200 characters.": client.post("/api/v1/tasks", json={"name": "x" * 201}),
         "`limit` in the query must be at most 100.": client.get("/api/v1/tasks?limit=101"),
         "`limit` in the query must be a whole number.": client.get("/api/v1/tasks?limit=x"),
         "`start` in the form must be 'true' or 'false'.": client.post(
             "/api/v1/tasks", data={"start": "yes"}, files=form
         ),
-        "`direction` in the params must be 'clockwise' or 'counterclockwise'. `by` in the params is unknown here.": (
-            client.post("/api/image-processing/", json=order)
-        ),
+        "`direction` in the params must be 'clockwise' or 'counterclockwise'. `by` in the params is unknown here. "
+        "Known are: `direction`.": (client.post("/api/image-processing/", json=order)),
         "`file_ids/0` in the body must be a whole number. `params` in the body must be an object.": client.post(
             "/api/image-processing/", json=resize
         ),

@@ -25,7 +25,7 @@ def images_form(field: str) -> dict[str, Any]:
 @contextmanager
 def read_images(field: str, limit: int) -> Iterator[list[Upload]]:
     """Yield the images in this field of the request's form, at most `limit` bytes each; raise as `read_form` does."""
-    with read_form(request, (field,), limit, "image", MAX_REQUEST_BYTES) as sent:
+    with read_form(request, (field,), (), limit, "image", MAX_REQUEST_BYTES) as sent:
         yield [
             Upload(display_name(file.filename or "", "image"), cast(Any, file.stream), f"#/{field}/{place}")
             for place, file in enumerate(sent.files.getlist(field))
@@ -45,5 +45,5 @@ def read_single_file(
         raise UnsupportedType(detail, accepted_types=[FORM_TYPES[0]])
     if (request.content_length or 0) > limit + MAX_TEXT_BYTES:
         raise TooLarge(f"The {kind} is too large: at most {limit} bytes are accepted. Make it smaller.", limit=limit)
-    with read_form(request, (file, *texts), limit, kind, limit + MAX_TEXT_BYTES, early) as sent:
+    with read_form(request, (file,), texts, limit, kind, limit + MAX_TEXT_BYTES, early) as sent:
         yield sent

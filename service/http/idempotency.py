@@ -4,6 +4,7 @@ One line on a view, `@idempotent(render)`, under `@describe`. Who asks stands in
 the credentials. A request without the header costs one look for it.
 """
 
+import codecs
 import functools
 import hashlib
 import hmac
@@ -154,7 +155,10 @@ def identify(asker: str) -> None:
 
 
 def read_body() -> bytes:
-    """Return the body of a request that is not a form; raises TooLarge, and Malformed where the body is cut off."""
+    """Return the body of a request that is JSON, without a byte order mark, which RFC 8259 lets a reader ignore.
+
+    Raise TooLarge, and Malformed where the body is cut off.
+    """
     try:
         text = request.get_data(cache=is_keyed())
     except RequestEntityTooLarge as error:
@@ -162,7 +166,7 @@ def read_body() -> bytes:
         raise TooLarge(f"The body is too large: JSON may have at most {most} bytes. Send less.", limit=most) from error
     if len(text) < (request.content_length or 0):
         raise Malformed("The body was cut off: fewer bytes came than Content-Length says.")
-    return text
+    return text.removeprefix(codecs.BOM_UTF8)
 
 
 def _canonical(text: bytes) -> str:

@@ -114,7 +114,7 @@ def document(app: Flask) -> dict[str, Any]:
     for status in TEXTS:
         if status >= 400:
             spec.components.response(f"Problem{status}", _problem(status))
-    views = [(rule, app.view_functions[rule.endpoint]) for rule in app.url_map.iter_rules()]
+    views = [(rule, app.view_functions[rule.endpoint]) for rule in app.url_map.iter_rules() if not rule.alias]
     described = [(rule, view, view.described) for rule, view in views if hasattr(view, "described")]
     for name, schema in _schemas([found for _, _, found in described]).items():
         spec.components.schema(name, schema)

@@ -23,8 +23,12 @@ class Identifier(BaseConverter):
 
 
 def install(app: Flask) -> None:
-    """Add the converters `id` and `number` to the application, and refuse paths with a NUL."""
-    app.url_map.strict_slashes = True
+    """Add the converters `id` and `number` to the application, and refuse paths with a NUL.
+
+    A path is the same with a slash at its end and without; one that is an alias is answered as it is, not redirected.
+    """
+    app.url_map.strict_slashes = False
+    app.url_map.redirect_defaults = False
     app.url_map.converters |= {"id": Identifier, "number": Number}
     app.before_request(_refuse_nul)
 

@@ -1,7 +1,8 @@
 """Requests that cannot be read as HTTP: what is answered, without repeating any of them."""
 
+from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 from gunicorn.http import errors
 
@@ -38,6 +39,23 @@ REASONS = {
 def status_of(fault: Exception) -> int:
     """Return the status that a fault is answered with."""
     return next((status for kind, status in STATUSES.items() if isinstance(fault, kind)), 400)
+
+
+def refuse_transfer_coding(headers: Sequence[tuple[str, str]]) -> None:
+    """Raise UnsupportedTransferCoding where the body has a coding beside `chunked` (RFC 9112, section 6.1)."""
+    codings = ",".join(value for name, value in headers if name == "TRANSFER-ENCODING")
+    if codings and codings.strip(" \t").lower() != "chunked":
+        raise errors.UnsupportedTransferCoding(codings)
+
+
+def found_fault(fault: Exception) -> Exception:
+    """Return what is wrong with the request: gunicorn calls a coding without `chunked` a wrong header."""
+    if isinstance(fault, errors.InvalidHeader) and fault.req and fault.hdr == "TRANSFER-ENCODING":
+        try:
+            refuse_transfer_coding(fault.req.headers)
+        except errors.UnsupportedTransferCoding as coding:
+            return cast(Exception, coding)
+    return fault
 
 
 def response(fault: Exception, limits: Any, request_id: str) -> bytes:

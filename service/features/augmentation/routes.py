@@ -56,7 +56,8 @@ def require_token() -> None:
     given = request.authorization
     if not given or given.type != "bearer" or not given.token:
         raise Unauthorized(
-            "Send the token of a login: `Authorization: Bearer …`.", headers={"WWW-Authenticate": "Bearer"}
+            "Send the token of a POST /login: `Authorization: Bearer …`.",
+            headers={"WWW-Authenticate": "Bearer"},
         )
     g.user_id = user_of(_accounts(), given.token)
     g.asker = f"augmentation:{g.user_id}"

@@ -2,8 +2,9 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
+from service.errors import Invalid
 from service.features.faces.engines.engine import Gender
 from service.http.bodies import StrictModel
 from service.http.pagination import Page
@@ -45,6 +46,14 @@ class TaskIn(StrictModel):
 
     name: Annotated[str | None, Field(max_length=200, description="For people; it need not be unique.")] = None
     webhook_url: Annotated[str | None, Field(max_length=2000, description=_WEBHOOK)] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _say_where_start_belongs(cls, members: Any) -> Any:
+        if isinstance(members, dict) and "start" in members and "start" not in cls.model_fields:
+            detail = "`start` belongs to a form that has images. In JSON, create the task, add images, then start it."
+            raise Invalid(f"{detail} POST /api/v1/tasks/{{id}}/start does that.", pointer="#/start")
+        return members
 
 
 class TaskForm(TaskIn):

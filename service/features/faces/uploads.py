@@ -41,7 +41,7 @@ def read_uploads(request: Request, limit: int) -> Iterator[list[Upload]]:
     Raise Malformed, Invalid, TooLarge, UnsupportedType, and what `idempotency.reserve` raises.
     """
     if request.mimetype == "multipart/form-data":
-        with read_form(request, ("image", "name"), limit, KIND, MAX_REQUEST_BYTES) as form:
+        with read_form(request, ("image",), ("name",), limit, KIND, MAX_REQUEST_BYTES) as form:
             yield _parts(form)
     elif request.mimetype.startswith("image/") or request.mimetype == "application/octet-stream":
         request.max_content_length = MAX_REQUEST_BYTES
@@ -67,24 +67,16 @@ def read_task(request: Request, limit: int) -> Iterator[tuple[TaskForm, list[Upl
         new = body(TaskIn, "application/json or multipart/form-data")
         yield TaskForm.model_construct(**new.model_dump()), []  # in JSON an empty text is no way to say nothing
         return
-    fields = tuple(TaskForm.model_fields)
-    with read_form(request, (*fields, "image"), limit, KIND, MAX_REQUEST_BYTES) as form:
-        files = sorted(set(form.files).intersection(fields))
-        if files or "image" in form.texts:
-            wrong = f"`{files[0]}` must be a text." if files else _NO_FILE
-            raise Invalid(wrong, pointer=f"#/{files[0] if files else 'image'}")
+    with read_form(request, ("image",), tuple(TaskForm.model_fields), limit, KIND, MAX_REQUEST_BYTES) as form:
+        if not (form.texts or form.files):
+            raise Invalid("The form has no parts: nothing was made. Send `image` or `name`, or no body at all.")
         task = form_fields(TaskForm, form.texts)
         if task.start == "true" and "image" not in form.files:
             raise Invalid("There is no image to start with: send one or more parts named `image`.", pointer="#/image")
         yield task, _named(form, [])
 
 
-_NO_FILE = "Each `image` part must be a file with a file name."
-
-
 def _parts(form: Form) -> list[Upload]:
-    if form.texts.getlist("image") or form.files.getlist("name"):
-        raise Invalid("Each `image` part must be a file with a file name, and each `name` a text.", pointer="#/image")
     images, names = form.files.getlist("image"), form.texts.getlist("name")
     if not any(names):  # as forms of browsers send what nobody filled in
         names = []

@@ -1,4 +1,4 @@
-"""The HTTP interface of processing."""
+"""The HTTP interface of processing. Its paths may be written with `image_processing` too."""
 
 from functools import partial
 from typing import Any
@@ -64,6 +64,7 @@ def delete_file(file_id: int) -> Response:
 
 
 @processing.get("/image-processing/")
+@processing.get("/image_processing/", alias=True)
 @describe({200: [ProcessingTaskOut]})
 def list_processing_tasks() -> Response:
     """List all tasks in the order in which they were made."""
@@ -71,6 +72,7 @@ def list_processing_tasks() -> Response:
 
 
 @processing.post("/image-processing/")
+@processing.post("/image_processing/", alias=True)
 @describe({200: TaskIdsOut}, 400, 404, 413, 422, body=ProcessingIn)
 @idempotent(_started)
 def create_processing_tasks() -> Response:
@@ -80,6 +82,7 @@ def create_processing_tasks() -> Response:
 
 
 @processing.get("/image-processing/<number:task_id>")
+@processing.get("/image_processing/<number:task_id>", alias=True)
 @describe({200: ProcessingTaskOut}, 404)
 def get_processing_task(task_id: int) -> Response:
     """Get a task: pending, processing, finished with its `result_id`, or error."""
@@ -87,6 +90,7 @@ def get_processing_task(task_id: int) -> Response:
 
 
 @processing.post("/image-processing/<number:task_id>/restart")
+@processing.post("/image_processing/<number:task_id>/restart", alias=True)
 @describe({200: ProcessingTaskOut}, 404, 405, body=EmptyBody)
 @idempotent(answer)
 def restart_processing_task(task_id: int) -> Response:

@@ -58,6 +58,11 @@ def add_user(services: Services, name: str) -> dict[str, Any]:
     return {"id": user.id, "token": token}
 
 
+def same_uuid(text: str) -> str:
+    """Return a UUID as it is stored, whatever case it came in (RFC 9562, section 4); any other text as it is."""
+    return text.lower() if _UUID.fullmatch(text.lower()) else text
+
+
 def check_token(services: Services, user_id: str, token: str) -> None:
     """Raise Unauthorized, with one text, for an unknown user and for a wrong token."""
     known = None

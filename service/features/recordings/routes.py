@@ -73,7 +73,7 @@ def add_recording() -> Response:
     with read_single_file("audio", ("user", "token"), services.limits.bytes, "recording", _check_token) as form:
         _check(form)
         _check_token(form.texts)
-        user = form.texts["user"]
+        user = operations.same_uuid(form.texts["user"])
         identify(f"recordings:{user}")
         return _added(operations.add_recording(services, user, cast(Any, form.files["audio"].stream)))
 
@@ -89,7 +89,8 @@ def add_recording() -> Response:
 )
 def get_recording() -> Response:
     """Download a recording's MP3, whole or by `Range`. No credentials: who has the link may."""
-    wanted = (_services(), request.args.get("user", ""), request.args.get("id", ""))
+    user, recording = (operations.same_uuid(request.args.get(name, "")) for name in ("user", "id"))
+    wanted = (_services(), user, recording)
     return file_or_redirect(partial(operations.recording_url, *wanted), partial(operations.open_recording, *wanted))
 
 
@@ -98,7 +99,7 @@ def _check_token(texts: MultiDict[str, str]) -> None:
     user, token = texts.get("user"), texts.get("token")
     if user and token and g.get("checked") != (user, token):
         with provided(LoginThrottle).counting(f"recordings {address()}"):
-            operations.check_token(_services(), user, token)
+            operations.check_token(_services(), operations.same_uuid(user), operations.same_uuid(token))
         g.checked = (user, token)
 
 

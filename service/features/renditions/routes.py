@@ -165,7 +165,7 @@ def _sent(*names: str) -> Iterator[Sent]:
     """Yield the one image of a form, and the texts with these names."""
     with read_single_file("image", names, _services().intake.limits.bytes, "image") as form:
         files = form.files.getlist("image")
-        if len(files) != 1 or "image" in form.texts:
+        if len(files) != 1:
             fault = {"detail": "must be sent once, as a file", "pointer": "#/image"}
             raise Invalid("The form needs one part `image`, which is a file with a name.", [fault])
         repeated = [name for name, values in form.texts.lists() if len(values) > 1]
