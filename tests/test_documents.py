@@ -1,5 +1,7 @@
 """The documents say what the code does: settings, routes, links."""
 
+import ast
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +12,11 @@ from flask import Flask
 from service.app import create_app
 from service.config import Settings
 from service.db.database import Database
+from service.errors import Problem
 from service.features.faces.schemas import ImageError
+from service.http import problem_codes
 from service.http.services import provided
+from service.server import bad_requests
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -74,9 +79,8 @@ def test_the_readme_tells_a_setting_as_the_code_does(name: str) -> None:
 
 
 def test_the_readme_has_exactly_the_routes(app: Flask) -> None:
-    routes = {
-        (method, plain(rule.rule)) for rule in app.url_map.iter_rules() for method in (rule.methods or set()) & METHODS
-    }
+    rules = [rule for rule in app.url_map.iter_rules() if not rule.alias]
+    routes = {(method, plain(rule.rule)) for rule in rules for method in (rule.methods or set()) & METHODS}
     calls = re.findall(r"`([A-Z]+) (/[^` ]*)`", section("The API"))
     assert {(method, plain(path)) for method, path in calls} == routes
 
@@ -84,6 +88,35 @@ def test_the_readme_has_exactly_the_routes(app: Flask) -> None:
 def test_the_readme_explains_every_error_code() -> None:
     codes = ImageError.model_json_schema()["properties"]["code"]["enum"]
     assert re.findall(r"^\| `([a-z_]+)` \|", section("The API"), re.MULTILINE) == codes
+
+
+def codes_in_the_code() -> set[str]:
+    """Return every code that a problem is raised or answered with."""
+    found = {kind.code for kind in (Problem, *Problem.__subclasses__())} | set(bad_requests.CODES.values())
+    for path in (ROOT / "service").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.keyword) and node.arg == "code" and isinstance(node.value, ast.Constant):
+                found.add(str(node.value.value))
+    return found
+
+
+def test_every_code_has_its_entry_in_the_documents() -> None:
+    image_codes = set(ImageError.model_json_schema()["properties"]["code"]["enum"])
+    assert codes_in_the_code() | image_codes <= set(problem_codes.CODES)
+    assert (ROOT / "docs" / "errors.md").read_text("utf-8") == problem_codes.as_markdown()
+
+
+def test_a_type_leads_to_its_entry(app: Flask) -> None:
+    client = app.test_client()
+    told = client.get("/api/v1/tasks", headers={"Host": "photos.example"}).get_json()
+    address, _, entry = told["type"].partition("#")
+    assert (address, entry) == ("http://photos.example/docs/errors", told["code"])
+    assert f'id="{entry}"' in client.get("/docs/errors").get_data(as_text=True)
+
+
+def test_the_page_has_a_russian_sentence_for_every_code() -> None:
+    texts = json.loads((ROOT / "service" / "web" / "static" / "problems-ru.json").read_text("utf-8"))
+    assert texts.keys() == problem_codes.CODES.keys()
 
 
 def test_the_documents_tell_of_no_make_target_that_is_not_there() -> None:

@@ -3,11 +3,10 @@
 import json
 import re
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
-from service.features.faces.schemas import ImageError
 from service.web.page import LANGUAGES, STATIC
 from tests.support import Client
 
@@ -17,7 +16,6 @@ PLURALS = {"en": {"one", "other"}, "ru": {"one", "few", "many", "other"}}
 ENDINGS = {
     "status-": ("forming", "processing", "completed", "error", "failed", "pending"),
     "person-": ("female", "male", "unknown"),
-    "reason-": (*get_args(ImageError.model_fields["code"].annotation), "413", "415", "422"),
     "filter-": ("all", "faces", "none", "failed"),
 }
 

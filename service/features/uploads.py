@@ -44,6 +44,7 @@ def read_single_file(
         detail = f"Send multipart/form-data with the file `{file}`."
         raise UnsupportedType(detail, accepted_types=[FORM_TYPES[0]])
     if (request.content_length or 0) > limit + MAX_TEXT_BYTES:
-        raise TooLarge(f"The {kind} is too large: at most {limit} bytes are accepted. Make it smaller.", limit=limit)
+        detail = f"The {kind} is too large: at most {limit} bytes are accepted. Make it smaller."
+        raise TooLarge(detail, code="file_too_large", limit=limit)
     with read_form(request, (file,), texts, limit, kind, limit + MAX_TEXT_BYTES, early) as sent:
         yield sent

@@ -58,15 +58,22 @@ def _hash(text: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
-_OTHER_SCHEME = "This call takes no such credentials: tokens (`Bearer`) are for augmentation alone. "
+_REFUSALS = {
+    "": ("credentials_missing", ""),
+    "basic": ("credentials_wrong", "The user name or the password is wrong. "),
+}
+_OTHER_SCHEME = (
+    "scheme_not_accepted",
+    "This call takes no such credentials: tokens (`Bearer`) are for augmentation alone. ",
+)
 
 
 @basic.error_handler  # type: ignore[untyped-decorator]
 def refuse(status: int) -> Response:
     """Answer without credentials or with wrong ones; flask-httpauth adds `WWW-Authenticate`."""
     scheme = request.headers.get("Authorization", "").partition(" ")[0].lower()
-    wrong = {"": "", "basic": "The user name or the password is wrong. "}.get(scheme, _OTHER_SCHEME)
-    return render(status, f"{wrong}Send the user name and the password of this service by HTTP Basic.")
+    code, wrong = _REFUSALS.get(scheme, _OTHER_SCHEME)
+    return render(status, f"{wrong}Send the user name and the password of this service by HTTP Basic.", code)
 
 
 def require_basic() -> Response | None:

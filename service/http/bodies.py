@@ -52,12 +52,14 @@ def body(model: type[M], types: str = "application/json") -> M:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         if charset := _wrong_charset(text):
-            raise Malformed(f"The body is {charset}: send JSON as UTF-8.") from error
+            raise Malformed(f"The body is {charset}: send JSON as UTF-8.", code="charset_not_utf8") from error
         if request.mimetype and not request.is_json:
-            raise Malformed(f"The body is not JSON, and its Content-Type says something else: send {types}.") from error
-        raise Malformed(f"The body is not JSON: {error}.") from error
+            detail = f"The body is not JSON, and its Content-Type says something else: send {types}."
+            raise Malformed(detail, code="not_json") from error
+        raise Malformed(f"The body is not JSON: {error}.", code="not_json") from error
     if not isinstance(value, dict):
-        raise Invalid("The body must be a JSON object.", [{"detail": "must be an object", "pointer": "#"}])
+        fault = {"detail": "must be an object", "pointer": "#"}
+        raise Invalid("The body must be a JSON object.", [fault], code="invalid_member")
     return _validated(model, lambda: model.model_validate_json(text, strict=True), "body")
 
 
@@ -93,7 +95,8 @@ def form_fields(model: type[M], texts: MultiDict[str, str], part: str = "form") 
     repeated = [name for name, values in texts.lists() if len(values) > 1]
     if repeated:
         detail = f"The {part} has `{repeated[0]}` more than once: send it once."
-        raise Invalid(detail, pointer=f"#/{_escaped(repeated[0])}")
+        fault = {"detail": "must be sent once", **_place(part, (repeated[0],))}
+        raise Invalid(detail, [fault], code=f"invalid_{_MEMBER[part == 'query']}")
     return _validated(model, lambda: model.model_validate(texts.to_dict()), part)
 
 
@@ -102,8 +105,11 @@ def validated(model: type[M], value: Any, part: str = "body") -> M:
     return _validated(model, lambda: model.model_validate(value, strict=True), part)
 
 
+_MEMBER = {False: "member", True: "parameter"}
+_KINDS = {"extra_forbidden": "unknown", "missing": "missing"}
+
+
 def _validated(model: type[M], validate: Callable[[], M], part: str) -> M:
-    root = "#" if part in ("body", "query", "form") else f"#/{part}"
     try:
         return validate()
     except ValidationError as error:
@@ -112,8 +118,22 @@ def _validated(model: type[M], validate: Callable[[], M], part: str) -> M:
         detail = _sentence(part, faults[:5])
         if any(fault["type"] == "extra_forbidden" and len(fault["loc"]) == 1 for fault in found):
             detail = f"{detail} {_known_members(model)}"
-        errors = [{"detail": must, "pointer": root + place} for place, must in faults]
-        raise Invalid(detail, errors) from error
+        all_of_it = tuple(model.model_fields)[:1] if part == "query" else ()
+        errors = [
+            {"detail": must, **_place(part, fault["loc"] or all_of_it)}
+            for fault, (_, must) in zip(found, faults, strict=True)
+        ]
+        kinds = {_KINDS.get(fault["type"], "invalid") for fault in found}
+        kind = next(kind for kind in ("unknown", "missing", "invalid") if kind in kinds)
+        raise Invalid(detail, errors, code=f"{kind}_{_MEMBER[part == 'query']}") from error
+
+
+def _place(part: str, steps: Sequence[object]) -> dict[str, str]:
+    """Return where a fault is: a parameter of the query, or a pointer into the body."""
+    if part == "query":
+        return {"parameter": str(steps[0])[:200] if steps else ""}
+    within = [] if part in ("body", "form") else [part]
+    return {"pointer": "#" + "".join(f"/{_escaped(step)}" for step in [*within, *steps])}
 
 
 def _known_members(model: type[BaseModel]) -> str:

@@ -11,5 +11,6 @@ def refuse_content_coding() -> None:
     if coding not in ("", "identity"):
         raise UnsupportedType(
             "The body has a Content-Encoding, which is not read here. Send it as it is, without that header.",
+            code="content_coding_not_read",
             headers={"Accept-Encoding": "identity"},
         )

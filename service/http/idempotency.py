@@ -165,7 +165,7 @@ def read_body() -> bytes:
         most = request.max_content_length
         raise TooLarge(f"The body is too large: JSON may have at most {most} bytes. Send less.", limit=most) from error
     if len(text) < (request.content_length or 0):
-        raise Malformed("The body was cut off: fewer bytes came than Content-Length says.")
+        raise Malformed("The body was cut off: fewer bytes came than Content-Length says.", code="body_cut_off")
     return text.removeprefix(codecs.BOM_UTF8)
 
 
@@ -182,7 +182,8 @@ def _key(text: str) -> str:
     if re.fullmatch(r'"(?:[^"\\]|\\["\\])*"', text):
         text = re.sub(r'\\(["\\])', r"\1", text[1:-1])
     if not re.fullmatch(rf"[ -~]{{1,{MAX_KEY}}}", text):
-        raise Invalid(f"The Idempotency-Key must have 1 to {MAX_KEY} printable ASCII characters.")
+        detail = f"The Idempotency-Key must have 1 to {MAX_KEY} printable ASCII characters."
+        raise Invalid(detail, code="idempotency_key_invalid")
     return text
 
 

@@ -56,7 +56,7 @@ def _as_sent(part: File | Field) -> File | Field:
             detail = (
                 f"A part of the form has the {header} {coding[:50]}, which is not read. Send its bytes as they are."
             )
-            raise UnsupportedType(detail, headers={"Accept-Encoding": "identity"})
+            raise UnsupportedType(detail, code="content_coding_not_read", headers={"Accept-Encoding": "identity"})
     name = _file_name(parameters(part.headers["Content-Disposition"]))
     if name is None:
         return Field(name=part.name, headers=part.headers)

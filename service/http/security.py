@@ -43,7 +43,8 @@ def install(app: Flask, settings: Settings) -> None:
 def refuse_bad_hosts() -> None:
     """Refuse a `Host` that is empty or malformed, before anything is done: no link could be made of it."""
     if not request.host:
-        raise Malformed("The header `Host` is not the name or address of a server, such as example.com or [::1]:8000.")
+        detail = "The header `Host` is not the name or address of a server, such as example.com or [::1]:8000."
+        raise Malformed(detail, code="host_malformed")
 
 
 def refuse_cross_site() -> None:
@@ -63,7 +64,8 @@ def refuse_cross_site() -> None:
     if not allowed:
         raise Forbidden(
             "This request came from a page of another site, which may not act here. Send it from a page of this "
-            "service or from a program; where a proxy stands before the service, set PUBLIC_URL."
+            "service or from a program; where a proxy stands before the service, set PUBLIC_URL.",
+            code="cross_site_request",
         )
 
 

@@ -45,6 +45,7 @@ class Spool(tempfile.SpooledTemporaryFile[bytes]):
         if self.tell() + len(data) > self.limit:
             raise TooLarge(
                 f"{self.client_name} is too large: {self.kind}s may have at most {self.limit} bytes. Make it smaller.",
+                code="file_too_large",
                 limit=self.limit,
             )
         self.digest.update(data)
@@ -116,12 +117,13 @@ def _check_parts(form: Form, files: Collection[str], texts: Collection[str]) -> 
     if unknown := {name or "" for name in (*form.texts, *form.files)} - set(known):
         names, part = ", ".join(f"`{name}`" for name in known), display_name(min(unknown), "part")
         detail = f"The form has a part named `{part}`, which is unknown here. Known are: {names}."
-        raise Invalid(detail, pointer=f"#/{part}")
+        raise Invalid(detail, pointer=f"#/{part}", code="unknown_member")
     if nameless := sorted(set(form.texts).intersection(files)):
         detail = f"The part `{nameless[0]}` has no file name. Send it as a file: with `filename` in its header."
-        raise Invalid(detail, pointer=f"#/{nameless[0]}")
+        raise Invalid(detail, pointer=f"#/{nameless[0]}", code="file_name_missing")
     if named := sorted(set(form.files).intersection(texts)):
-        raise Invalid(f"The part `{named[0]}` must be a text, without a file name.", pointer=f"#/{named[0]}")
+        detail = f"The part `{named[0]}` must be a text, without a file name."
+        raise Invalid(detail, pointer=f"#/{named[0]}", code="invalid_member")
 
 
 def _parsed(request: Request, spool: Callable[[str], Spool], early: Early | None) -> Form:
@@ -137,14 +139,15 @@ def _parsed(request: Request, spool: Callable[[str], Spool], early: Early | None
             f"{MAX_TEXT} bytes in all. Send it in portions."
         ) from error
     except ValueError as error:
-        raise Malformed("The form is broken or cut off. Send it again.") from error
+        raise Malformed("The form is broken or cut off. Send it again.", code="form_broken") from error
 
 
 def _multipart(request: Request, spool: Callable[[str], Spool], early: Early | None) -> Form:
     boundary = parameters(request.headers["Content-Type"]).get("boundary")
     if not boundary:
         raise Malformed(
-            "The Content-Type must name the boundary of the multipart body. Let your client set that header itself."
+            "The Content-Type must name the boundary of the multipart body. Let your client set that header itself.",
+            code="boundary_missing",
         )
     form, text, size, file = Form(MultiDict(), MultiDict()), bytearray(), 0, None
     for event in read_parts(request.stream, boundary, MAX_TEXT, MAX_PARTS):

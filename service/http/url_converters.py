@@ -36,4 +36,4 @@ def install(app: Flask) -> None:
 def _refuse_nul() -> None:
     """Raise NotFound for a path with a NUL: no stored text has one, and PostgreSQL refuses to look for it."""
     if "\0" in request.path:
-        raise NotFound("There is no such address.")
+        raise NotFound("There is no such address.", code="address_not_found")

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from gunicorn.http import errors
 
-from service.errors import TooSlow
+from service.errors import Malformed, TooSlow
 from service.http import security
 from service.http.problems import render
 
@@ -18,6 +18,15 @@ STATUSES = {
     TooSlow: 408,
 }
 """The status of each fault that is not 400."""
+
+CODES = {
+    408: TooSlow.code,
+    414: "request_line_too_long",
+    417: "expectation_not_met",
+    431: "headers_too_large",
+    501: "transfer_coding_not_read",
+}
+"""The code of each status that is not 400."""
 
 REASONS = {
     (errors.InvalidRequestLine, errors.InvalidRequestMethod, errors.InvalidHTTPVersion): (
@@ -63,7 +72,13 @@ def response(fault: Exception, limits: Any, request_id: str) -> bytes:
     status = status_of(fault)
     detail, limit = _explain(fault, limits)
     members: dict[str, Any] = {} if limit is None else {"limit": limit}
-    answer = render(status, detail, headers={"Connection": "close", "X-Request-Id": request_id}, **members)
+    answer = render(
+        status,
+        detail,
+        CODES.get(status, Malformed.code),
+        headers={"Connection": "close", "X-Request-Id": request_id},
+        **members,
+    )
     lines = [f"{name}: {value}\r\n" for name, value in security.harden(security.CONTENT, answer).headers]
     head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n{''.join(lines)}\r\n"
     return head.encode() + answer.get_data()

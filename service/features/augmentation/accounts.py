@@ -170,7 +170,7 @@ def _without_nul(texts: Sequence[str]) -> list[str]:
 
 
 def _known_email() -> Conflict:
-    return Conflict("There is already a user with this e-mail address. Log in, or register with another address.")
+    return Conflict("There is already a user with this e-mail address. Log in, or use another one.", code="email_taken")
 
 
 def _verify(nobody: str, password: str, hashed: str | None) -> bool:
@@ -205,5 +205,6 @@ def _key(accounts: Accounts) -> bytes:
 def _refusal() -> Unauthorized:
     return Unauthorized(
         "The token is not valid, or it has expired. Log in again.",
+        code="token_invalid",
         headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
     )

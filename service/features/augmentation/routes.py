@@ -57,6 +57,7 @@ def require_token() -> None:
     if not given or given.type != "bearer" or not given.token:
         raise Unauthorized(
             "Send the token of a POST /login: `Authorization: Bearer …`.",
+            code="token_missing",
             headers={"WWW-Authenticate": "Bearer"},
         )
     g.user_id = user_of(_accounts(), given.token)
@@ -116,7 +117,7 @@ def show_status(task_id: str) -> Response:
 def show_history(user_id: str) -> Response:
     """List the user's own images, newest first, with links that live for an hour and need no token."""
     if user_id != g.user_id:
-        raise NotFound("There is no such user, or it is not you.")
+        raise NotFound("There is no such user, or it is not you.", code="user_not_found")
     wanted = query(HistoryQuery)
     items, end = operations.history(_services(), user_id, wanted.limit, number_of(wanted.cursor))
     for item in items:

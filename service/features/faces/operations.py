@@ -201,7 +201,9 @@ def _check_webhook(services: Services, url: str) -> None:
         outbound.check_url(url, private_allowed=services.private_webhooks)
     except outbound.Refused as refusal:
         errors = [{"detail": str(refusal), "pointer": "#/webhook_url"}]
-        raise Invalid(f"The webhook's address cannot be used. {refusal}", errors) from refusal
+        raise Invalid(
+            f"The webhook's address cannot be used. {refusal}", errors, code="webhook_url_refused"
+        ) from refusal
 
 
 def _add_rows(
@@ -234,9 +236,10 @@ def _add_rows(
 
 def _start(session: Session, task: Task) -> None:
     if task.status not in ("forming", "error"):
-        raise Conflict(f"This task is {task.status}: only one that is forming, or ended in error, can be started.")
+        detail = f"This task is {task.status}: only one that is forming, or ended in error, can be started."
+        raise Conflict(detail, code="task_not_startable")
     if not task.total:
-        raise Conflict("This task has no images. Upload some, then start it.")
+        raise Conflict("This task has no images. Upload some, then start it.", code="task_has_no_images")
     waiting = Image.status == ("pending" if task.status == "forming" else "failed")
     chosen = (Image.task_id == task.id, waiting)
     queue.remove(session, task.id, failed_only=True)
@@ -277,27 +280,30 @@ def _check_room(services: Services, task: Task, number: int) -> None:
     if task.status != "forming":
         raise _not_forming(task)
     if not number:
-        raise Invalid("There is no image in this request: send one or more parts named `image`.", pointer="#/image")
+        detail = "There is no image in this request: send one or more parts named `image`."
+        raise Invalid(detail, pointer="#/image", code="file_missing")
     most = services.images_per_task
     if task.total + number > most:
         raise TooLarge(
             f"A task takes at most {most} images: this one has {task.total}, and {number} more came. "
             "Put the rest into another task.",
+            code="too_many_images",
             limit=most,
         )
 
 
 def _unknown_task() -> NotFound:
-    return NotFound("There is no such task. It may have been deleted.")
+    return NotFound("There is no such task. It may have been deleted.", code="task_not_found")
 
 
 def unknown_image() -> NotFound:
     """Return the problem of an image that is not there."""
-    return NotFound("There is no such image in this task. It may have been deleted.")
+    return NotFound("There is no such image in this task. It may have been deleted.", code="image_not_found")
 
 
 def _not_forming(task: Task) -> Conflict:
-    return Conflict(f"This task is {task.status}: images can be added and removed only before it is started.")
+    detail = f"This task is {task.status}: images can be added and removed only before it is started."
+    return Conflict(detail, code="task_not_forming")
 
 
 def _with_images(session: Session, task: Task) -> dict[str, Any]:

@@ -52,7 +52,9 @@ class TaskIn(StrictModel):
     def _say_where_start_belongs(cls, members: Any) -> Any:
         if isinstance(members, dict) and "start" in members and "start" not in cls.model_fields:
             detail = "`start` belongs to a form that has images. In JSON, create the task, add images, then start it."
-            raise Invalid(f"{detail} POST /api/v1/tasks/{{id}}/start does that.", pointer="#/start")
+            raise Invalid(
+                f"{detail} POST /api/v1/tasks/{{id}}/start does that.", pointer="#/start", code="unknown_member"
+            )
         return members
 
 

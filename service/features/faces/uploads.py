@@ -69,10 +69,13 @@ def read_task(request: Request, limit: int) -> Iterator[tuple[TaskForm, list[Upl
         return
     with read_form(request, ("image",), tuple(TaskForm.model_fields), limit, KIND, MAX_REQUEST_BYTES) as form:
         if not (form.texts or form.files):
-            raise Invalid("The form has no parts: nothing was made. Send `image` or `name`, or no body at all.")
+            raise Invalid(
+                "The form has no parts: nothing was made. Send `image` or `name`, or no body at all.", code="form_empty"
+            )
         task = form_fields(TaskForm, form.texts)
         if task.start == "true" and "image" not in form.files:
-            raise Invalid("There is no image to start with: send one or more parts named `image`.", pointer="#/image")
+            detail = "There is no image to start with: send one or more parts named `image`."
+            raise Invalid(detail, pointer="#/image", code="file_missing")
         yield task, _named(form, [])
 
 
@@ -82,7 +85,9 @@ def _parts(form: Form) -> list[Upload]:
         names = []
     if names and len(names) != len(images):
         counts = f"Images: {len(images)}, names: {len(names)}"
-        raise Invalid(f"{counts}. Send a `name` for each `image`, or none.", pointer="#/name")
+        raise Invalid(
+            f"{counts}. Send a `name` for each `image`, or none.", pointer="#/name", code="names_do_not_match"
+        )
     return _named(form, names)
 
 
@@ -101,9 +106,9 @@ def _bare(request: Request, name: str, file: Spool) -> Upload:
     while chunk := request.stream.read(256 * 1024):
         file.write(chunk)
     if request.content_length is not None and file.tell() < request.content_length:
-        raise Malformed(f"{name} was cut off: fewer bytes came than Content-Length says.")
+        raise Malformed(f"{name} was cut off: fewer bytes came than Content-Length says.", code="body_cut_off")
     if not file.tell():
-        raise Invalid("The body is empty: send the bytes of one image.")
+        raise Invalid("The body is empty: send the bytes of one image.", code="file_empty")
     file.seek(0)
     reserve("bytes", request.mimetype, fingerprint(file))
     return Upload(name, cast(Any, file))

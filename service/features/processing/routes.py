@@ -105,7 +105,7 @@ def _order() -> ProcessingIn:
     _refuse_missing(("file_ids", "algorithm", "params"), members, "field")
     order = validated(ProcessingIn, members)
     if not order.file_ids:
-        raise Malformed("specify at least one task")
+        raise Malformed("specify at least one task", code="invalid_member")
     shape = PARAMS[order.algorithm]
     _refuse_missing(shape.model_fields, order.params, "parameter")
     validated(shape, order.params, "params")
@@ -115,4 +115,4 @@ def _order() -> ProcessingIn:
 def _refuse_missing(names: Any, members: dict[str, Any], what: str) -> None:
     for name in names:
         if name not in members:
-            raise Malformed(f"[{name}] {what} is missing")
+            raise Malformed(f"[{name}] {what} is missing", code="missing_member")

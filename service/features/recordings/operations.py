@@ -74,6 +74,7 @@ def check_token(services: Services, user_id: str, token: str) -> None:
     if not (right and known):
         raise Unauthorized(
             "The user is unknown, or the token is not this user's.",
+            code="user_or_token_wrong",
             headers={"WWW-Authenticate": 'Token realm="recordings"'},
         )
 
@@ -164,4 +165,4 @@ def _store(services: Services, recording: Recording, mp3: BinaryIO) -> None:
 
 
 def _unknown() -> NotFound:
-    return NotFound("There is no such recording.")
+    return NotFound("There is no such recording.", code="recording_not_found")

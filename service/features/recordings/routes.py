@@ -109,6 +109,9 @@ def _check(form: Form) -> None:
     if missing:
         faults = [{"detail": "must be sent", "pointer": f"#/{name}"} for name in missing]
         named = " and ".join(f"`{name}`" for name in missing)
-        raise Invalid(f"The form lacks {named}: `user` and `token` are texts, `audio` is a file with a name.", faults)
+        detail = f"The form lacks {named}: `user` and `token` are texts, `audio` is a file with a name."
+        raise Invalid(detail, faults, code="missing_member")
     if len([*form.texts.items(multi=True), *form.files.items(multi=True)]) > len(FIELDS):
-        raise Invalid("The form has a part more than once: send `user`, `token` and `audio` once each.")
+        raise Invalid(
+            "The form has a part more than once: send `user`, `token` and `audio` once each.", code="invalid_member"
+        )

@@ -167,10 +167,10 @@ def _sent(*names: str) -> Iterator[Sent]:
         files = form.files.getlist("image")
         if len(files) != 1:
             fault = {"detail": "must be sent once, as a file", "pointer": "#/image"}
-            raise Invalid("The form needs one part `image`, which is a file with a name.", [fault])
+            raise Invalid("The form needs one part `image`, which is a file with a name.", [fault], code="file_missing")
         repeated = [name for name, values in form.texts.lists() if len(values) > 1]
         if repeated:
-            raise Invalid(f"The form has `{repeated[0]}` more than once: send it once.")
+            raise Invalid(f"The form has `{repeated[0]}` more than once: send it once.", code="invalid_member")
         filled = {key: text for key, text in form.texts.items() if text}
         name = display_name(files[0].filename or "", "image")
         yield Sent(Upload(name, cast(Any, files[0].stream), "#/image"), filled or form.texts.to_dict())

@@ -397,7 +397,7 @@ function reasons(items) {
 
 function refusals(refused) {
   if (!refused.length) return [];
-  const items = refused.map((refusal) => h("li", {}, refusal.reason ? sentence({ ...refusal, status: 1 }) : refusal.detail));
+  const items = refused.map((refusal) => h("li", {}, refusal.code ? sentence({ ...refusal, status: 1 }) : refusal.detail));
   return [
     h(
       "section",
