@@ -1,12 +1,21 @@
 """Requests as browsers, curl on Windows, proxies and other programs really send them."""
 
 import base64
+import csv
 import gzip
+import hashlib
+import io
 import json
 import socket
+import threading
+import time
 import unicodedata
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from uuid import uuid4
 
 import pytest
@@ -14,7 +23,11 @@ import requests
 import sqlalchemy as sa
 from argon2 import PasswordHasher
 
+from devtools.facecloud_emulator.faces import derived
+from devtools.facecloud_emulator.server import EmulatorServer
 from service.features.augmentation.models import User
+from service.features.faces.models import Image
+from tests.browser import chromium
 from tests.conftest import MakeService
 from tests.support import Client, Service, photo
 
@@ -428,3 +441,238 @@ def test_what_is_refused_below_the_application_has_a_code_too(shared_service: Se
     answer = exchange(shared_service, b"GET / HTTP/1.1\r\nA B: c\r\n\r\n")
     told = json.loads(answer.partition(b"\r\n\r\n")[2])
     assert (told["code"], told["type"]) == ("malformed_request", "/docs/errors#malformed_request")
+
+
+# --- waiting, tables, digests
+
+
+def test_waiting_for_a_task_ends_with_it(client: Client, shared_emulator: EmulatorServer) -> None:
+    shared_emulator.emulator.latency = 1.0
+    task = client.task(photo(1))
+    client.start(task)
+    begin = time.monotonic()
+    answer = client.get(f"{TASKS}/{task}", params={"wait": "30"})
+    assert answer.json()["status"] == "completed"
+    assert 0.5 < time.monotonic() - begin < 20
+
+
+def test_waiting_ends_with_any_change_of_the_version_that_the_client_has(client: Client) -> None:
+    task = client.task()
+    tag = client.get(f"{TASKS}/{task}").headers["ETag"]
+    later = threading.Timer(1, client.post, [f"{TASKS}/{task}/images"], {"files": {"image": ("a.jpg", photo(1))}})
+    later.start()
+    answer = client.get(f"{TASKS}/{task}", params={"wait": "30"}, headers={"If-None-Match": tag})
+    later.join()
+    assert (answer.status_code, answer.json()["progress"]["total"]) == (200, 1)
+    assert answer.headers["ETag"] != tag
+
+
+def test_waiting_ends_when_its_time_is_over(client: Client) -> None:
+    task = client.task()
+    tag = client.get(f"{TASKS}/{task}").headers["ETag"]
+    begin = time.monotonic()
+    assert client.get(f"{TASKS}/{task}", params={"wait": "1"}).status_code == 200
+    waited = client.get(f"{TASKS}/{task}", params={"wait": "1"}, headers={"If-None-Match": tag})
+    assert waited.status_code == 304
+    assert 2 <= time.monotonic() - begin < 15
+    for seconds in ("61", "-1", "1.5", ""):
+        told = problem(client.get(f"{TASKS}/{task}", params={"wait": seconds}), 422)
+        assert told["errors"][0]["parameter"] == "wait"
+
+
+def test_of_too_many_that_wait_some_are_answered_at_once(make_service: MakeService) -> None:
+    service = make_service(WEB_CONCURRENCY=1)
+    client = service.start()
+    task = client.task()
+
+    def waited(_: int) -> tuple[float, int, bool]:
+        begin = time.monotonic()
+        answer = service.client().get(f"{TASKS}/{task}", params={"wait": "4"})
+        return time.monotonic() - begin, answer.status_code, "Retry-After" in answer.headers
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(waited, range(8)))
+    assert [status for _, status, _ in answers] == [200] * 8
+    assert sum(seconds >= 3.9 for seconds, _, _ in answers) == 4
+    assert sum(told for _, _, told in answers) == 4
+    waiting = threading.Thread(target=waited, args=[0])
+    waiting.start()
+    service.stop(10)  # nobody who waits holds the end up
+    waiting.join()
+
+
+NAMES_OF_CELLS = {
+    "=1.jpg": "'=1.jpg",
+    "a;=1.jpg": "a;'=1.jpg",
+    "a,+1.jpg": "a,'+1.jpg",
+    "a;\u200b@b.jpg": "a;'\u200b@b.jpg",
+    "\uff1d1.jpg": "'\uff1d1.jpg",
+    "a; \u00a0-1.jpg": "a;' \u00a0-1.jpg",
+    'a;"=1.jpg': "a;'\"=1.jpg",
+    "a-b=c.jpg": "a-b=c.jpg",
+}
+
+
+def test_tables_are_harmless_whatever_separates_cells(client: Client) -> None:
+    parts = [("image", (quote(name, safe=""), photo(1))) for name in NAMES_OF_CELLS]
+    names = [("name", (None, name.encode())) for name in NAMES_OF_CELLS]
+    task = client.task()
+    added = client.post(f"{TASKS}/{task}/images", files=[*parts, *names])
+    assert [image["name"] for image in added.json()["items"]] == list(NAMES_OF_CELLS)
+    client.start(task)
+    client.ended(task)
+    for table in ("faces.csv", "photos.csv"):
+        text = client.get(f"{TASKS}/{task}/{table}").content.decode()
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
+        assert list(dict.fromkeys(row["name"] for row in rows)) == list(NAMES_OF_CELLS.values()), table
+
+
+def test_photos_without_faces_and_failed_ones_differ_in_their_table(
+    client: Client, shared_emulator: EmulatorServer
+) -> None:
+    shared_emulator.emulator.faces_of = {
+        hashlib.sha256(photo(1)).hexdigest(): [],
+        hashlib.sha256(photo(2)).hexdigest(): derived("a"),
+    }
+    task = client.run(photo(1), photo(2))
+    answer = client.get(f"{TASKS}/{task['id']}/photos.csv", params={"bom": "1"})
+    assert answer.content.startswith(b"\xef\xbb\xbfid,name,status,faces,error_code,error_detail,digest\r\n")
+    rows = list(csv.DictReader(io.StringIO(answer.content.decode("utf-8-sig"), newline="")))
+    assert [(row["name"], row["status"], row["error_code"]) for row in rows] == [
+        ("0.jpg", "done", ""),
+        ("1.jpg", "done", ""),
+    ]
+    assert [row["faces"] for row in rows] == ["0", str(len(derived("a")))]
+    assert rows[0]["digest"] == digest(photo(1))
+    faces = client.get(f"{TASKS}/{task['id']}/faces.csv", params={"bom": "1"})
+    assert faces.content.startswith(b"\xef\xbb\xbfimage_id,")
+    forming = client.task(photo(3))
+    (row,) = csv.DictReader(io.StringIO(client.get(f"{TASKS}/{forming}/photos.csv").text))
+    assert (row["status"], row["faces"]) == ("pending", "")
+
+
+def digest(content: bytes) -> str:
+    return f"sha-256:{hashlib.sha256(content).hexdigest()}"
+
+
+def test_an_upload_that_broke_off_can_be_sent_again_without_doubles(client: Client) -> None:
+    task = client.task(photo(1), photo(2))
+    before = client.show(task)["images"]
+    assert [image["digest"] for image in before] == [digest(photo(1)), digest(photo(2))]
+    parts = [("image", (f"{number}.jpg", photo(number))) for number in (1, 2, 3, 3)]
+    answer = client.post(f"{TASKS}/{task}/images", params={"skip_existing": "true"}, files=parts)
+    items = answer.json()["items"]
+    assert answer.status_code == 201, answer.text
+    assert [item["digest"] for item in items] == [digest(photo(number)) for number in (1, 2, 3, 3)]
+    assert [item.get("skipped", False) for item in items] == [True, True, False, True]
+    assert items[0] == before[0] | {"skipped": True}
+    assert [image["id"] for image in client.show(task)["images"]] == [items[0]["id"], items[1]["id"], items[2]["id"]]
+    again = client.post(f"{TASKS}/{task}/images", params={"skip_existing": "true"}, files=parts)
+    assert all(item["skipped"] for item in again.json()["items"])
+    doubled = client.post(f"{TASKS}/{task}/images", files=parts[:1])
+    assert doubled.json()["items"][0]["id"] != items[0]["id"]
+    bare = {"data": photo(3), "headers": {"Content-Type": "image/jpeg"}}
+    (one,) = client.post(f"{TASKS}/{task}/images", params={"skip_existing": "true"}, **bare).json()["items"]
+    assert one["skipped"]
+
+
+def test_two_that_send_the_same_at_once_add_it_once(client: Client, shared_service: Service) -> None:
+    task = client.task()
+    parts = [("image", (f"{number}.jpg", photo(number))) for number in range(10)]
+
+    def send_all(_: int) -> int:
+        path = f"{TASKS}/{task}/images"
+        return shared_service.client().post(path, params={"skip_existing": "true"}, files=parts).status_code
+
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(send_all, range(3))) == [201, 201, 201]
+    assert client.show(task)["progress"]["total"] == 10
+
+
+def test_a_digest_of_an_earlier_version_is_read_when_it_is_needed(client: Client, shared_service: Service) -> None:
+    task = client.task(photo(1))
+    engine = sa.create_engine(str(shared_service.settings["DATABASE_URL"]))
+    with engine.begin() as connection:
+        connection.execute(sa.update(Image).where(Image.task_id == task).values(digest=None))
+    engine.dispose()
+    assert client.show(task)["images"][0]["digest"] is None
+    part = {"image": ("a.jpg", photo(1))}
+    (item,) = client.post(f"{TASKS}/{task}/images", params={"skip_existing": "true"}, files=part).json()["items"]
+    assert (item["skipped"], item["digest"]) == (True, digest(photo(1)))
+    assert client.show(task)["progress"]["total"] == 1
+
+
+# --- pages of other origins
+
+ORIGIN = "https://photos.example.com"
+
+
+def test_pages_of_named_origins_may_call_the_api(make_service: MakeService) -> None:
+    client = make_service(CORS_ORIGINS=f"{ORIGIN}, http://localhost:3000", WEB_CONCURRENCY=1).start()
+    asked = {"Origin": ORIGIN, "Access-Control-Request-Method": "DELETE", "Access-Control-Request-Headers": "if-match"}
+    for path in (TASKS, "/upload", "/images"):
+        preflight = requests.options(client.url + path, headers=asked, timeout=20)
+        assert preflight.ok, path
+        assert preflight.headers["Access-Control-Allow-Origin"] == ORIGIN
+        assert preflight.headers["Access-Control-Allow-Credentials"] == "true"
+        assert "DELETE" in preflight.headers["Access-Control-Allow-Methods"]
+        assert preflight.headers["Access-Control-Allow-Headers"].lower() == "if-match"
+    for headers in ({"Origin": ORIGIN}, {"Origin": ORIGIN, "Sec-Fetch-Site": "cross-site"}):
+        made = client.post(TASKS, json={}, headers=headers)
+        assert (made.status_code, made.headers["Access-Control-Allow-Origin"]) == (201, ORIGIN)
+        assert "Location" in made.headers["Access-Control-Expose-Headers"]
+    refused = client.get("/api/v1/tasks/unknown", headers={"Origin": ORIGIN})
+    assert (refused.status_code, refused.headers["Access-Control-Allow-Origin"]) == (404, ORIGIN)
+    other = client.post(TASKS, json={}, headers={"Origin": "https://other.example", "Sec-Fetch-Site": "cross-site"})
+    assert "Access-Control-Allow-Origin" not in other.headers
+    told = problem(other, 403)
+    assert (told["code"], "CORS_ORIGINS" in told["detail"]) == ("cross_site_request", True)
+
+
+def test_without_the_setting_no_page_of_another_origin_may_call_the_api(client: Client) -> None:
+    answer = client.post(TASKS, json={}, headers={"Origin": ORIGIN})
+    assert "CORS_ORIGINS" in problem(answer, 403)["detail"]
+    assert "Access-Control-Allow-Origin" not in answer.headers
+
+
+def test_links_that_are_made_to_be_shown_may_be_shown_by_pages_of_any_origin(client: Client, user: Client) -> None:
+    image = client.post("/images", data={"user_id": "9"}, files={"image": ("a.jpg", photo(1))}).json()
+    task = user.post("/upload", files={"files": ("a.jpg", photo(1))}).json()["task_id"]
+    link = user.get(f"/status/{task}").json()["images"][0]["img_link"]
+    speaker = client.post("/users", json={"name": "Ada"}).json()
+    fields = {"user": speaker["id"], "token": speaker["token"]}
+    record = client.post("/records", data=fields, files={"audio": ("a.wav", TONE.read_bytes())}).json()["url"]
+    for address in (image["original"]["url"], link, record):
+        answer = requests.get(address, timeout=20)
+        assert (answer.status_code, answer.headers["Cross-Origin-Resource-Policy"]) == (200, "cross-origin")
+    content = client.show(client.task(photo(1)))
+    private = client.get(f"{TASKS}/{content['id']}/images/{content['images'][0]['id']}/content")
+    assert private.headers["Cross-Origin-Resource-Policy"] == "same-origin"
+
+
+def test_chromium_shows_the_links_on_a_page_of_another_origin(client: Client, tmp_path: Path) -> None:
+    image = client.post("/images", data={"user_id": "10"}, files={"image": ("a.jpg", photo(1))}).json()
+    speaker = client.post("/users", json={"name": "Ada"}).json()
+    fields = {"user": speaker["id"], "token": speaker["token"]}
+    record = client.post("/records", data=fields, files={"audio": ("a.wav", TONE.read_bytes())}).json()["url"]
+    html = (
+        f'<!doctype html><img src="{image["original"]["url"]}">'
+        f'<audio preload="auto" src="{record}"></audio><video preload="auto" src="{record}"></video>'
+    )
+    (tmp_path / "index.html").write_text(html)
+    handler = partial(QuietHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server, chromium() as browser:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        page = browser.new_page()
+        page.goto(f"http://localhost:{server.server_port}/")
+        page.wait_for_function("document.images[0].naturalWidth > 0")
+        page.wait_for_function("document.querySelector('audio').duration > 0")
+        page.wait_for_function("document.querySelector('video').duration > 0")
+        server.shutdown()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    """Serves a folder, and writes no line for each request."""
+
+    def log_message(self, *_: object) -> None:
+        pass

@@ -38,7 +38,12 @@ class Spool(tempfile.SpooledTemporaryFile[bytes]):
         self.client_name = name
         self.limit = limit
         self.kind = kind
-        self.digest = hashlib.sha256()
+        self._hash = hashlib.sha256()
+
+    @property
+    def digest(self) -> str:
+        """Return `sha-256:` and the digest of what was written, in hexadecimal."""
+        return f"sha-256:{self._hash.hexdigest()}"
 
     def write(self, data: Any) -> int:
         """Write, or raise TooLarge as soon as the part is over the limit."""
@@ -48,7 +53,7 @@ class Spool(tempfile.SpooledTemporaryFile[bytes]):
                 code="file_too_large",
                 limit=self.limit,
             )
-        self.digest.update(data)
+        self._hash.update(data)
         try:
             return super().write(data)
         except OSError as error:
@@ -100,15 +105,9 @@ def read_form(
         for file in form.files.values():
             file.stream.seek(0)
         if is_keyed():
-            sent = [(name, file.filename, fingerprint(file.stream)) for name, file in form.files.items(multi=True)]
+            sent = [(name, file.filename, cast(Any, file.stream).digest) for name, file in form.files.items(multi=True)]
             reserve("form", list(form.texts.items(multi=True)), sent)
         yield form
-
-
-def fingerprint(spool: Any) -> str:
-    """Return the SHA-256 of a spool's bytes, in hexadecimal; it was made as they came."""
-    digest: str = spool.digest.hexdigest()
-    return digest
 
 
 def _check_parts(form: Form, files: Collection[str], texts: Collection[str]) -> None:

@@ -21,7 +21,7 @@ from service.http.bodies import StrictModel
 from service.http.openapi_document import document
 from service.http.openapi_views import describe
 from service.http.problems import render
-from service.http.responses import answer, file_answer
+from service.http.responses import answer, file_answer, shown_anywhere
 from service.http.services import provided
 from service.jobs import models
 from service.jobs.executors import Executor
@@ -150,7 +150,7 @@ def get_file(token: str, name: str) -> Response:
     stream.seek(0)
     response = file_answer(StoredFile(stream, size, token.rpartition(".")[2], download))
     response.headers["Cache-Control"] = f"private, max-age={int(left)}"
-    return response
+    return shown_anywhere(response)
 
 
 @web.get("/openapi.json")

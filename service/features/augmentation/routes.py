@@ -52,7 +52,9 @@ def _take_key() -> None:
 
 @augmentation.before_request
 def require_token() -> None:
-    """Refuse a request without the token of a user."""
+    """Refuse a request without the token of a user; browsers ask what they may send (OPTIONS) without one."""
+    if request.method == "OPTIONS":
+        return
     given = request.authorization
     if not given or given.type != "bearer" or not given.token:
         raise Unauthorized(

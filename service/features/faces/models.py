@@ -39,7 +39,8 @@ class Task(Model):
 class Image(Model):
     """A file of a task. Width and height are the upright picture's, in pixels; size is in bytes.
 
-    `failed_at` is when it failed for the first time since the last start, in seconds since 1970.
+    `failed_at` is when it failed for the first time since the last start, in seconds since 1970. `digest` is
+    `sha-256:` and 64 hexadecimal digits; null where an earlier version stored the file and nobody has read it since.
     """
 
     __tablename__ = "image"
@@ -58,6 +59,7 @@ class Image(Model):
     error_code: Mapped[str | None] = mapped_column(sa.String(32))
     error_detail: Mapped[str | None] = mapped_column(sa.String(500))
     failed_at: Mapped[float | None]
+    digest: Mapped[str | None] = mapped_column(sa.String(72))
 
 
 class Face(Model):

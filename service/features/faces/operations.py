@@ -12,6 +12,7 @@ from service.cpu_slots import CpuSlots
 from service.db.database import Database, now
 from service.db.results import record_result
 from service.errors import Conflict, Invalid, NotFound, TooLarge
+from service.features.faces.duplicates import digests_of, for_each_upload, read_missing_digests, without_known
 from service.features.faces.job import KIND
 from service.features.faces.models import Face, Image, Task, image_key, thumbnail_key
 from service.features.faces.representation import (
@@ -94,8 +95,14 @@ def list_tasks(
 
 def task_version(services: Services, task_id: str) -> int:
     """Return a number that is another one after each change of the task."""
+    return task_state(services, task_id)[0]
+
+
+def task_state(services: Services, task_id: str) -> tuple[int, str]:
+    """Return the task's version, as `task_version` does, and its status."""
     with services.database.read() as session:
-        return find_task(session, task_id).version
+        task = find_task(session, task_id)
+        return task.version, task.status
 
 
 def get_task(services: Services, task_id: str) -> tuple[dict[str, Any], int]:
@@ -129,21 +136,41 @@ def start(services: Services, task_id: str) -> dict[str, Any]:
     return started
 
 
-def add_images(services: Services, task_id: str, uploads: Sequence[Upload]) -> list[dict[str, Any]]:
-    """Check and store the files, then add their rows: all of them or none."""
+def add_images(
+    services: Services, task_id: str, uploads: Sequence[Upload], *, skip_existing: bool = False
+) -> list[dict[str, Any]]:
+    """Check and store the files, then add their rows: all of them or none.
+
+    With `skip_existing` bytes that the task has are left out; the images that have them are returned as skipped.
+    """
+    if not uploads:
+        detail = "There is no image in this request: send one or more parts named `image`."
+        raise Invalid(detail, pointer="#/image", code="file_missing")
+    if skip_existing:
+        read_missing_digests(services.database, services.storage, task_id)
     with services.database.read() as session:
-        _check_room(services, find_task(session, task_id), len(uploads))
-    ids = [str(uuid.uuid4()) for _ in uploads]
-    keys = [image_key(task_id, image_id) for image_id in ids]
+        fresh = without_known(uploads, digests_of(session, task_id)) if skip_existing else uploads
+        _check_room(services, find_task(session, task_id), len(fresh))
+    keys = {str(uuid.uuid4()): upload for upload in fresh}
+    unneeded = []
     try:
-        with services.intake.keeping(uploads, keys) as pictures, services.database.write() as session:
+        paths = [image_key(task_id, image_id) for image_id in keys]
+        with services.intake.keeping(fresh, paths) as pictures, services.database.write() as session:
             task = _hold_task(services, session, task_id)
-            images = _add_rows(session, services, task, list(zip(ids, uploads, pictures, strict=True)))
+            known = digests_of(session, task_id) if skip_existing else set()  # another request may have added some
+            files = [(*pair, picture) for pair, picture in zip(keys.items(), pictures, strict=True)]
+            unneeded = [image_id for image_id, upload, _ in files if upload.digest in known]
+            images = _add_rows(session, services, task, [file for file in files if file[1].digest not in known])
+            if skip_existing:
+                images = for_each_upload(session, task_id, uploads, [image["id"] for image in images])
             record_result(session, lambda: images)
     except FileNotFoundError:  # a deletion took the folder away while it was written to
         with services.database.read() as session:
             find_task(session, task_id)
         raise
+    if unneeded:
+        surplus = [image_key(task_id, image_id) for image_id in unneeded]
+        delete_files(services.database, services.executor, services.storage, *surplus)
     return images
 
 
@@ -223,10 +250,12 @@ def _add_rows(
             "width": picture.width,
             "height": picture.height,
             "attempts": 0,
+            "digest": upload.digest,
         }
         for number, (image_id, upload, picture) in enumerate(files)
     ]
-    session.execute(sa.insert(Image), rows)
+    if rows:
+        session.execute(sa.insert(Image), rows)
     task.total += len(rows)
     task.next_position += len(rows)
     task.version += 1
@@ -279,9 +308,6 @@ def find_image(session: Session, task_id: str, image_id: str) -> Image:
 def _check_room(services: Services, task: Task, number: int) -> None:
     if task.status != "forming":
         raise _not_forming(task)
-    if not number:
-        detail = "There is no image in this request: send one or more parts named `image`."
-        raise Invalid(detail, pointer="#/image", code="file_missing")
     most = services.images_per_task
     if task.total + number > most:
         raise TooLarge(

@@ -11,7 +11,7 @@ from service.features.faces.models import MICRO, Face, Image, Task
 
 FACE_MEMBERS = ("x", "y", "width", "height", "gender", "age", "score")
 """What an engine says of a face, a database keeps and a table shows, in this order."""
-IMAGE_MEMBERS = ("id", "name", "status", "media_type", "size", "width", "height", "attempts")
+IMAGE_MEMBERS = ("id", "name", "status", "media_type", "size", "width", "height", "attempts", "digest")
 
 IMAGES = sa.select(*(getattr(Image, name) for name in IMAGE_MEMBERS), Image.error_code, Image.error_detail)
 FACES = sa.select(Face.image_id, *(getattr(Face, name) for name in FACE_MEMBERS))
@@ -51,7 +51,7 @@ def _average(age_sum: int, people: int) -> float | None:
 
 def image_with_faces(row: Any, faces: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     """Return a row of IMAGES with its faces, which are those under its id."""
-    image_id, name, status, media_type, size, width, height, attempts, code, detail = row
+    image_id, name, status, media_type, size, width, height, attempts, digest, code, detail = row
     return {
         "id": image_id,
         "name": name,
@@ -61,6 +61,7 @@ def image_with_faces(row: Any, faces: dict[str, list[dict[str, Any]]]) -> dict[s
         "width": width,
         "height": height,
         "attempts": attempts,
+        "digest": digest,
         "error": {"code": code, "detail": detail} if code else None,
         "faces": faces.get(image_id, []),
     }

@@ -6,7 +6,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from service.errors import Invalid
 from service.features.faces.engines.engine import Gender
-from service.http.bodies import StrictModel
+from service.http.bodies import StrictModel, WholeNumber
 from service.http.pagination import Page
 
 _ID, _IMAGE_ID = "b982acff-a46c-420b-b9be-24d137bd21e6", "83b014c2-0fe6-48af-b4d7-ce77705687ae"
@@ -20,6 +20,7 @@ _IMAGE: dict[str, Any] = {
     "width": 512,
     "height": 512,
     "attempts": 1,
+    "digest": "sha-256:(64 hexadecimal digits)",
     "error": None,
     "faces": [_FACE],
 }
@@ -80,6 +81,36 @@ class TaskQuery(Page):
     status: Annotated[TaskStatus | None, Field(description="Only tasks of this status.")] = None
 
 
+class WaitQuery(StrictModel):
+    """The query of one task."""
+
+    wait: Annotated[
+        WholeNumber,
+        Field(
+            ge=0,
+            le=60,
+            description="Seconds to wait until the task's version differs from `If-None-Match` or, without that, until "
+            "it has ended. Where too many wait, the answer comes at once, with `Retry-After`.",
+        ),
+    ] = 0
+
+
+class UploadQuery(StrictModel):
+    """The query of an upload."""
+
+    name: Annotated[str | None, Field(description="The name of bare bytes.")] = None
+    skip_existing: Annotated[
+        Literal["true", "false"],
+        Field(description="`true`: bytes that the task has are left out; the answer has their images as they are."),
+    ] = "false"
+
+
+class TableQuery(StrictModel):
+    """The query of a table."""
+
+    bom: Annotated[Literal["0", "1"], Field(description="`1`: begin with a byte order mark, as Excel wants it.")] = "0"
+
+
 class ContentQuery(StrictModel):
     """The query of an image's content."""
 
@@ -138,8 +169,18 @@ class ImageOut(StrictModel):
         int,
         Field(description="Attempts made so far; a start after an error sets it back to 0 for the images that failed."),
     ]
+    digest: Annotated[
+        str | None,
+        Field(description="`sha-256:` and 64 hexadecimal digits. Null for an image of an earlier version."),
+    ]
     error: ImageError | None
     faces: list[FaceOut]
+
+
+class AddedImage(ImageOut):
+    """An image of an upload."""
+
+    skipped: Annotated[bool, Field(description="Whether the task had these bytes, so that nothing was added.")] = False
 
 
 class ImagesOut(StrictModel):
@@ -149,7 +190,7 @@ class ImagesOut(StrictModel):
         json_schema_extra={"examples": [{"items": [_IMAGE | {"status": "pending", "attempts": 0, "faces": []}]}]}
     )
 
-    items: list[ImageOut]
+    items: list[AddedImage]
 
 
 class Progress(StrictModel):

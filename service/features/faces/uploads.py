@@ -8,10 +8,11 @@ from flask import Request
 
 from service.errors import Invalid, Malformed, UnsupportedType
 from service.features.faces.schemas import TaskForm, TaskIn
+from service.features.uploads import upload_of
 from service.http.bodies import body, form_fields
 from service.http.idempotency import reserve, reserve_json
 from service.http.openapi_views import FILE, multipart, without_null
-from service.http.uploads import Form, Spool, display_name, fingerprint, read_form, spooling
+from service.http.uploads import Form, Spool, display_name, read_form, spooling
 from service.imaging.intake import Upload
 from service.imaging.media_types import ACCEPTED
 
@@ -95,9 +96,7 @@ def _named(form: Form, names: list[str]) -> list[Upload]:
     images = form.files.getlist("image")
     given = names or [""] * len(images)
     return [
-        Upload(
-            display_name(name, display_name(image.filename or "", KIND)), cast(Any, image.stream), f"#/image/{place}"
-        )
+        upload_of(image, f"#/image/{place}", name)
         for place, (name, image) in enumerate(zip(given, images, strict=True))
     ]
 
@@ -110,5 +109,5 @@ def _bare(request: Request, name: str, file: Spool) -> Upload:
     if not file.tell():
         raise Invalid("The body is empty: send the bytes of one image.", code="file_empty")
     file.seek(0)
-    reserve("bytes", request.mimetype, fingerprint(file))
-    return Upload(name, cast(Any, file))
+    reserve("bytes", request.mimetype, file.digest)
+    return Upload(name, cast(Any, file), file.digest)

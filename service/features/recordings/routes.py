@@ -17,7 +17,7 @@ from service.http.client_address import address
 from service.http.idempotency import idempotent, identify
 from service.http.login_throttle import LoginThrottle
 from service.http.openapi_views import FILE, describe, multipart
-from service.http.responses import absolute, answer, file_or_redirect
+from service.http.responses import absolute, answer, file_or_redirect, shown_anywhere
 from service.http.services import provided
 from service.http.uploads import Form
 
@@ -91,7 +91,8 @@ def get_recording() -> Response:
     """Download a recording's MP3, whole or by `Range`. No credentials: who has the link may."""
     user, recording = (operations.same_uuid(request.args.get(name, "")) for name in ("user", "id"))
     wanted = (_services(), user, recording)
-    return file_or_redirect(partial(operations.recording_url, *wanted), partial(operations.open_recording, *wanted))
+    url, open_recording = partial(operations.recording_url, *wanted), partial(operations.open_recording, *wanted)
+    return shown_anywhere(file_or_redirect(url, open_recording))
 
 
 def _check_token(texts: MultiDict[str, str]) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 from flask import Blueprint, Response, request, url_for
 
@@ -21,7 +21,7 @@ from service.features.renditions.schemas import (
     OwnerIn,
     WholeOwner,
 )
-from service.features.uploads import read_single_file
+from service.features.uploads import read_single_file, upload_of
 from service.http.basic_auth import require_basic
 from service.http.bodies import body, query, validated
 from service.http.idempotency import idempotent
@@ -29,7 +29,6 @@ from service.http.openapi_views import FILE, describe, multipart
 from service.http.pagination import number_of, page_answer
 from service.http.responses import absolute, answer
 from service.http.services import provided
-from service.http.uploads import display_name
 from service.imaging.intake import Upload
 
 renditions = Blueprint("renditions", __name__)
@@ -172,5 +171,4 @@ def _sent(*names: str) -> Iterator[Sent]:
         if repeated:
             raise Invalid(f"The form has `{repeated[0]}` more than once: send it once.", code="invalid_member")
         filled = {key: text for key, text in form.texts.items() if text}
-        name = display_name(files[0].filename or "", "image")
-        yield Sent(Upload(name, cast(Any, files[0].stream), "#/image"), filled or form.texts.to_dict())
+        yield Sent(upload_of(files[0], "#/image"), filled or form.texts.to_dict())
