@@ -27,7 +27,7 @@ def upload_of(file: FileStorage, pointer: str, name: str = "") -> Upload:
     """Return a form's file under this name, or else the client's for it; `pointer` is where it stands."""
     label = display_name(name, display_name(file.filename or "", "image"))
     stream = cast(Any, file.stream)
-    return Upload(label, stream, stream.digest, pointer)
+    return Upload(label, stream, f"sha-256:{stream.sha256}", pointer)
 
 
 @contextmanager

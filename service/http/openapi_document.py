@@ -64,9 +64,10 @@ IDEMPOTENCY_KEY = _header_parameter(
 )
 ABOUT = """Upload a batch of photos, get every face with box, gender and age.
 
-Every 4xx and 5xx is a problem document (RFC 9457) with a `detail` for people. Every call may
-answer 400, 408, 414 and 431 where a request cannot be read, 405 with `Allow` for another method, and 404 for another
-path."""
+Every 4xx and 5xx is a problem document (RFC 9457) with a `detail` for people and a stable `code` for programs; its
+`type` leads to what the code means, at /docs/errors. Every call may answer 400, 408, 414 and 431 where a request cannot
+be read, 415 with `Accept-Encoding` for a body in a coding, 501 for a transfer coding other than `chunked`, 405 with
+`Allow` for another method, and 404 for another path. A slash at the end of a path makes no difference."""
 TEXTS = {
     200: "Done.",
     201: "Created.",

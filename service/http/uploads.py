@@ -41,9 +41,9 @@ class Spool(tempfile.SpooledTemporaryFile[bytes]):
         self._hash = hashlib.sha256()
 
     @property
-    def digest(self) -> str:
-        """Return `sha-256:` and the digest of what was written, in hexadecimal."""
-        return f"sha-256:{self._hash.hexdigest()}"
+    def sha256(self) -> str:
+        """The SHA-256 of what was written, in hexadecimal."""
+        return self._hash.hexdigest()
 
     def write(self, data: Any) -> int:
         """Write, or raise TooLarge as soon as the part is over the limit."""
@@ -102,10 +102,8 @@ def read_form(
     with spooling(limit, kind) as spool:
         form = _parsed(request, spool, early)
         _check_parts(form, files, texts)
-        for file in form.files.values():
-            file.stream.seek(0)
         if is_keyed():
-            sent = [(name, file.filename, cast(Any, file.stream).digest) for name, file in form.files.items(multi=True)]
+            sent = [(name, file.filename, cast(Any, file.stream).sha256) for name, file in form.files.items(multi=True)]
             reserve("form", list(form.texts.items(multi=True)), sent)
         yield form
 
@@ -142,14 +140,8 @@ def _parsed(request: Request, spool: Callable[[str], Spool], early: Early | None
 
 
 def _multipart(request: Request, spool: Callable[[str], Spool], early: Early | None) -> Form:
-    boundary = parameters(request.headers["Content-Type"]).get("boundary")
-    if not boundary:
-        raise Malformed(
-            "The Content-Type must name the boundary of the multipart body. Let your client set that header itself.",
-            code="boundary_missing",
-        )
     form, text, size, file = Form(MultiDict(), MultiDict()), bytearray(), 0, None
-    for event in read_parts(request.stream, boundary, MAX_TEXT, MAX_PARTS):
+    for event in read_parts(request.stream, _boundary(request), MAX_TEXT, MAX_PARTS):
         if not isinstance(event, Data):
             part, text, file = event, bytearray(), None
             if isinstance(event, File):
@@ -159,6 +151,8 @@ def _multipart(request: Request, spool: Callable[[str], Spool], early: Early | N
                 form.files.add(event.name, FileStorage(cast(Any, file), event.filename, event.name))
         elif file is not None:
             file.write(event.data)
+            if not event.more_data:
+                file.seek(0)
         else:
             text += event.data
             size += len(event.data)
@@ -167,6 +161,16 @@ def _multipart(request: Request, spool: Callable[[str], Spool], early: Early | N
             if not event.more_data:
                 form.texts.add(part.name, _decoded(text, part.headers.get("Content-Type", "")))
     return form
+
+
+def _boundary(request: Request) -> str:
+    boundary = parameters(request.headers["Content-Type"]).get("boundary")
+    if not boundary:
+        raise Malformed(
+            "The Content-Type must name the boundary of the multipart body. Let your client set that header itself.",
+            code="boundary_missing",
+        )
+    return boundary
 
 
 def _decoded(text: bytearray, content_type: str) -> str:

@@ -109,5 +109,5 @@ def _bare(request: Request, name: str, file: Spool) -> Upload:
     if not file.tell():
         raise Invalid("The body is empty: send the bytes of one image.", code="file_empty")
     file.seek(0)
-    reserve("bytes", request.mimetype, file.digest)
-    return Upload(name, cast(Any, file), file.digest)
+    reserve("bytes", request.mimetype, file.sha256)
+    return Upload(name, cast(Any, file), f"sha-256:{file.sha256}")
