@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from devtools.facecloud_emulator.server import EmulatorServer
 from tests.conftest import MakeService
-from tests.support import Client, photo
+from tests.support import Client, photo, wait_for
 
 TASKS = "/api/v1/tasks"
 
@@ -60,7 +60,14 @@ def test_of_too_many_that_wait_some_are_answered_at_once(make_service: MakeServi
     assert [status for _, status, _ in answers] == [200] * 8
     assert sum(seconds >= 3.9 for seconds, _, _ in answers) == 4
     assert sum(told for _, _, told in answers) == 4
-    waiting = threading.Thread(target=waited, args=[0])
-    waiting.start()
-    service.stop(10)  # nobody who waits holds the end up
-    waiting.join()
+
+
+def test_nobody_who_waits_holds_the_end_of_the_server_up(make_service: MakeService) -> None:
+    service = make_service(WEB_CONCURRENCY=1)
+    client = service.start()
+    path = f"{TASKS}/{client.task()}"
+    with ThreadPoolExecutor(4) as pool:
+        answers = [pool.submit(service.client().get, path, params={"wait": "60"}) for _ in range(4)]
+        wait_for(lambda: "Retry-After" in client.get(path, params={"wait": "1"}).headers, 20, "four that wait")
+        service.stop(12)
+        assert [answer.result().status_code for answer in answers] == [200] * 4

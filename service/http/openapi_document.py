@@ -183,9 +183,6 @@ def _parameters(rule: Rule, found: Described) -> list[dict[str, Any]]:
             text = shape.pop("description", "")
             required = name in schema.get("required", ())
             parameters.append({"name": name, "in": "query", "required": required, "description": text, "schema": shape})
-    if set(found.content) - {"multipart/form-data"}:
-        text = "The name of a bare image."
-        parameters.append({"name": "name", "in": "query", "description": text, "schema": {"type": "string"}})
     return parameters + [IF_NONE_MATCH] * found.conditional + [RANGE] * _is_file(found)
 
 

@@ -98,7 +98,7 @@ class WaitQuery(StrictModel):
 class UploadQuery(StrictModel):
     """The query of an upload."""
 
-    name: Annotated[str | None, Field(description="The name of bare bytes.")] = None
+    name: Annotated[str | None, Field(description="The name of a bare image.")] = None
     skip_existing: Annotated[
         Literal["true", "false"],
         Field(description="`true`: bytes that the task has are left out; the answer has their images as they are."),
