@@ -51,7 +51,7 @@ def seconds_of(work: Callable[[], object]) -> float:
 def encode(source: Path, target: Path, bitrate: int, quality: int | None) -> None:
     """Encode as the service does, without HTTP."""
     with source.open("rb") as stream, target.open("wb") as file:
-        audio.convert(stream, audio.read_header(stream, 10**5), file, bitrate, quality)
+        audio.convert(stream, audio.read_header(stream, 10**5)[0], file, bitrate, quality)
 
 
 def compare(source: Path, target: Path, bitrate: int, quality: int | None) -> None:

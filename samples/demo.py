@@ -170,12 +170,13 @@ def faces_table(task: dict[str, Any]) -> Table:
     table.add_column("Faces", justify="right")
     table.add_column("Gender")
     table.add_column("Age", justify="right")
+    table.add_column("Nine in ten", justify="right")
     table.add_column("Box: left, top, width × height", no_wrap=True)
     table.add_column("Score", justify="right")
     for image in task["images"]:
         failed = image["status"] == "failed"
         first = [Text(image["name"]), Text("failed", "red") if failed else Text(str(len(image["faces"])))]
-        for cells in [face_cells(face) for face in image["faces"]] or [[Text("–", "dim")] * 4]:
+        for cells in [face_cells(face) for face in image["faces"]] or [[Text("–", "dim")] * 5]:
             table.add_row(*first, *cells)
             first = [Text(""), Text("")]
     return table
@@ -184,10 +185,12 @@ def faces_table(task: dict[str, Any]) -> Table:
 def face_cells(face: dict[str, Any]) -> list[Text]:
     """Return the cells of one face."""
     left, top, width, height = (face["bbox"][side] for side in ("x", "y", "width", "height"))
-    colour = {"male": "cyan", "female": "magenta"}.get(face["gender"], "dim")
+    colour = {"male": "cyan", "female": "magenta"}.get(face["gender"], "yellow")
+    low, high = (number(face[edge], ".0f") for edge in ("age_low", "age_high"))
     return [
-        Text(face["gender"], colour),
+        Text("unsure" if face["gender"] == "unknown" else face["gender"], colour),
         Text(number(face["age"], ".1f")),
+        Text(f"{low} to {high}"),
         Text(f"{left}, {top}, {width} × {height}"),
         Text(number(face["score"], ".3f")),
     ]
@@ -199,7 +202,7 @@ def number(value: float | None, form: str) -> str:
 
 
 def statistics_table(task: dict[str, Any]) -> Table:
-    """Return the task's statistics; a face of unknown gender counts among all, and as neither man nor woman."""
+    """Return the task's statistics; a face of unknown gender counts as neither man nor woman."""
     found = task["statistics"]
     table = plain_table("Statistics")
     table.add_column("")
@@ -209,6 +212,7 @@ def statistics_table(task: dict[str, Any]) -> Table:
     table.add_row("Faces", str(found["faces"]), "")
     for people in ("men", "women"):
         table.add_row(people.capitalize(), str(found[people]), number(found[f"{people}_average_age"], ".1f"))
+    table.add_row("Unsure", str(found["unknown"]), "")
     return table
 
 
@@ -237,7 +241,9 @@ def demonstrate(console: Console, photos: Sequence[Path]) -> int:
     for image in task["images"]:
         if image["error"]:
             console.print(Text(f"{image['name']}: {image['error']['code']}. {image['error']['detail']}", "red"))
-    console.print(Text("\nAges and genders are guesses; the README says how far they are off.", "dim"))
+    for warning in task["statistics"]["warnings"]:
+        console.print(Text(warning["detail"], "yellow"))
+    console.print(Text("\nAges and genders are estimates; docs/engine.md says how far they are off.", "dim"))
     return 0 if task["status"] == "completed" else 1
 
 

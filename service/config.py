@@ -25,9 +25,15 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from service.plugins import load_class
+
 THREADS = 16
 """Requests that one server process answers at once."""
 
+ENGINES = ("facecloud", "local")
+"""The face engines that come along."""
+ENGINE_GROUP = "headcount.engines"
+"""The entry points that are face engines of other packages."""
 _BITRATES = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 192, 224, 256, 320)
 """Those that MP3 knows, in kbit/s."""
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[\w.!*'()-]*[^./])*/?", re.ASCII)
@@ -119,8 +125,9 @@ class Settings(BaseSettings):
     """Where Celery's messages go: `redis://:PASSWORD@HOST:6379/0` or `amqp://USER:PASSWORD@HOST:5672/VHOST`."""
     lease_seconds: Annotated[float, Field(ge=1)] = 30
     """After so long a silence a run counts as dead, and its job runs again."""
-    face_engine: Literal["", "facecloud", "local"] = ""
-    """`facecloud` or `local`; empty: `facecloud` where an account is set, else `local`."""
+    face_engine: str = ""
+    """`facecloud`, `local`, or an engine of another package, as `package.module:Class` or the name of its entry point;
+    empty: `facecloud` where an account is set, else `local`."""
     face_search: Literal["fast", "balanced", "thorough"] = "balanced"
     """How closely the embedded engine searches photos: `fast`, `balanced` or `thorough`."""
     gender_threshold: Annotated[float, Field(ge=0.5, le=1)] = 0.8
@@ -273,6 +280,13 @@ class Settings(BaseSettings):
         if faults:
             raise BadSettings("\n".join(faults))
         return settings
+
+    @field_validator("face_engine")
+    @classmethod
+    def _check_engine(cls, name: str) -> str:
+        if name not in ("", *ENGINES) and not callable(getattr(load_class(name, ENGINE_GROUP), "detect", None)):
+            raise ValueError(f"is {name}, which has no method `detect`")
+        return name
 
     @field_validator("rendition_scales")
     @classmethod

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import requests
@@ -33,6 +33,7 @@ from service.http.services import provided
 from service.maintenance.doctor import examine
 from tests.clock import Clock
 
+T = TypeVar("T")
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
 
@@ -44,6 +45,19 @@ def wait_for(condition: Callable[[], Any], seconds: float = 60.0, what: str = ""
         assert time.monotonic() < deadline, f"not within {seconds} s: {what or condition}"
         time.sleep(0.01)
     return value
+
+
+def wait_until_equal(seen: Callable[[], T], expected: T, seconds: float = 60.0) -> None:
+    """Wait until what is seen equals what is expected; say after the deadline what was seen last."""
+    deadline = time.monotonic() + seconds
+    while (last := seen()) != expected and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert last == expected, f"not within {seconds} s"
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Return the files below a folder, in order. Folders may be removed meanwhile, at which `Path.rglob` fails."""
+    return sorted(Path(place) / name for place, _, names in os.walk(folder) for name in names)
 
 
 def photo(number: int, size: tuple[int, int] = (64, 48), form: str = "JPEG", **options: Any) -> bytes:
@@ -302,5 +316,5 @@ class Service:
         return inconsistencies(self.folder, self.settings["DATABASE_URL"])
 
     def left_files(self) -> list[str]:
-        """Return the names of all stored files."""
-        return [path.name for path in self.files.rglob("*") if path.is_file() and path.name != ".lock"]
+        """Return the names of all stored files, in order of their paths."""
+        return [path.name for path in files_below(self.files) if path.name != ".lock"]

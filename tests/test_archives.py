@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from service.features.augmentation.operations import file_name
 from service.storage.zip_stream import safe_name, stream, unique_name
 
 
@@ -45,6 +46,19 @@ def names_of(archive: bytes) -> list[str]:
 def test_a_name_is_made_safe_for_every_system(name: str, safe: str) -> None:
     assert safe_name(name) == safe
     assert len(safe.encode()) <= 255
+
+
+@pytest.mark.parametrize("suffix", ["original", "rotated", "gray", "scaled"])
+@pytest.mark.parametrize("letter", ["x", "я", "漢", "é", "😀"])
+def test_a_long_name_keeps_what_its_copy_is_called_and_its_number(suffix: str, letter: str) -> None:
+    for length in (20, 60, 100, 130, 240):
+        taken: dict[str, int] = {}
+        names = [file_name(f"{letter * length}_0{number}.jpg", suffix, "image/jpeg") for number in (1, 2, 2)]
+        unique = [unique_name(name, taken) for name in names]
+        assert [name[-len(suffix) - 8 :] for name in unique[:2]] == [f"_01_{suffix}.jpg", f"_02_{suffix}.jpg"]
+        assert unique[2].endswith(f"_02_{suffix} (2).jpg")
+        assert max(len(name.encode()) for name in unique) <= 255
+        assert all(name.startswith(letter * 15) for name in unique)
 
 
 def test_names_that_a_file_system_takes_for_one_get_a_number() -> None:

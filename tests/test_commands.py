@@ -14,6 +14,7 @@ from PIL import Image
 
 from devtools.facecloud_emulator.faults import Mood
 from devtools.facecloud_emulator.server import EmulatorServer
+from service.features.faces.schemas import FaceOut
 from tests.conftest import facecloud
 from tests.support import BIN, ROOT, Client, Service, faces_of, photo, wait_for
 
@@ -89,7 +90,8 @@ def test_json_has_a_line_for_each_photo_and_boxes_are_drawn(
     assert [Path(line["file"]).name for line in lines] == ["a.jpg", "b.png", "broken.jpg", "a", "a.jpg"]
     assert (lines[0]["width"], lines[0]["height"], lines[0]["media_type"]) == (640, 480, "image/jpeg")
     assert lines[0]["error"] is None
-    assert set(lines[0]["faces"][0]) == {"bbox", "gender", "age", "score"}
+    assert set(lines[0]["faces"][0]) == set(FaceOut.model_fields)
+    assert (lines[0]["faces"][0]["number"], lines[0]["searched_width"], lines[0]["rotation"]) == (1, None, None)
     assert lines[2]["error"]["code"] == "image_rejected"
     drawn = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.*"))
     assert drawn == ["a-2.jpg", "a.jpg", "b.png.jpg", "below/a.jpg"]

@@ -63,19 +63,22 @@ def tables(url: str) -> set[str]:
 
 
 RENAMED = {("image_leftover", column): ("file_deletion", column) for column in ("id", "awaited_by")} | {
-    ("image_leftover", "folder"): ("file_deletion", "name")
+    ("image_leftover", "folder"): ("file_deletion", "name"),
+    ("face", "position"): ("face", "number"),
 }
 """What tables and columns of older revisions are called today."""
+SHIFTED = {("face", "position"): 1}
+"""What is added to the numbers of older columns to make those of today."""
 
 
 def stored(url: str) -> dict[tuple[str, str], list[object]]:
-    """Return the values of each column of each table that is there, under the names of today."""
+    """Return the values of each column of each table that is there, under the names and as the numbers of today."""
     there = sa.MetaData()
     with connected(url) as connection:
         there.reflect(connection)
         return {
-            RENAMED.get((table.name, column.name), (table.name, column.name)): list(
-                connection.scalars(sa.select(column))
+            RENAMED.get(name := (table.name, column.name), name): list(
+                connection.scalars(sa.select(column + SHIFTED[name] if name in SHIFTED else column))
             )
             for table in there.sorted_tables
             for column in table.columns
@@ -150,11 +153,27 @@ def test_deletions_that_waited_before_their_table_was_renamed_are_carried_out(ur
             wait_for(lambda: not any(path.exists() for path in left), what="the deletion of the files")
             wait_for(lambda: not stored(url)["job", "id"], what="the end of the jobs")
         finally:
-            executor.stop(5)
+            executor.stop()
     assert stored(url)["file_deletion", "id"] == []
     with connected(url) as connection:
         added = sa.insert(FileDeletion).values(name="next").returning(FileDeletion.id)
         assert connection.scalar(added) not in (5, 9)
+
+
+def test_faces_of_older_revisions_are_numbered_in_their_order_and_say_nothing_new(url: str) -> None:
+    fill(url)
+    command.downgrade(alembic_config(url), "0013")
+    with connected(url) as connection:
+        for position in (1, 2):
+            face = {"image": "x", "position": position, "x": position, "gender": "unknown"}
+            names = "image_id, position, x, y, width, height, gender"
+            connection.execute(
+                sa.text(f"INSERT INTO face ({names}) VALUES (:image, :position, :x, 0, 9, 9, :gender)"), face
+            )
+    command.upgrade(alembic_config(url), "head")
+    with connected(url) as connection:
+        faces = connection.execute(sa.text("SELECT number, x, male_probability, age_low FROM face ORDER BY number"))
+        assert [tuple(face) for face in faces] == [(1, 1, None, None), (2, 1, None, None), (3, 2, None, None)]
 
 
 def test_two_upgrades_at_once_make_the_tables_once(url: str) -> None:

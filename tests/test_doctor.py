@@ -101,7 +101,10 @@ SPOILT = {
     "a count": (["UPDATE task SET done = done + 1 WHERE id = :ended"], "recount differs", "Recounted the images"),
     "a sum": (["UPDATE task SET women_age_sum = 7e6 * 7 WHERE id = :ended"], "has statistics", "Recounted the faces"),
     "a double face": (
-        ["INSERT INTO face SELECT image_id, 99, x, y, width, height, gender, age, score FROM face LIMIT 1"],
+        [
+            "INSERT INTO face (image_id, number, x, y, width, height, gender, age, score)"
+            " SELECT image_id, 99, x, y, width, height, gender, age, score FROM face LIMIT 1"
+        ],
         "has statistics",
         "Recounted the faces",
     ),

@@ -1,93 +1,67 @@
-"""The documents say what the code does: settings, routes, links."""
+"""The documents say what the code does: settings, calls, errors, layers, links."""
 
 import ast
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
+import click
 import pytest
-from flask import Flask
 
-from service.app import create_app
+from scripts.generate_docs import DOCUMENTS as GENERATED
+from scripts.generate_docs import application, generated, rewritten
+from service.__main__ import headcount
 from service.config import Settings
 from service.db.database import Database
 from service.errors import Problem
-from service.features.faces.schemas import ImageError
+from service.features.faces.schemas import ImageError, StatisticsWarning
 from service.http import problem_codes
+from service.http.openapi_document import TEXTS
 from service.http.services import provided
 from service.server import bad_requests
 
 ROOT = Path(__file__).parent.parent
-README = ROOT / "README.md"
-DOCUMENTS = [README, *sorted((ROOT / "docs").glob("**/*.md"))]
-METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE"}
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md")])
+NAMES = [document.relative_to(ROOT).as_posix() for document in DOCUMENTS]
 
 
-def section(title: str) -> str:
-    """Return the text of the README's section."""
-    found = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", README.read_text("utf-8"), re.DOTALL | re.MULTILINE)
-    assert found, f"the README has no section {title!r}"
-    return found[1]
+def read(name: str) -> str:
+    return (ROOT / name).read_text("utf-8")
 
 
-def settings_rows() -> dict[str, tuple[str, str]]:
-    """Return default and text of each row of the README's table of settings, as they are written."""
-    rows = re.findall(r"^\| `([A-Z0-9_]+)` \| (.*?) \| (.*?) \|$", section("Settings"), re.MULTILINE)
-    return {name: (default, text) for name, default, text in rows}
-
-
-def plain(path: str) -> str:
-    """Return a path with every parameter as `{}`, without a query."""
-    return re.sub(r"<[^>]*>|{[^}]*}", "{}", path).partition("?")[0]
-
-
-@pytest.fixture
-def app(tmp_path: Path) -> Iterator[Flask]:
-    settings = Settings(
-        api_password="secret", database_url=f"sqlite:///{tmp_path}/service.db", storage_url=f"{tmp_path}/files"
-    )
-    app = create_app(settings)
-    yield app
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    app = application(tmp_path_factory.mktemp("documents"))
+    yield generated(app)
     provided(Database, app).close()
 
 
 def test_the_example_names_exactly_the_settings() -> None:
-    text = (ROOT / ".env.example").read_text("utf-8")
-    assert sorted(re.findall(r"^([A-Z0-9_]+)=", text, re.MULTILINE)) == sorted(map(str.upper, Settings.model_fields))
+    assert sorted(re.findall(r"^([A-Z0-9_]+)=", read(".env.example"), re.MULTILINE)) == sorted(
+        map(str.upper, Settings.model_fields)
+    )
 
 
 def test_the_example_is_valid_once_it_has_a_password() -> None:
-    text = (ROOT / ".env.example").read_text("utf-8")
-    environment = dict(re.findall(r"^([A-Z0-9_]+)=(.*)$", text, re.MULTILINE))
+    environment = dict(re.findall(r"^([A-Z0-9_]+)=(.*)$", read(".env.example"), re.MULTILINE))
     assert Settings.from_env(environment | {"API_PASSWORD": "secret"}) == Settings(api_password="secret")
 
 
-def test_the_readme_has_exactly_the_settings() -> None:
-    assert sorted(settings_rows()) == sorted(map(str.upper, Settings.model_fields))
+@pytest.mark.parametrize("name", GENERATED)
+def test_a_documents_generated_parts_are_up_to_date(name: str, parts: dict[str, str]) -> None:
+    assert rewritten(read(name), parts) == read(name), "run `python -m scripts.generate_docs`"
 
 
-@pytest.mark.parametrize("name", Settings.model_fields)
-def test_the_readme_tells_a_setting_as_the_code_does(name: str) -> None:
-    default, text = settings_rows()[name.upper()]
-    setting = Settings.model_fields[name]
-    if setting.is_required():
-        assert default == "required"
-    else:
-        assert default == (f"`{setting.default}`" if setting.default != "" else "empty")
-    assert " ".join(str(setting.description).split()).rstrip(".") in text
+def test_every_generated_part_stands_in_a_document(parts: dict[str, str]) -> None:
+    shown = [part for name in GENERATED for part in re.findall(r"^<!-- generated: (.+) -->$", read(name), re.MULTILINE)]
+    assert sorted(shown) == sorted(parts)
 
 
-def test_the_readme_has_exactly_the_routes(app: Flask) -> None:
-    rules = [rule for rule in app.url_map.iter_rules() if not rule.alias]
-    routes = {(method, plain(rule.rule)) for rule in rules for method in (rule.methods or set()) & METHODS}
-    calls = re.findall(r"`([A-Z]+) (/[^` ]*)`", section("The API"))
-    assert {(method, plain(path)) for method, path in calls} == routes
-
-
-def test_the_readme_explains_every_error_code() -> None:
+def test_every_error_code_has_an_entry() -> None:
     codes = ImageError.model_json_schema()["properties"]["code"]["enum"]
-    assert re.findall(r"^\| `([a-z_]+)` \|", section("The API"), re.MULTILINE) == codes
+    assert re.findall(r"^### (\w+)$", read("docs/errors.md"), re.MULTILINE) == codes
 
 
 def codes_in_the_code() -> set[str]:
@@ -100,14 +74,14 @@ def codes_in_the_code() -> set[str]:
     return found
 
 
-def test_every_code_has_its_entry_in_the_documents() -> None:
-    image_codes = set(ImageError.model_json_schema()["properties"]["code"]["enum"])
-    assert codes_in_the_code() | image_codes <= set(problem_codes.CODES)
-    assert (ROOT / "docs" / "errors.md").read_text("utf-8") == problem_codes.as_markdown()
+def test_every_code_has_its_entry() -> None:
+    members = (ImageError.model_fields["code"], StatisticsWarning.model_fields["code"])
+    shown = {code for member in members for code in get_args(member.annotation)}
+    assert codes_in_the_code() | shown <= set(problem_codes.CODES)
 
 
-def test_a_type_leads_to_its_entry(app: Flask) -> None:
-    client = app.test_client()
+def test_a_type_leads_to_its_entry(tmp_path: Path) -> None:
+    client = application(tmp_path).test_client()
     told = client.get("/api/v1/tasks", headers={"Host": "photos.example"}).get_json()
     address, _, entry = told["type"].partition("#")
     assert (address, entry) == ("http://photos.example/docs/errors", told["code"])
@@ -115,31 +89,80 @@ def test_a_type_leads_to_its_entry(app: Flask) -> None:
 
 
 def test_the_page_has_a_russian_sentence_for_every_code() -> None:
-    texts = json.loads((ROOT / "service" / "web" / "static" / "problems-ru.json").read_text("utf-8"))
+    texts = json.loads(read("service/web/static/problems-ru.json"))
     assert texts.keys() == problem_codes.CODES.keys()
 
 
+def test_every_status_of_a_problem_is_explained() -> None:
+    explained = re.findall(r"^\| (\d{3}) \|", read("docs/errors.md"), re.MULTILINE)
+    assert explained == [str(status) for status in TEXTS if status >= 400]
+
+
+def test_the_readme_is_read_in_three_minutes_and_the_architecture_in_one_sitting() -> None:
+    assert (ROOT / "README.md").stat().st_size <= 10_000
+    assert len(read("docs/architecture.md").splitlines()) <= 250
+
+
+def test_every_document_is_found_from_the_readme_or_its_folders_index() -> None:
+    indexes = "".join(read(name) for name in ("README.md", "docs/adr/README.md"))
+    assert [name for name in NAMES if name != "README.md" and f"{Path(name).name})" not in indexes] == []
+
+
 def test_the_documents_tell_of_no_make_target_that_is_not_there() -> None:
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
-    told = {name for document in DOCUMENTS for name in re.findall(r"\bmake ([a-z-]+)`", document.read_text("utf-8"))}
+    targets = set(re.findall(r"^([a-z-]+):", read("Makefile"), re.MULTILINE))
+    told = {name for document in NAMES for name in re.findall(r"(?:`|^)make ([a-z-]+)", read(document), re.MULTILINE)}
     assert told
     assert told <= targets
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
-def test_a_documents_links_lead_to_files(document: Path) -> None:
-    links = re.findall(r"\]\(([^)\s]+)\)", document.read_text("utf-8"))
-    local = [link.partition("#")[0] for link in links if not re.match(r"https?://|mailto:|#", link)]
-    assert [link for link in local if not (document.parent / link).exists()] == []
+def test_the_documents_tell_of_no_command_that_is_not_there() -> None:
+    commands = r"\bheadcount (?:--data [\w./]+ )?([a-z][a-z-]*)(?: ([a-z][a-z-]*))?"
+    told = re.findall(commands, "\n".join(map(read, NAMES)))
+    assert len(told) > 20
+    for name, below in told:
+        group = headcount.commands[name]
+        assert not isinstance(group, click.Group) or not below or below in group.commands, f"{name} {below}"
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
-def test_a_document_has_no_path_of_somebodys_machine(document: Path) -> None:
-    text = document.read_text("utf-8")
-    assert re.findall(r"(?<![\w.:/*])(?:/(?:work|home|Users|root|tmp|var|opt)/|[A-Z]:\\)\S*", text) == []
+def anchors(document: Path) -> set[str]:
+    """Return the names by which a document's headings can be linked to."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
-def test_a_documents_prose_is_at_most_120_columns_wide(document: Path) -> None:
-    lines = document.read_text("utf-8").splitlines()
-    assert [line for line in lines if len(line) > 120 and not line.startswith("|")] == []
+@pytest.mark.parametrize("name", NAMES)
+def test_a_documents_links_lead_to_files_and_headings(name: str) -> None:
+    document = ROOT / name
+    broken = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", document.read_text("utf-8")):
+        if re.match(r"https?://|mailto:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = document.parent / path if path else document
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            broken.append(link)
+    assert broken == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_document_has_no_path_of_somebodys_machine(name: str) -> None:
+    assert re.findall(r"(?<![\w.:/*])(?:/(?:work|home|Users|root|tmp|var|opt)/|[A-Z]:\\)\S*", read(name)) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_documents_prose_is_at_most_120_columns_wide(name: str) -> None:
+    assert [line for line in read(name).splitlines() if len(line) > 120 and not line.startswith("|")] == []
+
+
+def test_the_lines_that_stay_written_by_hand_are_about_as_many_as_told() -> None:
+    section = read("docs/architecture.md").partition("## What stays written by hand")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| [^|]+ \| (`[^|]+`) \| ([\d,]+) \|", section, re.MULTILINE)
+    assert len(rows) >= 10
+    for places, told in rows:
+        files = [file for place in re.findall(r"`([^`]+)`", places) for file in python_files(ROOT / place)]
+        lines = sum(len(file.read_text("utf-8").splitlines()) for file in files)
+        assert lines == pytest.approx(int(told.replace(",", "")), rel=0.15), places
+
+
+def python_files(place: Path) -> list[Path]:
+    return [place] if place.is_file() else sorted(place.glob("*.py"))

@@ -29,7 +29,7 @@ from service.jobs.operation import Cancelled, Failure, Postponed
 
 EMAIL = f"{secrets.token_hex(6)}@example.com"
 PASSWORD = secrets.token_hex(12)
-FACE = Detection(x=30, y=40, width=50, height=60, gender="female", age=28.0, score=0.999431)
+FACE = Detection(30, 40, 50, 60, "female", 28.0, 0.999431, age_low=16.3, age_high=39.7)
 SMALL = Detection(x=-1, y=-2, width=5, height=6, gender="male", age=None, score=None)
 
 
@@ -145,6 +145,25 @@ def test_every_other_way_to_say_no_faces_is_a_success(client, emulator, mood):
     assert client.detect(picture()) == []
 
 
+@pytest.mark.parametrize(
+    ("age", "expected"),
+    [
+        ({"mean": 26.0, "variance": 51.0}, (26.0, 14.3, 37.7)),
+        ({"mean": 3.0, "variance": 51.0}, (3.0, 0.0, 14.7)),
+        ({"mean": 26, "variance": 0}, (26.0, 26.0, 26.0)),
+        ({"mean": 26.0, "variance": -1.0}, (26.0, None, None)),
+        ({"variance": 51.0}, (None, None, None)),
+        (26, (26.0, None, None)),
+    ],
+)
+def test_a_variance_becomes_the_range_that_holds_nine_in_ten(client, emulator, age, expected):
+    box = {"x": 1, "y": 2, "width": 30, "height": 40}
+    emulator.script.set([Mood(name="data", data=[{"bbox": box, "demographics": {"gender": "male", "age": age}}])])
+    (face,) = client.detect(picture())
+    assert (face.age, face.age_low, face.age_high) == expected
+    assert (face.gender, face.male_probability, face.quality) == ("male", None, None)
+
+
 def test_unusual_values_are_taken_as_far_as_they_say_something(client, emulator):
     emulator.script.set([Mood(name="odd")])
     assert client.detect(picture()) == [
@@ -159,17 +178,64 @@ def test_unusual_values_are_taken_as_far_as_they_say_something(client, emulator)
     [
         "faces",
         {"0": {}},
-        [None],
-        [{"score": 1.0}],
-        [{"bbox": {"x": 1, "y": 2, "width": 3}}],
-        [{"bbox": {"x": 1, "y": 2, "width": "3", "height": 4}}],
-        [{"bbox": {"x": 1e308, "y": 2, "width": 3, "height": 4}}],
-        [{"bbox": [1, 2, 3, 4]}],
+        {"faces": "many"},
+        7,
     ],
 )
-def test_what_is_no_face_is_not_taken_for_one(client, emulator, data):
+def test_what_is_no_list_of_faces_was_not_served(client, emulator, data):
     emulator.script.set([Mood(name="data", data=data)])
     assert failure_of(client).code == "upstream_unavailable"
+
+
+WHOLE = {
+    "bbox": {"x": 30, "y": 40, "width": 50, "height": 60},
+    "score": 0.999431,
+    "demographics": {"gender": "female", "age": {"mean": 28.0, "variance": 51.0}},
+}
+UNSOUND = [
+    None,
+    {"score": 1.0},
+    {"bbox": {"x": 1, "y": 2, "width": 3}},
+    {"bbox": {"x": 1, "y": 2, "width": "3", "height": 4}},
+    {"bbox": {"x": True, "y": 2, "width": 3, "height": 4}},
+    {"bbox": {"x": 1e308, "y": 2, "width": 3, "height": 4}},
+    {"bbox": {"x": 1, "y": 2, "width": -3, "height": 4}},
+    {"bbox": [1, 2, 3, 4]},
+]
+
+
+@pytest.mark.parametrize("face", UNSOUND)
+def test_a_face_that_cannot_be_read_costs_only_itself(client, emulator, face):
+    emulator.script.set([Mood(name="data", data=[face, WHOLE])])
+    assert client.detect(picture()) == [FACE]
+
+
+@pytest.mark.parametrize("face", UNSOUND)
+def test_an_answer_without_any_readable_face_is_not_asked_for_again(client, emulator, face):
+    emulator.script.set([Mood(name="data", data=[face])])
+    failure = failure_of(client)
+    assert (failure.code, failure.attempts) == ("upstream_rejected", 1)
+    assert failure.detail == "FaceCloud answered 200 with faces that cannot be read."
+
+
+@pytest.mark.parametrize(("data", "found"), [([WHOLE], 1), ([], 0), (None, 0)])
+def test_faces_may_stand_in_a_member_of_their_own(client, emulator, data, found):
+    emulator.script.set([Mood(name="data", data={"faces": data})])
+    assert client.detect(picture()) == [FACE][:found]
+
+
+@pytest.mark.parametrize("age", [-5, 1e300, -1e300, 151, "28", True, None])
+def test_an_age_that_nobody_has_is_unknown(client, emulator, age):
+    face = WHOLE | {"demographics": {"gender": "female", "age": {"mean": age}}}
+    emulator.script.set([Mood(name="data", data=[face])])
+    [found] = client.detect(picture())
+    assert (found.gender, found.age, found.width) == ("female", None, 50)
+
+
+@pytest.mark.parametrize("score", [-0.1, 1.5, 1e300])
+def test_a_score_outside_its_range_is_unknown(client, emulator, score):
+    emulator.script.set([Mood(name="data", data=[WHOLE | {"score": score}])])
+    assert [face.score for face in client.detect(picture())] == [None]
 
 
 @pytest.mark.parametrize("form", ["PNG", "WEBP"])
@@ -230,10 +296,54 @@ def test_a_token_revoked_in_the_middle_costs_one_login_and_no_image(client, emul
     assert emulator.counters()["logins"] == 2
 
 
-def test_a_400_that_names_the_token_counts_as_401(client, emulator):
-    emulator.script.set([Mood(name="status", status=400, message="Invalid token", nth=1)])
+REFUSED_TOKENS = [
+    (400, {"message": "Invalid token"}),
+    (400, {"msg": "Token has expired"}),
+    (401, {"msg": "Token has been revoked"}),
+    (422, {"msg": "Signature verification failed"}),
+    (422, {"msg": "Not enough segments"}),
+    (422, {"msg": "Invalid header padding"}),
+    (422, {"message": "Only non-refresh tokens are allowed"}),
+    (422, {"error": {"token": ["is not valid"]}}),
+]
+
+
+@pytest.mark.parametrize(("status", "body"), REFUSED_TOKENS)
+def test_a_refused_token_is_renewed_whatever_its_status_and_member(client, emulator, status, body):
+    emulator.script.set([Mood(name="status", status=status, body=body, nth=1)])
     assert client.detect(picture()) == [FACE, SMALL]
     assert emulator.counters()["logins"] == 2
+
+
+@pytest.mark.parametrize("member", ["message", "msg", "error"])
+def test_a_refused_image_costs_no_login_and_is_told_in_the_answers_words(client, emulator, member):
+    emulator.script.set([Mood(name="status", status=422, body={member: "the picture is upside down"})])
+    failure = failure_of(client)
+    assert (failure.code, failure.attempts) == ("upstream_rejected", 1)
+    assert failure.detail == "FaceCloud answered 422: the picture is upside down."
+    assert emulator.counters()["logins"] == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (["too dark", "too small"], "too dark too small"),
+        ({"image": ["too dark"], "size": "too small"}, "image: too dark size: too small"),
+        ({"image": {"width": "too small"}}, "image: width: too small"),
+    ],
+)
+def test_the_words_of_an_error_are_found_wherever_they_stand(client, emulator, error, words):
+    emulator.script.set([Mood(name="status", status=400, body={"error": error})])
+    assert failure_of(client).detail == f"FaceCloud answered 400: {words}."
+
+
+def test_a_refused_account_and_a_refused_new_token_are_told_in_the_answers_words(connect, emulator):
+    emulator.script.set([Mood(name="status", status=422, body={"msg": "Signature verification failed"})])
+    failure = failure_of(connect())
+    assert failure.code == "upstream_unauthorized"
+    assert failure.detail.endswith("just given: Signature verification failed.")
+    emulator.script.set([Mood(name="status", status=401, body={"msg": "The account is closed"}, path="login")])
+    assert failure_of(connect()).detail.endswith(": The account is closed.")
 
 
 def test_a_second_401_fails_and_is_not_repeated_again(client, emulator):

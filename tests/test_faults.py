@@ -315,7 +315,7 @@ def test_whichever_call_below_fails_while_results_are_saved_each_image_counts_on
                 return
         pytest.fail("saving two results makes a hundred calls")
     finally:
-        executor.stop(5)
+        executor.stop()
 
 
 def ended(patient: Patient, task: str) -> Any:

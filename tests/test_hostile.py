@@ -30,7 +30,8 @@ from PIL import Image, ImageCms
 from devtools.facecloud_emulator.server import EmulatorServer
 from service.http import security
 from tests.conftest import facecloud
-from tests.support import Client, Service, photo, wait_for
+from tests.support import Client, Service, files_below, photo, wait_for
+from tests.test_heif import written
 from tests.test_media import BOMBS, animated_webp, corners, encoded
 from tests.test_tasks import problem
 
@@ -142,7 +143,9 @@ def originals() -> list[bytes]:
     ]
     frames = {"save_all": True, "append_images": [rgb, rgb]}
     sorts += [(rgb, "PNG", frames), (rgb.rotate(90), "WEBP", frames)]
-    return [encoded(picture, kind, **options) for picture, kind, options in sorts] + [animated_webp(3)]
+    sorts += [(rgb, "AVIF", {"exif": exif}), (rgb.convert("RGBA"), "AVIF", {})]
+    heic = [written("HEIC", rgb), written("HEIC", rgb.convert("RGBA"))]
+    return [encoded(picture, kind, **options) for picture, kind, options in sorts] + [animated_webp(3), *heic]
 
 
 ODD = [0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]
@@ -357,7 +360,8 @@ def test_a_file_name_is_a_label_and_nothing_else(service: Service, client: Clien
         assert "/" not in entry
         assert "\\" not in entry
         assert entry.strip(".")
-    stored = [path.name for path in (service.files / "tasks").rglob("*")]
+    folder = service.files / "tasks"
+    stored = [part for path in files_below(folder) for part in path.relative_to(folder).parts]
     assert [path for path in stored if not re.fullmatch(r"[0-9a-f-]{36}(\.[a-z]+)?", path)] == []
     assert client.delete(f"{TASKS}/{task}").status_code == 204
 

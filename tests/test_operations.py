@@ -183,7 +183,7 @@ def test_an_upgrade_from_the_release_before_keeps_what_was_there(
 
 
 def test_every_metric_that_operators_are_to_watch_is_there(tmp_path: Path) -> None:
-    watching = OPERATIONS.read_text("utf-8").partition("## What to watch")[2].partition("\n## ")[0]
+    watching = OPERATIONS.read_text("utf-8").partition("## Monitoring")[2].partition("\n## ")[0]
     named = re.findall(r"^\| `([a-z_]+)|`([a-z_]+_(?:total|seconds))\b", watching, re.MULTILINE)
     names = {name for pair in named for name in pair if name}
     assert len(names) >= 8

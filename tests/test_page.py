@@ -103,6 +103,21 @@ def test_from_photos_to_faces_statistics_and_downloads(visit: Visit, shared_emul
     visit.check()
 
 
+def test_a_face_of_unknown_gender_is_shown_as_unsure_with_its_range(
+    visit: Visit, client: Client, shared_emulator: EmulatorServer
+) -> None:
+    unsure = Detection(10, 12, 12, 16, "unknown", 84.0, 0.9, age_low=72.0, age_high=96.0)
+    shared_emulator.emulator.faces = [unsure]
+    page = visit.open(f"/tasks/{client.run(photo(5))['id']}")
+    expect(page.locator(".figures div").last).to_have_text("Unsure1")
+    expect(page.locator(".grid .tag")).to_have_text("? 84")
+    expect(page.locator(".grid rect.box.unknown")).to_have_css("stroke-dasharray", "5px, 4px")
+    page.locator(".photo").click()
+    expect(page.locator(".people li")).to_have_text("person 84likely 72–96")
+    check_accessible(page)
+    visit.check()
+
+
 def test_boxes_lie_where_the_faces_are(visit: Visit, client: Client, shared_emulator: EmulatorServer) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -32,7 +32,7 @@ from service.storage.signed_urls import Download, SignedUrls
 from service.storage.sts import policy
 from tests.conftest import MakeService
 from tests.object_store import ROLE, ObjectStore
-from tests.support import Client, Service, photo, wait_for
+from tests.support import Client, Service, files_below, photo, wait_for, wait_until_equal
 from tests.test_pictures import LOSSY, corners, encoded, opened_bytes, stored, unlike, with_gps
 from tests.test_tasks import problem
 
@@ -99,11 +99,12 @@ def keys_of(image: dict[str, Any]) -> list[str]:
     return sorted(file["key"] for file in (image["original"], *image["renditions"]))
 
 
-def files_below(service: Service, owner: dict[str, str]) -> list[str]:
-    folder = service.files / "images" / owner["owner_type"] / owner["owner_id"]
-    # Not by rglob, which fails where a folder goes meanwhile.
-    paths = (Path(place) / name for place, _, names in os.walk(folder) for name in names)
-    return sorted(path.relative_to(service.files).as_posix() for path in paths)
+def keys_below(service: Service, folder: str) -> list[str]:
+    return [path.relative_to(service.files).as_posix() for path in files_below(service.files / folder)]
+
+
+def files_of(service: Service, owner: dict[str, str]) -> list[str]:
+    return keys_below(service, f"images/{owner['owner_type']}/{owner['owner_id']}")
 
 
 def pixels(file: dict[str, Any]) -> Image.Image:
@@ -264,7 +265,7 @@ def test_what_is_no_good_image_is_refused_and_leaves_no_file(
     problem(client.post("/images", files={"image": ("a", image), "more": ("b", image)}, data=owner), 422)
     problem(client.post("/images", json=owner), 415)
     problem(sent(client, image, "PUT", f"/images/{uuid.uuid4()}"), 404)
-    assert files_below(service, owner) == []
+    assert files_of(service, owner) == []
     assert listed(client, owner) == []
 
 
@@ -295,7 +296,7 @@ def test_an_image_is_deleted_by_id_by_owner_and_by_the_url_or_key_of_its_origina
     client: Client, service: Service, owner: dict[str, str]
 ) -> None:
     images = [made(client, owner, photo(number)) for number in range(6)]
-    assert files_below(service, owner) == sorted(key for image in images for key in keys_of(image))
+    assert files_of(service, owner) == sorted(key for image in images for key in keys_of(image))
     url = images[1]["original"]["url"]
     which: list[dict[str, str]] = [
         {"url": url},
@@ -309,10 +310,10 @@ def test_an_image_is_deleted_by_id_by_owner_and_by_the_url_or_key_of_its_origina
     problem(client.get(f"/images/{images[1]['id']}"), 404)
     assert requests.get(url, timeout=30).status_code == 404
     assert [image["id"] for image in listed(client, owner)] == [images[5]["id"], images[4]["id"]]
-    assert files_below(service, owner) == sorted(keys_of(images[4]) + keys_of(images[5]))
+    assert files_of(service, owner) == sorted(keys_of(images[4]) + keys_of(images[5]))
     assert client.delete("/images", params=owner).status_code == 204
     problem(client.delete("/images", params=owner), 404)
-    assert files_below(service, owner) == []
+    assert files_of(service, owner) == []
 
 
 def test_a_link_that_has_ended_still_tells_which_image_to_delete(service: Service, client: Client) -> None:
@@ -353,7 +354,7 @@ def test_a_replaced_image_keeps_its_id_and_shows_the_old_renditions_until_the_ne
     assert keys_of(pending)[:-1] != keys_of(old)
     assert [file["key"] for file in pending["renditions"]] == [file["key"] for file in old["renditions"]]
     new = ended(client, old["id"])
-    assert files_below(service, owner) == keys_of(new)
+    assert files_of(service, owner) == keys_of(new)
     assert (new["status"], new["renditions"][0]["width"], len(listed(client, owner))) == ("done", 1300, 1)
     problem(client.delete("/images", params={"url": old["original"]["url"]}), 404)
 
@@ -376,7 +377,7 @@ def test_an_image_put_for_an_owner_takes_the_place_of_all_and_is_the_first_where
     wait_for(lambda: [image["id"] for image in listed(client, owner)] == [third["id"]])
     for image in (first, second):
         problem(client.get(f"/images/{image['id']}"), 404)
-    wait_for(lambda: files_below(service, owner) == keys_of(new), what="the old files to go")
+    wait_until_equal(lambda: files_of(service, owner), keys_of(new))
     wait_for(lambda: show(client, neighbour["id"])["status"] == "done")
 
 
@@ -396,7 +397,7 @@ def test_a_replacement_that_fails_leaves_what_was_there(make_service: MakeServic
     assert [pixels(file).size for file in failed["renditions"]]
     again = accepted(sent(client, photo(3), "PUT", f"/images/{old['id']}"))
     new = ended(client, again["id"])
-    assert files_below(service, owner) == keys_of(new)
+    assert files_of(service, owner) == keys_of(new)
     assert (new["status"], new["error"]) == ("done", None)
 
 
@@ -409,7 +410,7 @@ def test_who_sees_that_a_replacement_is_done_finds_no_old_file(
     wait_for(lambda: {image["status"] for image in listed(client, everything)} == {"done"})
     new = accepted(sent(client, photo(99), "PUT", params=owner))["id"]
     wait_for(lambda: show(client, new)["status"] == "done")
-    left = files_below(service, owner)
+    left = files_of(service, owner)
     assert left == keys_of(show(client, new))
 
 
@@ -441,7 +442,7 @@ def test_of_eight_puts_at_once_the_one_with_the_latest_time_stays(
     wait_for(lambda: [image["status"] for image in listed(client, owner)] == ["done"])
     (left,) = listed(client, owner)
     assert left["created_at"] == latest
-    assert files_below(service, owner) == keys_of(left)
+    assert files_of(service, owner) == keys_of(left)
 
 
 def test_the_deletion_of_an_owners_images_takes_what_clients_wrote_and_no_upload_under_way(
@@ -489,7 +490,7 @@ def test_puts_and_deletes_at_once_leave_one_whole_image_or_none_and_no_file(
         left = listed(client, owner)
         assert len(left) == 1 if not turn % 2 else len(left) <= 1
         expected = keys_of(left[0]) if left else []
-        wait_for(lambda expected=expected: files_below(service, owner) == expected, what="no file but the image's")
+        wait_until_equal(lambda: files_of(service, owner), expected)
 
 
 def wait_for_removal(service: Service) -> None:
@@ -507,7 +508,7 @@ def wait_for_removal(service: Service) -> None:
 
 def test_deleting_what_is_being_made_leaves_no_file(client: Client, service: Service, owner: dict[str, str]) -> None:
     ids = [accepted(sent(client, noisy(1200), data=owner))["id"] for _ in range(3)]
-    wait_for(lambda: any(name.endswith(".webp") for name in files_below(service, owner)), what="a first rendition")
+    wait_for(lambda: any(name.endswith(".webp") for name in files_of(service, owner)), what="a first rendition")
     for image in ids:
         assert client.delete(f"/images/{image}").status_code == 204
     assert listed(client, owner) == []
@@ -515,7 +516,7 @@ def test_deleting_what_is_being_made_leaves_no_file(client: Client, service: Ser
 
     def quiet() -> bool:
         nonlocal quiet_since
-        if files_below(service, owner):
+        if files_of(service, owner):
             quiet_since = time.monotonic()
         return time.monotonic() - quiet_since > 1.5
 
@@ -539,7 +540,7 @@ def test_a_kill_in_the_middle_loses_no_image_and_leaves_no_file(make_service: Ma
     old = made(client, owner)
     image = accepted(sent(client, noisy(1500), "PUT", params=owner))
     extra = accepted(sent(client, noisy(1000), data=owner))
-    wait_for(lambda: len(files_below(service, owner)) > 7, what="a first new rendition")
+    wait_for(lambda: len(files_of(service, owner)) > 7, what="a first new rendition")
     if strike == "server":
         service.kill()
         client = service.start()
@@ -553,10 +554,10 @@ def test_a_kill_in_the_middle_loses_no_image_and_leaves_no_file(make_service: Ma
 
     def whole() -> list[str]:
         """Return the files but for one that a killed worker was writing: that is the next sweep's."""
-        return [key for key in files_below(service, owner) if "/.new-" not in key]
+        return [key for key in files_of(service, owner) if "/.new-" not in key]
 
     wait_for(lambda: whole() == expected, what="the old files to go")
-    assert len(files_below(service, owner)) - 10 <= (0 if strike == "server" else 2)
+    assert len(files_of(service, owner)) - 10 <= (0 if strike == "server" else 2)
 
 
 def test_owners_names_are_data_and_no_owners_prefix_covers_another(client: Client, service: Service) -> None:
@@ -610,8 +611,7 @@ def test_a_sweep_takes_orphans_and_leaves_what_clients_wrote_themselves(make_ser
         (service.files / key).parent.mkdir(parents=True, exist_ok=True)
         (service.files / key).write_bytes(b"x")
     service.start()
-    left = {path.relative_to(service.files).as_posix() for path in service.files.rglob("*") if path.is_file()}
-    assert left - {".lock"} == {*keys_of(image), *theirs}
+    assert keys_below(service, "images") == sorted([*keys_of(image), *theirs])
 
 
 @pytest.mark.parametrize("scales", ["0.75,0.5", "0.75,0.5,0", "0.75,0.5,1.5", "a,b,c", "nan,1,1", "0.5"])

@@ -34,6 +34,23 @@ def test_an_account_chooses_facecloud() -> None:
     assert Settings.from_env(account | {"FACE_ENGINE": "local"}).engine == "local"
 
 
+def test_an_engine_of_another_package_is_told_apart_from_one_that_cannot_be_used() -> None:
+    def fault(name: str) -> str:
+        with pytest.raises(BadSettings) as error:
+            Settings.from_env({"API_PASSWORD": "x", "FACE_ENGINE": name})
+        (sentence,) = str(error.value).splitlines()
+        return sentence
+
+    known = "service.features.faces.engines.local:LocalEngine"
+    assert Settings.from_env({"API_PASSWORD": "x", "FACE_ENGINE": known}).engine == known
+    missing = fault("no_such_package.engines:Engine")
+    assert missing.startswith("FACE_ENGINE is no_such_package.engines:Engine, which cannot be imported: ")
+    assert "No module named 'no_such_package'" in missing
+    assert "has no attribute 'Engine'" in fault("service.config:Engine")
+    assert "which has no method `detect`" in fault("service.config:Settings")
+    assert "nor an entry point of headcount.engines" in fault("magic")
+
+
 def test_webhooks_need_a_secret_of_some_length_and_a_plain_yes_or_no() -> None:
     def fault(**given: str) -> str:
         with pytest.raises(BadSettings) as error:

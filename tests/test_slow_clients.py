@@ -6,16 +6,19 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from service.server.min_data_rate import MAX_PAUSE_UNDER_PRESSURE, MinDataRate, MinRateSocket
 from tests.support import Service, photo
 
 DRIBBLERS = 40
 """More than both processes have threads."""
 SECONDS = 5
+LARGE_FILE = "/docs/js/swagger-ui-bundle.js"
+"""Thirty times this is more than the buffers of both ends take."""
 
 
 @pytest.fixture(scope="module")
@@ -85,10 +88,13 @@ def test_forty_slow_clients_do_not_keep_others_waiting(service: Service, kind: s
         "body": head(service, upload, *long),
         "late body": head(service, upload, *long) + b"\xff\xd8" + bytes(100_000),
         "refused body": head(service, upload, *long, allowed=False),
-        "answer": head(service, "GET /docs/swagger-ui-bundle.js") * 30,
+        "answer": head(service, f"GET {LARGE_FILE}") * 30,
     }[kind]
     with ThreadPoolExecutor(DRIBBLERS) as pool:
         socks = list(pool.map(lambda _: connected(service, begin), range(DRIBBLERS)))
+    if kind == "answer":
+        assert len(client.get(LARGE_FILE).content) > 1_000_000
+        assert all(sock.recv(12, socket.MSG_PEEK) == b"HTTP/1.1 200" for sock in socks)
     slowest, asked = 0.0, 0
     with dribbling(socks if kind not in ("silent", "answer") else []):
         end = time.monotonic() + SECONDS
@@ -106,6 +112,50 @@ def test_forty_slow_clients_do_not_keep_others_waiting(service: Service, kind: s
     assert slowest < 10, "they hold a thread for twenty seconds"
     for sock in socks:
         sock.close()
+
+
+@contextlib.contextmanager
+def sending(size: int) -> Iterator[tuple[Future[float], socket.socket]]:
+    """Yield the sending of so many bytes in a thread, which gives the seconds that it takes, and its peer."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
+        peer = socket.create_connection(listener.getsockname(), timeout=60)
+        sock = MinRateSocket(fileno=listener.accept()[0].detach())
+        sock.rate = MinDataRate(threads=0)  # always under pressure
+
+        def send() -> float:
+            begun = time.monotonic()
+            sock.sendall(bytes(size))
+            return time.monotonic() - begun
+
+        with peer, sock:
+            yield pool.submit(send), peer
+
+
+def test_what_only_fills_the_buffers_earns_a_client_no_time() -> None:
+    begun = time.monotonic()
+    with sending(60_000_000) as (sent, _), pytest.raises(BrokenPipeError):
+        sent.result(60)
+    assert time.monotonic() - begun < 2 * MAX_PAUSE_UNDER_PRESSURE
+
+
+def test_a_burst_earns_a_client_no_long_silence() -> None:
+    with sending(200_000_000) as (sent, peer):
+        for _ in range(300):
+            assert peer.recv(100_000)
+        begun = time.monotonic()
+        with pytest.raises(BrokenPipeError):
+            sent.result(60)
+    assert time.monotonic() - begun < 2 * MAX_PAUSE_UNDER_PRESSURE
+
+
+def test_who_takes_an_answer_slowly_but_fast_enough_gets_all_of_it() -> None:
+    size = 8_000_000
+    with sending(size) as (sent, peer):
+        taken = 0
+        while taken < size:
+            taken += len(peer.recv(50_000))
+            time.sleep(0.05)
+        assert sent.result(60) > 1, "it was waited for"
 
 
 def test_who_is_too_slow_is_told_so(service: Service) -> None:

@@ -12,7 +12,7 @@ import requests
 
 from devtools.facecloud_emulator.server import EmulatorServer
 from tests.conftest import MakeService, facecloud
-from tests.support import Client, Service, photo, wait_for
+from tests.support import Client, Service, photo, wait_for, wait_until_equal
 from tests.test_faults import wav
 from tests.test_object_store import once
 from tests.test_processes import check_complete
@@ -111,7 +111,7 @@ def test_while_the_folder_cannot_be_used_requests_are_503_and_jobs_wait(
             assert "folder of files" in told[0]["error"]["detail"]
     check_complete(client.ended(task), PHOTOS)
     assert client.get("/readyz").status_code == 200
-    assert sorted(service.left_files()) == before
+    wait_until_equal(lambda: sorted(service.left_files()), before)
     assert len(client.show(forming)["images"]) == 1
     assert service.inconsistencies() == []
     assert "request failed" not in service.log.read_text()
@@ -140,7 +140,7 @@ def test_a_deletion_while_the_folder_cannot_be_used_is_done_and_its_files_go_whe
         assert client.delete("/images", params=owner).status_code == 204
         assert away is not read_only or len(service.left_files()) == stored
     assert "files of deleted rows could not be removed; a job will" in service.log.read_text()
-    wait_for(lambda: sorted(service.left_files()) == before, 30, "the end of the files")
+    wait_until_equal(lambda: sorted(service.left_files()), before, 30)
     assert service.inconsistencies() == []
     assert client.delete(f"/api/v1/tasks/{forming}").status_code == 204
 

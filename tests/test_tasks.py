@@ -41,8 +41,10 @@ def recount(task: dict[str, Any]) -> dict[str, Any]:
         "faces": len(faces),
         "men": len(ages["male"]),
         "women": len(ages["female"]),
+        "unknown": len(faces) - len(ages["male"]) - len(ages["female"]),
         "men_average_age": averages["male"],
         "women_average_age": averages["female"],
+        "warnings": [],
     }
 
 
@@ -104,8 +106,10 @@ def test_three_women_of_40_50_and_60_average_50(client: Client, shared_emulator:
         "faces": 3,
         "men": 0,
         "women": 3,
+        "unknown": 0,
         "men_average_age": None,
         "women_average_age": 50.0,
+        "warnings": [],
     }
 
 
@@ -123,8 +127,10 @@ def test_a_photo_without_faces_is_done_and_an_unknown_gender_counts_as_a_face_on
         "faces": 1,
         "men": 0,
         "women": 0,
+        "unknown": 1,
         "men_average_age": None,
         "women_average_age": None,
+        "warnings": [],
     }
 
 

@@ -15,7 +15,7 @@ from devtools.facecloud_emulator.wire import error, json_answer, ok
 
 Name = Literal[
     "ok",  # the right answer; with `seconds`, late
-    "status",  # an error of FaceCloud's form: `status`, `message`, `retry_after`
+    "status",  # an error of FaceCloud's form: `status`, `message`, `retry_after`; with `body`, exactly that object
     "html",  # `status` with a page of HTML, as a proxy sends it
     "inner",  # HTTP 200 whose body says `status`
     "data",  # 200 with `data` exactly as given; None is null
@@ -49,6 +49,7 @@ class Mood:
     date: bool = False
     location: str = ""
     data: Any = None
+    body: dict[str, Any] | None = None
     path: str = "detect"
     nth: int | None = None
     times: int | None = None
@@ -158,13 +159,19 @@ def _headers(mood: Mood) -> dict[str, str]:
     return headers
 
 
+def _error(mood: Mood) -> Response:
+    if mood.body is not None:
+        return json_answer(mood.body, mood.status, _headers(mood))
+    return error(mood.status, mood.message or _MESSAGE, _headers(mood))
+
+
 def _inner(mood: Mood) -> Response:
     return json_answer({"message": mood.message or _MESSAGE, "status_code": mood.status}, 200, _headers(mood))
 
 
 _MESSAGE = "Told to say so"
 _INSTEAD: dict[str, Callable[[Mood], Response]] = {
-    "status": lambda mood: error(mood.status, mood.message or _MESSAGE, _headers(mood)),
+    "status": _error,
     "html": lambda mood: Response(PAGE, mood.status, _headers(mood), content_type="text/html"),
     "inner": _inner,
     "data": lambda mood: ok(mood.data),

@@ -11,6 +11,7 @@ import orjson
 from werkzeug.wrappers import Request, Response
 
 from service.features.faces.engines.engine import Detection
+from service.features.faces.engines.facecloud.wire import NINE_IN_TEN
 
 
 class Refused(Exception):
@@ -66,8 +67,15 @@ def wire(face: Detection, demographics: bool) -> dict[str, Any]:
     if demographics:
         written["demographics"] = {"ethnicity": "caucasian", "gender": face.gender}
         if face.age is not None:
-            written["demographics"]["age"] = {"mean": face.age, "variance": 51.0}
+            written["demographics"]["age"] = {"mean": face.age, "variance": _variance(face)}
     return written
+
+
+def _variance(face: Detection) -> float:
+    """Return the variance whose range a face has; where it has none, 51, as was seen on the wire."""
+    if face.age_low is None or face.age_high is None:
+        return 51.0
+    return round(((face.age_high - face.age_low) / 2 / NINE_IN_TEN) ** 2, 1)
 
 
 def jwt(secret: bytes) -> str:

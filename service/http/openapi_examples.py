@@ -48,8 +48,8 @@ _EXAMPLES: dict[int, dict[str, Any]] = {
     },
     414: {"detail": "The address is too long."},
     415: {
-        "detail": "notes.txt is not an image: image/jpeg, image/png, image/webp are accepted.",
-        "accepted_types": ["image/jpeg", "image/png", "image/webp"],
+        "detail": "notes.txt is not an image: image/jpeg, image/png, image/webp, image/heic, image/avif are accepted.",
+        "accepted_types": ["image/jpeg", "image/png", "image/webp", "image/heic", "image/avif"],
     },
     416: {"detail": "There is no such range: the file has 91342 bytes."},
     422: {"detail": "`limit` in the query must be at most 100.", "errors": [_NO_NUMBER]},

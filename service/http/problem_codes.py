@@ -88,17 +88,15 @@ CODES = {
     "upstream_rejected": "FaceCloud refused this image.",
     "engine_failed": "The engine failed on this image, which is a fault of the service.",
     "worker_lost": "The process that worked on this image died, several times.",
+    # the warnings of a task's statistics
+    "age_bias_over_60": "The embedded engine estimates people over 60 some five years too young.",
+    "small_faces": "Some faces are too small for an estimate of the gender.",
+    "many_unknown": "The gender of many faces is unknown: they count as neither women nor men.",
 }
 """What each code means, in a sentence or two."""
-
-
-def as_markdown() -> str:
-    """Return docs/errors.md."""
-    entries = "\n".join(f"### {code}\n\n{text}\n" for code, text in CODES.items())
-    return f"# Errors\n\n{ABOUT}\n\n{entries}"
 
 
 ABOUT = """Every answer of 400 and above is a problem document (RFC 9457, `application/problem+json`). Its `code` is
 stable: programs decide by it. Its `type` leads to the entry below, which the service shows at /docs/errors. `detail` is
 a sentence for people. `errors` names each fault: by `pointer` in the body, a JSON pointer, or by `parameter` in the
-query. The last entries are also the codes of an image's own `error`."""
+query. The last entries are the codes of an image's own `error` and of a task's warnings."""

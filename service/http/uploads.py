@@ -24,7 +24,8 @@ MAX_PARTS = 2_000
 MAX_TEXT = 1_000_000
 IN_MEMORY = 512 * 1024
 NAME_LENGTH = 255
-_EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,10}$")
+NAME_END = 40
+"""Names of many files often differ in a number at their end, before the extension."""
 
 
 class Spool(tempfile.SpooledTemporaryFile[bytes]):
@@ -184,11 +185,9 @@ def _decoded(text: bytearray, content_type: str) -> str:
 def display_name(name: str, otherwise: str) -> str:
     """Return a client's file name as a label: no control or direction characters, no surrogates.
 
-    It has at most NAME_LENGTH characters; of a longer one the extension stays.
+    It has at most NAME_LENGTH characters; of a longer one the beginning and the end stay.
     """
     clean = re.sub(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]", "", name).strip()
     if len(clean) > NAME_LENGTH:
-        found = _EXTENSION.search(clean)
-        extension = found[0] if found else ""
-        clean = clean[: NAME_LENGTH - len(extension)] + extension
+        clean = clean[: NAME_LENGTH - NAME_END] + clean[-NAME_END:]
     return clean or otherwise

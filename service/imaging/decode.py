@@ -9,11 +9,10 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from PIL import Image
+from PIL import AvifImagePlugin, Image
 
-from service.imaging.colour import flat_srgb
-from service.imaging.formats.jpeg import strip_metadata
-from service.imaging.formats.jpeg_integrity import MOST_SCANS, decodes_without_fault
+from service.imaging.colour import colours_of, flat_srgb
+from service.imaging.formats.jpeg_integrity import decodes_without_fault
 from service.imaging.header import Header
 from service.imaging.media_types import FORMATS
 from service.imaging.pixel_budget import PixelBudget
@@ -22,6 +21,8 @@ from service.imaging.structure import read_pixels, read_structure, refusing_dama
 # Pillow warns above 89 megapixels, whatever the service allows. Here `Limits` decides, and MOST_PIXELS where it is not
 # at hand.
 Image.MAX_IMAGE_PIXELS = None
+# As many pictures are decoded at a time as there are cores.
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
 LONGEST_JPEG_SIDE = 65_000  # libjpeg stops at 65,500
 
@@ -78,14 +79,15 @@ def upright_within(
 def to_jpeg(data: bytes, max_pixels: int, budget: PixelBudget) -> tuple[bytes, float]:
     """Return an upright JPEG of at most so many pixels, and its side over the original's, at most 1.0.
 
-    Its metadata is gone: EXIF with the place, XMP, IPTC, comments, further pictures. A JPEG that is one already keeps
-    its pixels and profile as they came, and without metadata is the same bytes, which takes 40 µs for 50 KB. Raises
+    Its metadata is gone: EXIF with the place, XMP, IPTC, comments, profile, further pictures. A JPEG in sRGB that is
+    upright keeps its pixels as they came: those bytes that `check_pixels` has seen, in 40 µs for 50 KB. Raises
     `Invalid` as `upright` does.
     """
     header = read_structure(io.BytesIO(data), "The image")
-    if header.is_plain_jpeg and header.width * header.height <= max_pixels:
+    is_ready = header.is_plain_jpeg and not colours_of(header.profile, header.components)
+    if is_ready and header.width * header.height <= max_pixels:
         with refusing_damage("The image", header.media_type):
-            return strip_metadata(data, header), 1.0
+            return read_pixels(io.BytesIO(data), header), 1.0
     with upright_within(data, max_pixels, budget, header=header) as (image, scale):
         return _jpeg(image, quality=92), scale
 
@@ -127,8 +129,8 @@ def _pixels_held(header: Header, max_side: int | None) -> int:
 
 
 def _decoded_bytes(header: Header) -> int:
-    """Return what a pixel takes in Pillow, which decodes each WebP as an animation."""
-    return 16 if header.media_type == "image/webp" else 4
+    """Return what a pixel takes: Pillow decodes each WebP as an animation, HEIC and AVIF come from their own planes."""
+    return 4 if header.media_type in ("image/jpeg", "image/png") else 16
 
 
 def _shrink(header: Header, max_side: int | None) -> int:
@@ -138,9 +140,26 @@ def _shrink(header: Header, max_side: int | None) -> int:
 
 
 def _open(pixels: bytes, header: Header) -> Image.Image:
-    if header.scan and not header.in_one_scan and pixels.count(b"\xff\xda") > MOST_SCANS:
-        raise ValueError("too many scans")  # inside one, a byte FF is always followed by 00 or a restart marker
+    if header.media_type == "image/heic":
+        return _open_heic(pixels, header)
     image = Image.open(io.BytesIO(pixels), formats=[FORMATS[header.media_type]])
+    if image.size != (header.width, header.height):
+        raise ValueError("two sizes")
+    return image
+
+
+def _open_heic(pixels: bytes, header: Header) -> Image.Image:
+    """Decode by libheif, which turns the picture upright."""
+    import pi_heif  # 6 MB, for those processes only that get one
+
+    # The pool has a thread for each core, and what belongs to the picture beside its pixels is not wanted.
+    pi_heif.options.DECODE_THREADS = 1
+    pi_heif.options.THUMBNAILS = pi_heif.options.DEPTH_IMAGES = pi_heif.options.AUX_IMAGES = False
+    file = pi_heif.open_heif(pixels)
+    picture = file[file.primary_index]
+    if picture.size != (header.width, header.height):
+        raise ValueError("two sizes")
+    image: Image.Image = picture.to_pillow()
     if image.size != (header.width, header.height):
         raise ValueError("two sizes")
     return image

@@ -20,16 +20,22 @@ class Header:
     width: int = 0
     height: int = 0
     frames: int = 1
-    orientation: int = 1  # EXIF's, 1 to 8
+    exif_orientation: int | None = None  # 1 to 8, of the first EXIF block that has one
     profile: bytes = b""  # ICC
     is_lossless: bool = False
     parts: list[tuple[int, int]] = field(default_factory=list)  # (from, to): the bytes that make the pixels
+    unsupported: str = ""  # the coding, as in "a lossless JPEG", where it is not read
     unpacked: int = 0  # PNG: bytes of texts and profile, unpacked
     coding: int = 0  # JPEG: the second byte of the SOF marker
-    components: int = 0  # JPEG: 1 grey, 3 colour, 4 CMYK
+    components: int = 0  # JPEG, PNG: 1 grey, 3 colour, 4 CMYK
     scan: int = 0  # JPEG: where the first scan begins
+    is_closed: bool = False  # JPEG: the marker of its end follows its last scan
     in_one_scan: bool = False  # JPEG: it has all components at full depth, so decoders take no second one
-    metadata: list[tuple[int, int]] = field(default_factory=list)  # JPEG: (from, to) before the first scan
+
+    @property
+    def orientation(self) -> int:
+        """EXIF's orientation, 1 where none is told."""
+        return self.exif_orientation or 1
 
     @property
     def upright_size(self) -> tuple[int, int]:

@@ -5,13 +5,25 @@ from contextlib import contextmanager
 from typing import BinaryIO
 
 from service.errors import Invalid, Problem, TooLarge, UnsupportedType
-from service.imaging.formats.jpeg import read_jpeg
-from service.imaging.formats.png import read_png
-from service.imaging.formats.webp import first_picture, read_webp
+from service.imaging.formats import heif, jpeg, png, webp
+from service.imaging.formats.jpeg_integrity import decodes_without_fault
 from service.imaging.header import MOST_FRAMES, MOST_PIXELS, MOST_UNPACKED, Header, exactly
-from service.imaging.media_types import ACCEPTED, FORMATS, media_type_of, name_of
+from service.imaging.media_types import ACCEPTED, FORMATS, MISSING, media_type_of, name_of
 
-_READERS = {"image/jpeg": read_jpeg, "image/png": read_png, "image/webp": read_webp}
+_READERS = {
+    "image/jpeg": jpeg.read_jpeg,
+    "image/png": png.read_png,
+    "image/webp": webp.read_webp,
+    "image/heic": heif.read_heic,
+    "image/avif": heif.read_avif,
+}
+_FIRST_PICTURES = {
+    "image/jpeg": jpeg.first_picture,
+    "image/png": png.first_picture,
+    "image/webp": webp.first_picture,
+    "image/heic": heif.first_picture,
+    "image/avif": heif.first_picture,
+}
 
 
 def read_structure(stream: BinaryIO, label: str, types: tuple[str, ...] = ACCEPTED) -> Header:
@@ -22,12 +34,19 @@ def read_structure(stream: BinaryIO, label: str, types: tuple[str, ...] = ACCEPT
     stream.seek(0)
     head = stream.read(1024)
     media_type = media_type_of(head)
+    if media_type in MISSING:
+        raise UnsupportedType(
+            f"{label} is {name_of(head)}, which is not read here: {MISSING[media_type]} is not installed."
+            f" Accepted are {', '.join(types)}."
+        )
     if media_type not in types:
         name = name_of(head)
         what = f"is {name}" if name else "is not a picture of a known type"
         raise UnsupportedType(f"{label} {what}; accepted are {', '.join(types)}.", code="image_type_not_accepted")
     with refusing_damage(label, media_type):
         header = _READERS[media_type](stream)
+        if header.unsupported:
+            raise UnsupportedType(f"{label} is {header.unsupported}, which is not supported. Save it as a usual JPEG.")
         if not header.width or not header.height:
             raise ValueError("no pixels")
     if header.frames > MOST_FRAMES:
@@ -48,13 +67,16 @@ def read_structure(stream: BinaryIO, label: str, types: tuple[str, ...] = ACCEPT
 
 
 def read_pixels(stream: BinaryIO, header: Header) -> bytes:
-    """Return the bytes that make the pixels, as a file without metadata; raise `ValueError` where they are broken."""
+    """Return the first picture's pixels as a whole file without metadata; raise `ValueError` where some are missing."""
     pieces = []
     for begin, end in header.parts:
         stream.seek(begin)
         pieces.append(exactly(stream, end - begin))
-    pixels = b"".join(pieces)
-    return first_picture(pixels) if header.media_type == "image/webp" else pixels
+    picture = _FIRST_PICTURES[header.media_type](b"".join(pieces), header)
+    if header.media_type == "image/jpeg" and not header.is_closed:
+        # It has been closed, so no decoder would say any more whether the end of its data was there.
+        decodes_without_fault(picture, header)
+    return picture
 
 
 def refuse_too_many_pixels(header: Header, most: int, label: str) -> None:

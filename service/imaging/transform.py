@@ -15,10 +15,10 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from service.errors import Invalid, NoRoom, TooLarge
-from service.imaging.colour import fits
+from service.imaging.colour import colours_of
 from service.imaging.header import Header
 from service.imaging.pixel_budget import PixelBudget
-from service.imaging.structure import read_pixels, read_structure
+from service.imaging.structure import read_pixels, read_structure, refusing_damage
 from service.storage.storage import is_full
 
 if TYPE_CHECKING:
@@ -177,7 +177,8 @@ def _upright(data: bytes, header: Header, sizes: Sequence[tuple[int, int]]) -> "
     options: dict[str, Any] = {"access": "sequential", "fail_on": "error"}
     if header.media_type == "image/jpeg":
         options["shrink"] = _shrink(header, sizes)
-    pixels = read_pixels(io.BytesIO(data), header)
+    with refusing_damage("The image", header.media_type):
+        pixels = read_pixels(io.BytesIO(data), header)
     image = getattr(_vips().Image, _DECODERS[header.media_type])(pixels, **options)
     # The turn comes after the decoder's lines are in memory: it reads them in another order.
     return _TURNS[header.orientation](_in_srgb(image, header.profile).copy_memory())
@@ -209,15 +210,19 @@ def _shrink(header: Header, sizes: Sequence[tuple[int, int]]) -> int:
 def _in_srgb(image: "pyvips.Image", profile: bytes) -> "pyvips.Image":
     """Apply the profile where it fits the picture; without one CMYK is taken as ink on white paper, as browsers do."""
     colours = image.bands - image.hasalpha()
-    if fits(profile, colours):
+    if taken := colours_of(profile, colours):
         try:
-            return _by_profile(image, profile)
+            return _by_profile(image if taken == colours else image.colourspace(_three_colours(image)), profile)
         except _vips().Error:
             pass  # a broken profile is ignored
     if colours == 4:
         light = 255 - image
         return ((light[:3] * light[3]) / 255 + 0.5).cast("uchar").copy(interpretation="srgb")
     return image.colourspace("srgb" if colours == 3 else "b-w")
+
+
+def _three_colours(image: "pyvips.Image") -> str:
+    return "rgb16" if image.format == "ushort" else "srgb"
 
 
 def _by_profile(image: "pyvips.Image", profile: bytes) -> "pyvips.Image":

@@ -28,7 +28,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from service.db.database import Database, first_line, is_away
 from service.jobs import models
 from service.jobs.celery_dispatcher import CeleryDispatcher
-from service.jobs.executors import GRACE, ExecutorGroup
+from service.jobs.executors import ExecutorGroup
 from service.telemetry import logging as logs
 
 log = logging.getLogger(__name__)
@@ -77,14 +77,15 @@ class CeleryExecutor:
         self._lock = threading.Lock()
         self._broker_is_away = False
         self._stopped = threading.Event()
-        self._ending_since: float | None = None
         self._held: object = None
         # Shared with the processes that fork from this one, which get no signal when it is told to end.
         self._ending = mmap.mmap(-1, 1)
 
         @self.app.task(name="run", bind=True)  # type: ignore[untyped-decorator]  # Celery has no types
         def run(task: Task, job_ids: list[int]) -> None:
-            self._claim_for(task.request.delivery_info["routing_key"], job_ids)
+            queue = task.request.delivery_info["routing_key"]
+            if left := dispatchers[queue].permit(len(job_ids), HOLD_SECONDS):
+                self._publish(queue, job_ids[-left:])
 
         self._run = run
         self._listen()
@@ -93,8 +94,6 @@ class CeleryExecutor:
 
     def start(self) -> None:
         """Begin to work; call it in a worker, after the fork."""
-        # The dispatcher must not wait 5 ms, the default, whenever a worker computes.
-        sys.setswitchinterval(0.001)
         self._held = self._begin()
         self._group.start()
         threading.Thread(target=self._watch_over, name="sweep", daemon=True).start()
@@ -117,10 +116,10 @@ class CeleryExecutor:
         """Claim nothing more."""
         self._group.begin_stop()
 
-    def stop(self, grace: float) -> None:
-        """Publish what was added, let what runs end within `grace` seconds, and give back the rest."""
+    def stop(self) -> None:
+        """Publish what was added, let what runs end within the time of grace, and give back the rest."""
         self._stopped.set()
-        self._group.stop(grace)
+        self._group.stop()
         if self._publisher:
             self._added.put(None)
             self._publisher.join(BROKER_SECONDS)
@@ -166,11 +165,6 @@ class CeleryExecutor:
         return answer
 
     # A worker.
-
-    def _claim_for(self, queue: str, job_ids: list[int]) -> None:
-        left = self._dispatchers[queue].permit(len(job_ids), HOLD_SECONDS)
-        if left:
-            self._publish(queue, job_ids[-left:])
 
     def _watch_over(self) -> None:
         """Publish what nobody has published, from time to time; notice that the parent is to end."""
@@ -219,7 +213,7 @@ class CeleryExecutor:
         signals.setup_logging.connect(self._set_up_logging, weak=False)
         signals.worker_init.connect(self._on_init, weak=False)
         signals.worker_process_init.connect(lambda **_: self.start(), weak=False)
-        signals.worker_process_shutdown.connect(lambda **_: self.stop(GRACE), weak=False)
+        signals.worker_process_shutdown.connect(lambda **_: self.stop(), weak=False)
         signals.worker_shutting_down.connect(self._on_ending, weak=False)
         signals.worker_shutdown.connect(self._on_end, weak=False)
 
@@ -237,13 +231,11 @@ class CeleryExecutor:
             sys.exit("Start the worker with --pool threads or --pool prefork; the service knows no other.")
 
     def _on_ending(self, **_: Any) -> None:
-        self._ending_since = time.monotonic()
         self._ending[0] = 1
         self.begin_stop()
 
     def _on_end(self, **_: Any) -> None:
-        gone = time.monotonic() - (self._ending_since or time.monotonic())
-        self.stop(max(0.0, GRACE - gone))
+        self.stop()
         if any(dispatcher.is_busy() for dispatcher in self._dispatchers.values()):
             # Python would wait for a thread that was given up, and so for whoever keeps it waiting.
             logging.shutdown()

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 import threading
 import time
 from collections import Counter
@@ -14,7 +15,7 @@ from sqlalchemy.orm import Session
 from service.db.database import Database, first_line, is_away
 from service.jobs import models, transitions
 from service.jobs.claims import Claim, ClaimPolicy, Turn
-from service.jobs.executors import Added, owner_name
+from service.jobs.executors import GRACE, Added, owner_name
 from service.jobs.operation import Failure, Operation, Run
 from service.jobs.outcome_log import Ended, OutcomeLog
 from service.jobs.pool import WorkerPool
@@ -67,6 +68,8 @@ class Dispatcher:
 
     def start(self) -> None:
         """Start the dispatcher's thread and the pool."""
+        # It must not wait 5 ms, the default, whenever a request or a worker computes.
+        sys.setswitchinterval(0.001)
         self._owner = owner_name(os.getpid())
         self._pool.start()
         self._thread = threading.Thread(target=self._dispatch, name="dispatcher", daemon=True)
@@ -88,15 +91,15 @@ class Dispatcher:
 
     def begin_stop(self) -> None:
         """Claim nothing more; the dispatcher gives back what has not begun."""
+        self._give_up_at = min(self._give_up_at, time.monotonic() + GRACE)
         self._pool.stopping = True
         self._news.set()
 
-    def stop(self, grace: float) -> None:
-        """Wait for what runs, but no longer than `grace` seconds."""
-        self._give_up_at = time.monotonic() + grace
+    def stop(self) -> None:
+        """Wait for what runs, but no longer than the time of grace that `begin_stop` began."""
         self.begin_stop()
         if self._thread:
-            self._thread.join(grace + 5)
+            self._thread.join(max(0.0, self._give_up_at - time.monotonic()) + 5)
             self._pool.shut_down()
 
     def working(self) -> bool:

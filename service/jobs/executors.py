@@ -1,7 +1,6 @@
 """Where jobs run: the seam, and executors side by side behind it."""
 
 import socket
-import time
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -25,10 +24,10 @@ class Executor(Protocol):
         """Stop a task's runs in this process: none begins, and none makes another call."""
 
     def begin_stop(self) -> None:
-        """Claim nothing more; return at once."""
+        """Claim nothing more; return at once. The time of grace begins with the first call."""
 
-    def stop(self, grace: float) -> None:
-        """Let what runs end within `grace` seconds, and give back the rest."""
+    def stop(self) -> None:
+        """Let what runs end within the time of grace, and give back the rest."""
 
     def working(self) -> bool:
         """Return whether jobs are being taken."""
@@ -68,12 +67,11 @@ class ExecutorGroup:
         for executor in self._executors:
             executor.begin_stop()
 
-    def stop(self, grace: float) -> None:
+    def stop(self) -> None:
         """Stop all within the one time of grace."""
-        end = time.monotonic() + grace
         self.begin_stop()
         for executor in self._executors:
-            executor.stop(max(0.0, end - time.monotonic()))
+            executor.stop()
 
     def working(self) -> bool:
         """Return whether all take jobs."""

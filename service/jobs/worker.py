@@ -4,12 +4,11 @@ import logging
 import signal
 import sys
 import threading
-import time
 from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
-from service.jobs.executors import GRACE, Executor
+from service.jobs.executors import Executor
 from service.storage.storage import Storage
 
 log = logging.getLogger(__name__)
@@ -20,13 +19,9 @@ def work(executor: Executor, storage: Storage, periodic: Sequence[Any]) -> None:
 
     Returns when that is done; raises SystemExit when the dispatcher has ended by itself.
     """
-    # The dispatcher must not wait 5 ms, the default, whenever a worker computes.
-    sys.setswitchinterval(0.001)
     asked = threading.Event()
-    asked_at: list[float] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
-        asked_at.append(time.monotonic())
         executor.begin_stop()
         asked.set()
 
@@ -42,5 +37,5 @@ def work(executor: Executor, storage: Storage, periodic: Sequence[Any]) -> None:
                 sys.exit("The dispatcher has ended; the log says why.")
         for work in periodic:
             work.stop()
-        executor.stop(max(0.0, GRACE - (time.monotonic() - asked_at[0])))
+        executor.stop()
     log.info("stopped")

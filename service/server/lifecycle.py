@@ -20,7 +20,7 @@ from service.http import idempotency_store
 from service.http.services import provided
 from service.http.waiting_requests import WaitingRequests
 from service.jobs import models
-from service.jobs.executors import GRACE, Executor, owner_name
+from service.jobs.executors import Executor, owner_name
 from service.maintenance.checks import ORPHAN_AGE, Inventory
 from service.maintenance.orphan_files import OrphanFileRemoval, remove_orphans
 from service.maintenance.periodic import Schedule
@@ -49,7 +49,6 @@ class Hooks:
         self.metrics = provided(Metrics, app)
         self.periodic = provided(Schedule, app)
         self.orphan_files = provided(OrphanFileRemoval, app)
-        self.stopping_since: float | None = None
 
     def on_starting(self, server: Any) -> None:
         """Clean up after a crash, before the first process works."""
@@ -102,8 +101,6 @@ class Hooks:
     def post_worker_init(self, worker: Any) -> None:
         """Begin to work: this is after the fork."""
         self.metrics.take_place(worker.ppid, worker.place)
-        # The dispatcher must not wait 5 ms, the default, whenever a request or a worker computes.
-        sys.setswitchinterval(0.001)
         worker.held_folder = self.storage.shared_lock()
         if self.settings.server_works:
             self.executor.start()
@@ -114,7 +111,6 @@ class Hooks:
         serve = signal.getsignal(signal.SIGTERM)
 
         def stop(number: int, frame: FrameType | None) -> None:
-            self.stopping_since = time.monotonic()
             self.executor.begin_stop()
             self.waiting.stop()
             if callable(serve):
@@ -124,11 +120,10 @@ class Hooks:
 
     def worker_exit(self, server: Any, worker: Any) -> None:
         """End the work; the time since SIGTERM counts."""
-        gone = time.monotonic() - (self.stopping_since or time.monotonic())
         self.orphan_files.stop()
         for work in self.periodic:
             work.stop()
-        self.executor.stop(max(0.0, GRACE - gone))
+        self.executor.stop()
 
     def child_exit(self, server: Any, worker: Any) -> None:
         """In the parent: the jobs of a process that died may run again at once, and its requests' keys are free."""

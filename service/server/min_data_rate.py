@@ -1,7 +1,10 @@
 """A minimum data rate for peers: who sends or takes bytes too slowly loses the thread that waits for it."""
 
+import fcntl
 import select
 import socket
+import sys
+import termios
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +19,8 @@ MIN_RATE = 4 * 1024
 """Bytes a second."""
 MAX_WAIT_UNDER_PRESSURE, MIN_RATE_UNDER_PRESSURE = 1.0, 32 * 1024
 """The same while more than half of the threads wait for slow peers."""
+MAX_PAUSE, MAX_PAUSE_UNDER_PRESSURE = 20.0, 3.0
+"""Seconds in which a peer may move nothing at all, whatever it moved before: a burst earns no long silence."""
 LOOK_SECONDS = 0.25
 """Seconds between two looks at the pressure, which may grow during a wait."""
 
@@ -39,19 +44,36 @@ class MinDataRate:
             with self._lock:
                 self._waiting -= 1
 
-    def is_missed(self, waited: float, moved: int) -> bool:
-        """Return whether `waited` seconds are too long for `moved` bytes."""
+    def is_missed(self, waited: float, moved: int, pause: float) -> bool:
+        """Return whether `waited` seconds are too long for `moved` bytes, or the last `pause` of them without any."""
         if self._waiting > self._most:
-            return waited > MAX_WAIT_UNDER_PRESSURE + moved / MIN_RATE_UNDER_PRESSURE
-        return waited > MAX_WAIT + moved / MIN_RATE
+            longest = MAX_WAIT_UNDER_PRESSURE + moved / MIN_RATE_UNDER_PRESSURE
+            return waited > longest or pause > MAX_PAUSE_UNDER_PRESSURE
+        return waited > MAX_WAIT + moved / MIN_RATE or pause > MAX_PAUSE
 
 
 class MinRateSocket(socket.socket):
-    """A connected socket with a minimum data rate: below it `recv` raises TooSlow, `sendall` BrokenPipeError."""
+    """A connected socket with a minimum data rate: below it `recv` raises TooSlow, `sendall` BrokenPipeError.
+
+    `moved` counts the bytes of both directions, among them those sent that the peer has not acknowledged yet.
+    """
 
     rate: MinDataRate
     waited = 0.0
     moved = 0
+
+    def begin_request(self) -> None:
+        """Measure from here on: what the peer acknowledges of earlier answers counts as moved."""
+        self.waited, self.moved = 0.0, self._unacknowledged()
+
+    def _unacknowledged(self) -> int:
+        """Return the bytes that only fill this system's buffer: a peer that takes nothing must not gain time by them.
+
+        It is SIOCOUTQ of tcp(7), whose number is that of TIOCOUTQ. Other systems have no such question.
+        """
+        if sys.platform != "linux":
+            return 0
+        return int.from_bytes(fcntl.ioctl(self, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
     def recv(self, size: int, flags: int = 0) -> bytes:
         """Receive up to `size` bytes; at once where the socket does not block."""
@@ -83,16 +105,20 @@ class MinRateSocket(socket.socket):
     def _wait(self, event: int) -> bool:
         """Wait until the peer has moved; False when it missed the rate. Raise TimeoutError by the socket's timeout."""
         timeout, begin = self.gettimeout(), time.monotonic()
+        left, moved_at = self._unacknowledged(), begin
         ready = select.poll()
         ready.register(self, event)
         with self.rate.waiting():
             while True:
-                moved = ready.poll(min(LOOK_SECONDS, timeout or 1.0) * 1000)
-                waited = time.monotonic() - begin
-                if moved:
+                is_ready = ready.poll(min(LOOK_SECONDS, timeout or 1.0) * 1000)
+                now = time.monotonic()
+                waited = now - begin
+                if is_ready:
                     self.waited += waited
                     return True
                 if timeout is not None and waited >= timeout:
                     raise TimeoutError
-                if self.rate.is_missed(self.waited + waited, self.moved):
+                before, left = left, self._unacknowledged()
+                moved_at = moved_at if left == before else now
+                if self.rate.is_missed(self.waited + waited, self.moved - left, now - moved_at):
                     return False

@@ -35,7 +35,7 @@ class BufferedConnection(TConn):  # type: ignore[misc]
         self.init()
         self.arrived = bytearray(self.parser.unreader.take_buffered())
         self.begin = time.monotonic()
-        self.sock.waited, self.sock.moved = 0.0, 0
+        self.sock.begin_request()
 
     def receive(self) -> bool:
         """Take what has come. True when a thread need not wait: all is there, enough of it, or the end."""
@@ -82,7 +82,7 @@ class BufferedConnection(TConn):  # type: ignore[misc]
     def unbuffer(self) -> None:
         """Give what has arrived to the parser, for the thread that reads the request now."""
         self.parser.unreader.unread(bytes(self.arrived))
-        self.sock.moved = len(self.arrived)
+        self.sock.moved += len(self.arrived)
         self.arrived.clear()
         self.sock.setblocking(True)
 

@@ -10,6 +10,8 @@ from zipfile import ZIP_STORED, ZipFile, ZipInfo
 NAME_BYTES = 255
 """What file systems take for one name, in bytes of UTF-8."""
 
+_TAIL = 40  # bytes: a number and what a copy is called
+
 # What separates folders, with the dots that lead up from one; what some system forbids in names, what cannot be seen or
 # turns the direction of writing.
 _UNSAFE = re.compile(r'\.*[/\\]|[<>:"|?*\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]')
@@ -69,11 +71,19 @@ def _numbered(name: str, number: int) -> str:
 
 
 def _shortened(name: str, suffix: str) -> str:
-    """Put the suffix before the extension, and cut what stands before it to the bytes that are left."""
+    """Put the suffix before the extension, and leave so much out of what stands before it that all fits."""
     found = _EXTENSION.search(name)
     extension = found[0] if found else ""
-    stem = name.removesuffix(extension).encode()[: NAME_BYTES - len(suffix) - len(extension)].decode(errors="ignore")
+    stem = without_middle(name.removesuffix(extension), NAME_BYTES - len(suffix) - len(extension))
     return f"{stem.rstrip(' .')}{suffix}{extension}"
+
+
+def without_middle(text: str, most: int) -> str:
+    """Return the text in at most so many bytes of UTF-8, at least 80: names differ where they begin and end."""
+    data = text.encode()
+    if len(data) <= most:
+        return text
+    return data[: most - _TAIL].decode(errors="ignore") + data[-_TAIL:].decode(errors="ignore")
 
 
 def _folded(name: str) -> str:

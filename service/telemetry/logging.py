@@ -110,11 +110,9 @@ def _pairs(fields: Fields) -> Iterable[str]:
     for name, value in fields.items():
         if value is not None:
             text = str(value)
-            yield f" {name}={text if _PLAIN.fullmatch(text) else _quoted(text)}"
-
-
-def _quoted(text: str) -> str:
-    return '"' + _escaped(text).replace('"', '\\"') + '"'
+            if not _PLAIN.fullmatch(text):
+                text = '"' + _escaped(text).replace('"', '\\"') + '"'
+            yield f" {name}={text}"
 
 
 def _escaped(text: str) -> str:

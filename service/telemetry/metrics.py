@@ -7,11 +7,9 @@ place goes on with its files: so no count is lost, and there are never more file
 import hashlib
 import os
 import tempfile
-import threading
-import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,8 +23,6 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 OTHER = "other"
 """The one route of all paths that are none, and the one method of all that are none: clients can make up any number."""
-FLUSH_SECONDS = 0.05
-"""Seconds after which what threads counted is in the files; so much a killed process's counts may lack."""
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
@@ -39,43 +35,6 @@ class Waiting(NamedTuple):
     oldest: float
 
 
-class Buffer:
-    """What threads count, kept in plain memory until one thread writes it to the files.
-
-    Each write there takes the one lock that all counters of a process share. With six of them for a call of an engine,
-    its threads wait for each other: on a busy machine some 8 % of an image's processor time. A deque needs no lock.
-    """
-
-    def __init__(self) -> None:
-        self._changes: deque[Callable[[], None]] = deque()
-        self._is_filled = threading.Event()
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
-
-    def add(self, change: Callable[[], None]) -> None:
-        """Make this change, such as a counter's `inc`, within FLUSH_SECONDS, or at the next flush."""
-        self._changes.append(change)
-        if self._is_filled.is_set():
-            return
-        self._is_filled.set()
-        with self._lock:
-            if not self._thread:  # not before the first change, which comes after the fork
-                self._thread = threading.Thread(target=self._keep_flushing, name="metrics", daemon=True)
-                self._thread.start()
-
-    def flush(self) -> None:
-        """Make all changes that were added before."""
-        with self._lock:
-            for _ in range(len(self._changes)):
-                self._changes.popleft()()
-
-    def _keep_flushing(self) -> None:
-        while self._is_filled.wait():
-            time.sleep(FLUSH_SECONDS)
-            self._is_filled.clear()
-            self.flush()
-
-
 class Metrics:
     """The counters. Until `join` they are this process's own; every one has a label, so that none is there before.
 
@@ -85,48 +44,26 @@ class Metrics:
 
     def __init__(self, folder: str, database_url: str) -> None:
         self.folder = Path(folder) if folder else _default_folder(database_url)
-        self.buffer = Buffer()
         self._joined = False
         self._place: str | None = None
         self._registry = registry = CollectorRegistry()
-        self.requests = Counter(
-            "http_requests", "Requests by route, method and status.", ("route", "method", "status"), registry=registry
+        counter = partial(Counter, registry=registry)
+        histogram = partial(Histogram, registry=registry, buckets=SECONDS)
+        # Of all processes that live.
+        gauge = partial(Gauge, registry=registry, multiprocess_mode="livesum")
+        self.requests = counter("http_requests", "Requests by route, method and status.", ("route", "method", "status"))
+        self.request_seconds = histogram(
+            "http_request_duration_seconds", "Seconds until the last byte of an answer.", ("route", "method")
         )
-        self.request_seconds = Histogram(
-            "http_request_duration_seconds",
-            "Seconds until the last byte of an answer.",
-            ("route", "method"),
-            buckets=SECONDS,
-            registry=registry,
+        self.jobs = counter("jobs_ended", "Runs of jobs by kind and outcome.", ("kind", "outcome"))
+        self.calls = counter("engine_calls", "Calls of the engine by outcome.", ("engine", "outcome"))
+        self.call_seconds = histogram("engine_call_duration_seconds", "Seconds of a call of the engine.", ("engine",))
+        self.in_flight = gauge("engine_calls_in_flight", "Calls under way.", ("engine",))
+        self.paused = gauge(
+            "engine_breakers_open", "Server processes that keep calls away from the engine.", ("engine",)
         )
-        self.jobs = Counter("jobs_ended", "Runs of jobs by kind and outcome.", ("kind", "outcome"), registry=registry)
-        self.calls = Counter(
-            "engine_calls", "Calls of the engine by outcome.", ("engine", "outcome"), registry=registry
-        )
-        self.call_seconds = Histogram(
-            "engine_call_duration_seconds",
-            "Seconds of a call of the engine.",
-            ("engine",),
-            buckets=SECONDS,
-            registry=registry,
-        )
-        self.in_flight = Gauge(
-            "engine_calls_in_flight", "Calls under way.", ("engine",), multiprocess_mode="livesum", registry=registry
-        )
-        self.paused = Gauge(
-            "engine_breakers_open",
-            "Server processes that keep calls away from the engine.",
-            ("engine",),
-            multiprocess_mode="livesum",
-            registry=registry,
-        )
-        self.answers = Counter(
-            "facecloud_answers",
-            "FaceCloud's HTTP answers by status.",
-            ("outcome",),
-            registry=registry,
-        )
-        self.swept = Counter("files_swept", "Files removed that no row knew.", ("kind",), registry=registry)
+        self.answers = counter("facecloud_answers", "FaceCloud's HTTP answers by status.", ("outcome",))
+        self.swept = counter("files_swept", "Files removed that no row knew.", ("kind",))
 
     def join(self) -> None:
         """Count in the folder from now on: before anything is counted, and before the fork.
@@ -157,7 +94,6 @@ class Metrics:
 
     def text(self, waiting: Iterable[Waiting] | None) -> bytes:
         """Return all counters, and the queue as it was read just now; None says that it could not be read."""
-        self.buffer.flush()
         registry = CollectorRegistry()
         if self._joined:
             MultiProcessCollector(registry, str(self.folder))  # type: ignore[no-untyped-call]

@@ -127,7 +127,7 @@ def file_name(name: str, suffix: str, media_type: str) -> str:
     found = _EXTENSION.search(name)
     stem, extension = (name[: found.start()], found[1]) if found else (name, "")
     fitting = {"image/jpeg": ("jpg", "jpeg"), "image/png": ("png",)}[media_type]
-    stem = stem[:200] if stem.strip(" .") else "image"
+    stem = zip_stream.without_middle(stem, 200) if stem.strip(" .") else "image"
     return f"{stem}_{suffix}.{extension if extension.lower() in fitting else fitting[0]}"
 
 

@@ -9,15 +9,16 @@ from pathlib import Path
 
 from service.errors import Problem
 from service.features.faces.drawing import draw_boxes
-from service.features.faces.engines.engine import Detection, Detections, Engine
+from service.features.faces.engines.engine import Detections, Engine
 from service.imaging.media_types import media_type_of
 from service.imaging.pixel_budget import PixelBudget
 from service.imaging.validate import Limits, Picture, check
 from service.jobs.operation import Cancelled, Failure, Postponed
 from service.jobs.transitions import back_off
 
-SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp"))
+SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif", ".avif"))
 MOST_ATTEMPTS = 10
+NOTHING = Detections(())
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class Analysed:
 
     photo: Photo
     picture: Picture | None = None
-    faces: Sequence[Detection] = ()
+    found: Detections = NOTHING
     error: tuple[str, str] | None = None
 
 
@@ -73,9 +74,9 @@ class Analysis:
             with photo.path.open("rb") as stream:
                 picture = check(stream, "", self.limits, self.pixels)
                 image = stream.read()
-            faces = self._detect(image)
+            found = self._detect(image)
             if photo.boxed:
-                _write(photo.boxed, draw_boxes(image, faces, self.pixels))
+                _write(photo.boxed, draw_boxes(image, found.faces, self.pixels))
         except Problem as problem:
             return Analysed(photo, picture, error=("image_rejected", problem.detail))
         except Failure as failure:
@@ -84,14 +85,14 @@ class Analysis:
             return Analysed(photo, picture, error=("file_failed", f"{error.filename}: {error.strerror}."))
         except Cancelled:
             return Analysed(photo, picture, error=("cancelled", "It was not looked at."))
-        return Analysed(photo, picture, faces)
+        return Analysed(photo, picture, found)
 
-    def _detect(self, image: bytes) -> Sequence[Detection]:
+    def _detect(self, image: bytes) -> Detections:
         """Ask the engine as often as a job of the service would, but no longer than a person wants to wait."""
         attempt = 1
         while True:
             try:
-                return Detections.of(self.engine.detect(image, self.stopped.is_set)).faces
+                return Detections.of(self.engine.detect(image, self.stopped.is_set))
             except Postponed as postponed:
                 wait = postponed.wait
             except Failure as failure:
@@ -134,7 +135,7 @@ def _may_be_photo(path: Path) -> bool:
         return True
     try:
         with path.open("rb") as stream:
-            return media_type_of(stream.read(16)) is not None
+            return media_type_of(stream.read(64)) is not None
     except OSError:
         return False
 

@@ -6,8 +6,10 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from service.db.database import now
+from service.features.faces.engines.engine import EMBEDDED
 from service.features.faces.job import KIND
 from service.features.faces.models import MICRO, Face, Image, Task, image_key
+from service.features.faces.statistics import OLD, SMALL
 from service.features.faces.webhooks import announce
 from service.jobs import queue
 from service.jobs.models import Job
@@ -37,6 +39,9 @@ _STATISTICS = {
     "women": _number(Face.gender == "female"),
     "men_with_age": _number((Face.gender == "male") & Face.age.is_not(None)),
     "women_with_age": _number((Face.gender == "female") & Face.age.is_not(None)),
+    "over_60": _number((Image.engine == EMBEDDED) & (Face.age >= OLD)),
+    "small_faces": _number((Image.engine == EMBEDDED) & (Face.height < SMALL)),
+    "unsure": _number((Image.engine == EMBEDDED) & (Face.gender == "unknown")),
 }
 _AGES = {"men": _age_sum("male"), "women": _age_sum("female")}
 

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from PIL import ImageDraw, ImageFont
 
-from service.features.faces.engines.engine import Detection
+from service.features.faces.engines.engine import Detection, Gender
 from service.imaging.decode import upright_within
 from service.imaging.pixel_budget import PixelBudget
 
@@ -31,7 +31,7 @@ def draw_boxes(image: bytes, faces: Iterable[Detection], budget: PixelBudget) ->
         draw = ImageDraw.Draw(picture)
         boxes = [(face, box) for face in faces if (box := _inside(face, scale, picture.size))]
         for face, box in boxes:
-            _draw_box(draw, box, _COLOURS[face.gender], max(2, min(picture.size) // 150))
+            _draw_box(draw, box, face.gender, max(2, min(picture.size) // 150))
         for face, box in boxes:
             _draw_label(draw, box, face, picture.size)
         # Without subsampling, since thin coloured lines would pale at half the colours' resolution.
@@ -49,17 +49,25 @@ def _inside(face: Detection, scale: float, size: tuple[int, int]) -> Rectangle |
     return left, top, max(left, min(right, size[0] - 1)), max(top, min(bottom, size[1] - 1))
 
 
-def _draw_box(draw: ImageDraw.ImageDraw, box: Rectangle, colour: str, line: int) -> None:
-    """Draw a coloured line between two dark ones, so that it stands out from any photo."""
+def _draw_box(draw: ImageDraw.ImageDraw, box: Rectangle, gender: Gender, line: int) -> None:
+    """Draw a coloured line between two dark ones, so that it stands out from any photo; a dashed one for unknown."""
     left, top, right, bottom = box
     edge = max(1, line // 3)
     draw.rectangle((left - edge, top - edge, right + edge, bottom + edge), outline="black", width=line + 2 * edge)
-    draw.rectangle(box, outline=colour, width=line)
+    draw.rectangle(box, outline=_COLOURS[gender], width=line)
+    if gender == "unknown":
+        for x in range(left + 2 * line, right - 2 * line, 4 * line):
+            for y in (top, bottom - line + 1):
+                draw.rectangle((x, y, x + 2 * line - 1, y + line - 1), fill="black")
+        for y in range(top + 2 * line, bottom - 2 * line, 4 * line):
+            for x in (left, right - line + 1):
+                draw.rectangle((x, y, x + line - 1, y + 2 * line - 1), fill="black")
 
 
 def _draw_label(draw: ImageDraw.ImageDraw, box: Rectangle, face: Detection, size: tuple[int, int]) -> None:
     """Write gender and age above the box, else below it, else into it; not at all where there is no room to read it."""
-    text = face.gender if face.age is None else f"{face.gender}, {round(face.age)}"
+    gender = "?" if face.gender == "unknown" else face.gender
+    text = gender if face.age is None else f"{gender}, {round(face.age)}"
     letters = max(_SMALLEST_TEXT, min(max((box[2] - box[0]) // 5, min(size) // 40), min(size) // 15))
     width, height, margin = _measure(text, letters)
     if width > size[0]:

@@ -1,7 +1,7 @@
 """A task's faces as files: rows of text, and photos with the faces drawn in."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
@@ -10,11 +10,10 @@ import orjson
 import sqlalchemy as sa
 
 from service.features.faces.drawing import draw_boxes
-from service.features.faces.engines.engine import Detection
 from service.features.faces.models import Face, Image, image_key
 from service.features.faces.operations import Services, find_image, find_task, unknown_image
-from service.features.faces.representation import FACES, face, members_of
-from service.features.faces.tables import FACE_COLUMNS, PHOTO_COLUMNS, as_csv, harmless, rows_of
+from service.features.faces.representation import FACES, detection, face
+from service.features.faces.tables import FACE_COLUMNS, PHOTO_COLUMNS, as_csv, harmless
 from service.storage import zip_stream as archives
 
 BATCH = 200
@@ -35,7 +34,7 @@ class Export:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """An image and its faces, largest first."""
+    """An image and the FACE_MEMBERS of its faces, by their numbers."""
 
     id: str
     name: str
@@ -43,14 +42,14 @@ class Shown:
     error_code: str | None
     error_detail: str | None
     digest: str | None
-    faces: list[Detection]
+    faces: list[Sequence[Any]]
 
 
 def faces_csv(services: Services, task_id: str, *, bom: bool = False) -> Export:
     """Return one row a face, after a header row."""
 
     def rows(pages: Iterable[list[Shown]]) -> Iterator[bytes]:
-        faces = ([row for image in page for row in rows_of(image.id, image.name, image.faces)] for page in pages)
+        faces = ([(image.id, harmless(image.name), *face) for image in page for face in image.faces] for page in pages)
         return as_csv(FACE_COLUMNS, faces, bom=bom)
 
     return _export(services, task_id, "faces.csv", rows)
@@ -93,16 +92,11 @@ def boxed_photo(services: Services, task_id: str, image_id: str) -> bytes:
     """Return a JPEG of the image with its faces drawn."""
     with services.database.read() as session:
         image = find_image(session, task_id, image_id)
-        rows = session.execute(FACES.where(Face.image_id == image_id).order_by(Face.position))
-        faces = [_detection(row) for row in rows]
+        faces = [row[1:] for row in session.execute(FACES.where(Face.image_id == image_id).order_by(Face.number))]
     try:
         return _draw(services, image_key(task_id, image.id), faces)
     except FileNotFoundError as error:  # deleted between the two
         raise unknown_image() from error
-
-
-def _detection(row: Any) -> Detection:
-    return Detection(*row[1:])
 
 
 def _export(
@@ -131,10 +125,10 @@ def _pages(services: Services, task_id: str) -> Iterator[list[Shown]]:
             if not images:
                 return
             last = images[-1].position
-            rows = session.execute(FACES.join(Image).where(*later, Image.position <= last).order_by(Face.position))
-            faces: dict[str, list[Detection]] = {}
+            rows = session.execute(FACES.join(Image).where(*later, Image.position <= last).order_by(Face.number))
+            faces: dict[str, list[Sequence[Any]]] = {}
             for row in rows:
-                faces.setdefault(row.image_id, []).append(_detection(row))
+                faces.setdefault(row.image_id, []).append(row[1:])
         yield [
             Shown(image_id, name, status, code, detail, digest, faces.get(image_id, []))
             for _, image_id, name, status, code, detail, digest in images
@@ -144,9 +138,9 @@ def _pages(services: Services, task_id: str) -> Iterator[list[Shown]]:
 def _jsonl(pages: Iterable[list[Shown]]) -> Iterator[bytes]:
     for page in pages:
         lines = [
-            orjson.dumps({"image_id": image.id, "name": image.name, **face(*members_of(found))}, option=_LINE)
+            orjson.dumps({"image_id": image.id, "name": image.name, **face(members)}, option=_LINE)
             for image in page
-            for found in image.faces
+            for members in image.faces
         ]
         if lines:
             yield b"".join(lines)
@@ -172,7 +166,7 @@ def _is_there(services: Services, task_id: str, image_id: str) -> bool:
         return session.get(Image, image_id) is not None
 
 
-def _draw(services: Services, key: str, faces: list[Detection]) -> bytes:
+def _draw(services: Services, key: str, faces: Iterable[Sequence[Any]]) -> bytes:
     busy = "Too many photos are being drawn. Try again in a minute."
     with services.drawings.hold(TURN_SECONDS, busy, retry_after=60):
-        return draw_boxes(services.storage.read(key), faces, services.intake.pixels)
+        return draw_boxes(services.storage.read(key), map(detection, faces), services.intake.pixels)

@@ -2,12 +2,12 @@
 
 from functools import cache, partial
 
-from service.config import Settings
+from service.config import ENGINE_GROUP, Settings
 from service.cpu_slots import CpuSlots
 from service.features.faces import operations
 from service.features.faces.checks import INSPECTION
 from service.features.faces.commands import COMMANDS
-from service.features.faces.engines.engine import Engine
+from service.features.faces.engines.engine import EMBEDDED, Engine
 from service.features.faces.engines.instrumented import Measured
 from service.features.faces.job import KIND, FaceDetection, has_ever_worked
 from service.features.faces.retention import Retention
@@ -18,6 +18,7 @@ from service.imaging.decode import to_jpeg
 from service.jobs.claims import ClaimPolicy
 from service.jobs.concurrency_limit import ConcurrencyLimit
 from service.jobs.executors import Executor
+from service.plugins import load_class
 
 WEBHOOK_THREADS = 4
 """Webhooks under way at a time in one server process."""
@@ -51,7 +52,7 @@ def make(kernel: Kernel) -> Parts:
         lanes=[
             Lane(
                 name="faces",
-                operations=[FaceDetection(kernel.storage, engine)],
+                operations=[FaceDetection(kernel.storage, engine, settings.engine)],
                 threads=settings.job_threads,
                 policies=_policies(settings),
             ),
@@ -85,8 +86,12 @@ def _engine(kernel: Kernel) -> Engine:
             concurrency=settings.job_threads,
             convert=partial(to_jpeg, max_pixels=settings.facecloud_max_pixels, budget=kernel.pixels),
             breaker=Breaker(lambda: has_ever_worked(kernel.database), processes=settings.web_concurrency),
-            observe=lambda outcome, _: metrics.buffer.add(answers(outcome).inc),
+            observe=lambda outcome, _: answers(outcome).inc(),
         )
+    if settings.engine != EMBEDDED:
+        from service.features.faces.engines.custom import CustomEngine
+
+        return CustomEngine(load_class(settings.engine, ENGINE_GROUP), settings.engine)
     from service.features.faces.engines.local import LocalEngine
 
     return LocalEngine(pixels=kernel.pixels, search=settings.face_search, gender_threshold=settings.gender_threshold)

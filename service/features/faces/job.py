@@ -1,7 +1,6 @@
 """The operation of face tasks: one image through the engine."""
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -10,21 +9,29 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from service.db.database import Database, now
-from service.features.faces.engines.engine import Detection, Detections, Engine, History
-from service.features.faces.models import MICRO, Face, Image, Task, image_key
-from service.features.faces.representation import FACE_MEMBERS, members_of
+from service.features.faces.engines.engine import Detections, Engine, History
+from service.features.faces.models import Face, Image, Task, image_key
+from service.features.faces.representation import FACE_MEMBERS, numbered
+from service.features.faces.statistics import COUNTERS, count
 from service.features.faces.webhooks import announce
 from service.imaging.failures import image_failures
 from service.jobs.operation import Failure, Operation, Run
 from service.storage.storage import Storage
 
 KIND = "face"
-_AGES = ("with_age", "age_sum")
 
 _IMAGE_DONE = (
     sa.update(Image)
     .where(Image.id == sa.bindparam("image"))
-    .values(status="done", attempts=sa.bindparam("attempt"), error_code=None, error_detail=None)
+    .values(
+        status="done",
+        attempts=sa.bindparam("attempt"),
+        error_code=None,
+        error_detail=None,
+        engine=sa.bindparam("found_by"),
+        searched_width=sa.bindparam("searched"),
+        rotation=sa.bindparam("turned"),
+    )
 )
 _IMAGE_ERROR = (
     sa.update(Image)
@@ -50,14 +57,15 @@ def has_ever_worked(database: Database) -> bool:
 
 
 class FaceDetection(Operation):
-    """load → work → save for the images of face tasks."""
+    """load → work → save for the images of face tasks. The engine's name is kept with what it found."""
 
     kind = KIND
     failure_code = "engine_failed"
 
-    def __init__(self, storage: Storage, engine: Engine) -> None:
+    def __init__(self, storage: Storage, engine: Engine, engine_name: str) -> None:
         self.storage = storage
         self.engine = engine
+        self.engine_name = engine_name
 
     def limit(self) -> int | None:
         """Return what the engine takes now."""
@@ -69,24 +77,26 @@ class FaceDetection(Operation):
         failed = dict(session.execute(_FAILED.where(Image.id.in_(again))).all()) if again else {}
         return [(image_key(run.task, run.subject), History(run.due_at, failed.get(run.subject))) for run in runs]
 
-    def work(self, loaded: tuple[str, History], cancelled: Callable[[], bool]) -> Sequence[Detection]:
+    def work(self, loaded: tuple[str, History], cancelled: Callable[[], bool]) -> Detections:
         """Read the original and ask the engine."""
         key, history = loaded
         with image_failures():
             image = self.storage.read(key)
-        return Detections.of(self.engine.detect(image, cancelled, history)).faces
+        return Detections.of(self.engine.detect(image, cancelled, history))
 
-    def save(self, session: Session, results: Sequence[tuple[Run, Sequence[Detection]]]) -> None:
+    def save(self, session: Session, results: Sequence[tuple[Run, Detections]]) -> None:
         """Write the faces, the images, and the counters of their tasks."""
         faces = [
-            _row(run.subject, position, face) for run, detections in results for position, face in enumerate(detections)
+            {"image_id": run.subject, **dict(zip(FACE_MEMBERS, members, strict=True))}
+            for run, found in results
+            for members in numbered(found.faces)
         ]
         if faces:
             session.connection().execute(sa.insert(Face), faces)
-        images = [{"image": run.subject, "attempt": run.attempt} for run, _ in results]
-        session.connection().execute(_IMAGE_DONE, images)
-        for task, detections in _by_task(results).items():
-            _count(session, task, done=len(detections), **_sums(face for found in detections for face in found))
+        session.connection().execute(_IMAGE_DONE, [self._image(run, found) for run, found in results])
+        for task, images in _by_task(results).items():
+            faces_of_all = (face for found in images for face in found.faces)
+            _count(session, task, done=len(images), **count(faces_of_all, self.engine_name))
 
     def postpone(self, session: Session, failures: Sequence[tuple[Run, Failure]]) -> None:
         """Show at the image what went wrong; it stays pending."""
@@ -100,9 +110,14 @@ class FaceDetection(Operation):
         for task, failed in _by_task(failures).items():
             _count(session, task, failed=len(failed))
 
-
-def _row(image: str, position: int, face: Detection) -> dict[str, Any]:
-    return {"image_id": image, "position": position, **dict(zip(FACE_MEMBERS, members_of(face), strict=True))}
+    def _image(self, run: Run, found: Detections) -> dict[str, Any]:
+        return {
+            "image": run.subject,
+            "attempt": run.attempt,
+            "found_by": self.engine_name,
+            "searched": found.searched_width,
+            "turned": found.rotation,
+        }
 
 
 def _by_task(pairs: Iterable[tuple[Run, Any]]) -> dict[str, list[Any]]:
@@ -111,19 +126,6 @@ def _by_task(pairs: Iterable[tuple[Run, Any]]) -> dict[str, list[Any]]:
     for run, value in sorted(pairs, key=lambda pair: pair[0].task):
         grouped.setdefault(run.task, []).append(value)
     return grouped
-
-
-def _sums(faces: Iterable[Detection]) -> Counter[str]:
-    sums: Counter[str] = Counter()
-    for face in faces:
-        sums["faces"] += 1
-        people = {"male": "men", "female": "women"}.get(face.gender)
-        if people:
-            sums[people] += 1
-            if face.age is not None:
-                sums[f"{people}_with_age"] += 1
-                sums[f"{people}_age_sum"] += round(face.age * MICRO)
-    return sums
 
 
 def _write_errors(session: Session, failures: Sequence[tuple[Run, Failure]], status: str) -> None:
@@ -141,7 +143,7 @@ def _write_errors(session: Session, failures: Sequence[tuple[Run, Failure]], sta
     session.connection().execute(_IMAGE_ERROR, rows)
 
 
-_COUNTERS = ("done", "failed", "faces", "men", "women", *(f"{p}_{n}" for p in ("men", "women") for n in _AGES))
+_COUNTERS = ("done", "failed", *COUNTERS)
 _COUNT = (
     sa.update(Task)
     .where(Task.id == sa.bindparam("task"))

@@ -34,13 +34,17 @@ class Task(Model):
     women_with_age: Mapped[int] = mapped_column(default=0)
     men_age_sum: Mapped[int] = mapped_column(sa.BigInteger, default=0)
     women_age_sum: Mapped[int] = mapped_column(sa.BigInteger, default=0)
+    over_60: Mapped[int] = mapped_column(default=0)
+    small_faces: Mapped[int] = mapped_column(default=0)
+    unsure: Mapped[int] = mapped_column(default=0)
 
 
 class Image(Model):
     """A file of a task. Width and height are the upright picture's, in pixels; size is in bytes.
 
-    `failed_at` is when it failed for the first time since the last start, in seconds since 1970. `digest` is
-    `sha-256:` and 64 hexadecimal digits; null where an earlier version stored the file and nobody has read it since.
+    `failed_at` is when it failed for the first time since the last start, in seconds since 1970. `engine` is the name
+    of what found its faces; `searched_width` and `rotation` are what `Detections` says of them. `digest` is `sha-256:`
+    and 64 hexadecimal digits; null where an earlier version stored the file and nobody has read it since.
     """
 
     __tablename__ = "image"
@@ -59,16 +63,22 @@ class Image(Model):
     error_code: Mapped[str | None] = mapped_column(sa.String(32))
     error_detail: Mapped[str | None] = mapped_column(sa.String(500))
     failed_at: Mapped[float | None]
+    engine: Mapped[str | None] = mapped_column(sa.Text)
+    searched_width: Mapped[int | None]
+    rotation: Mapped[int | None]
     digest: Mapped[str | None] = mapped_column(sa.String(72))
 
 
 class Face(Model):
-    """A face of an image; the box is in pixels of the upright picture."""
+    """A face of an image; the box is in pixels of the upright picture.
+
+    `number` counts from 1, largest first as found, and never changes. What an engine does not say is null.
+    """
 
     __tablename__ = "face"
 
     image_id: Mapped[str] = mapped_column(sa.ForeignKey("image.id", ondelete="CASCADE"), primary_key=True)
-    position: Mapped[int] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
     x: Mapped[int]
     y: Mapped[int]
     width: Mapped[int]
@@ -76,6 +86,12 @@ class Face(Model):
     gender: Mapped[str] = mapped_column(sa.String(8))
     age: Mapped[float | None]
     score: Mapped[float | None]
+    male_probability: Mapped[float | None]
+    age_low: Mapped[float | None]
+    age_high: Mapped[float | None]
+    quality_height: Mapped[int | None]
+    quality_sharpness: Mapped[float | None]
+    quality_brightness: Mapped[float | None]
 
 
 class WebhookEvent(Model):

@@ -19,6 +19,7 @@ from service.features.faces.representation import (
     FACES,
     IMAGE_MEMBERS,
     IMAGES,
+    SEARCH_MEMBERS,
     faces_by_image,
     image_with_faces,
     task_summary,
@@ -178,7 +179,7 @@ def get_image(services: Services, task_id: str, image_id: str) -> dict[str, Any]
     """Return one image with its faces."""
     with services.database.read() as session:
         row = session.execute(IMAGES.where(Image.task_id == task_id, Image.id == image_id)).first()
-        faces = faces_by_image(session.execute(FACES.where(Face.image_id == image_id).order_by(Face.position)))
+        faces = faces_by_image(session.execute(FACES.where(Face.image_id == image_id).order_by(Face.number)))
     if not row:
         raise unknown_image()
     return image_with_faces(row, faces)
@@ -259,7 +260,7 @@ def _add_rows(
     task.total += len(rows)
     task.next_position += len(rows)
     task.version += 1
-    fresh: dict[str, Any] = {"error": None, "faces": []}
+    fresh: dict[str, Any] = {"error": None, **dict.fromkeys(SEARCH_MEMBERS), "faces": []}
     return [{name: row[name] for name in IMAGE_MEMBERS} | fresh for row in rows]
 
 
@@ -334,6 +335,6 @@ def _not_forming(task: Task) -> Conflict:
 
 def _with_images(session: Session, task: Task) -> dict[str, Any]:
     images = session.execute(IMAGES.where(Image.task_id == task.id).order_by(Image.position)).all()
-    rows = session.execute(FACES.join(Image).where(Image.task_id == task.id).order_by(Face.position))
+    rows = session.execute(FACES.join(Image).where(Image.task_id == task.id).order_by(Face.number))
     faces = faces_by_image(rows)
     return task_summary(task) | {"images": [image_with_faces(row, faces) for row in images]}

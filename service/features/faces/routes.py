@@ -161,8 +161,8 @@ def start_task(task_id: str) -> Response:
 def add_images(task_id: str) -> Response:
     """Upload images: multipart parts `image` with as many `name` fields or none, or the bare bytes with `?name=`.
 
-    An empty `name` stands for the file's own. A name has at most 255 characters; a longer one is cut before its
-    extension. All or nothing: one bad file refuses the request and is named in the answer. An upload that broke off can
+    An empty `name` stands for the file's own. A name has at most 255 characters; a longer one loses its
+    middle. All or nothing: one bad file refuses the request and is named in the answer. An upload that broke off can
     be sent again with `skip_existing=true`: only what the task has not is added.
     """
     skip = query(UploadQuery).skip_existing == "true"
@@ -190,8 +190,8 @@ def delete_image(task_id: str, image_id: str) -> Response:
 def get_content(task_id: str, image_id: str) -> Response:
     """Get the original bytes of an image, whole or by `Range`; or with its faces drawn.
 
-    A drawn photo is upright and without metadata; one of more than 16 megapixels is scaled down. While there are no
-    results it is the photo without boxes.
+    A drawn photo is upright and without metadata; one of more than 16 megapixels is scaled down. A face of unknown
+    gender has a dashed box and `?`. While there are no results it is the photo without boxes.
     """
     if query(ContentQuery).faces == "boxed":
         return _boxed(task_id, image_id)
@@ -221,9 +221,10 @@ def _boxed(task_id: str, image_id: str) -> Response:
 def get_faces_csv(task_id: str) -> Response:
     """Get one row a face found so far, in the order of upload and then of size, as CSV (RFC 4180, UTF-8).
 
-    The first row names the columns: image_id, name, x, y, width, height, gender, age, score. What is not known is
-    empty. A part of a name that a spreadsheet program would take for a formula, since it begins with `=`, `+`, `-` or
-    `@` after any separator, has an apostrophe before it. If the task is deleted meanwhile, the answer breaks off.
+    The first row names the columns: image_id, name, x, y, width, height, gender, age, score, male_probability, age_low,
+    age_high, quality_height, quality_sharpness, quality_brightness, number. What is not known is empty. A part of a
+    name that a spreadsheet program would take for a formula, since it begins with `=`, `+`, `-` or `@` after any
+    separator, has an apostrophe before it. If the task is deleted meanwhile, the answer breaks off.
     """
     export = exports.faces_csv(_services(), task_id, bom=query(TableQuery).bom == "1")
     return stream_answer(export.pieces, "text/csv; charset=utf-8", export.file_name)
@@ -246,7 +247,7 @@ def get_photos_csv(task_id: str) -> Response:
 def get_faces_jsonl(task_id: str) -> Response:
     """Get one JSON object a line for each face found so far, in the order of upload and then of size.
 
-    Its members are image_id, name, bbox, gender, age and score. If the task is deleted meanwhile, the answer breaks
+    Its members are image_id, name, and those of a face of the task. If the task is deleted meanwhile, the answer breaks
     off.
     """
     export = exports.faces_jsonl(_services(), task_id)

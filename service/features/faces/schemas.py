@@ -10,7 +10,19 @@ from service.http.bodies import StrictModel, WholeNumber
 from service.http.pagination import Page
 
 _ID, _IMAGE_ID = "b982acff-a46c-420b-b9be-24d137bd21e6", "83b014c2-0fe6-48af-b4d7-ce77705687ae"
-_FACE = {"bbox": {"x": 178, "y": 63, "width": 90, "height": 113}, "gender": "female", "age": 33.7, "score": 0.9323}
+_FACE = {
+    "number": 1,
+    "bbox": {"x": 178, "y": 63, "width": 90, "height": 113},
+    "gender": "female",
+    "male_probability": 0.0146,
+    "age": 34.3,
+    "age_low": 22.0,
+    "age_high": 48.0,
+    "score": 0.9323,
+    "quality": {"height": 113, "sharpness": 373.5, "brightness": 0.562},
+    "corrected": False,
+    "detected": None,
+}
 _IMAGE: dict[str, Any] = {
     "id": _IMAGE_ID,
     "name": "astronaut.png",
@@ -22,8 +34,11 @@ _IMAGE: dict[str, Any] = {
     "attempts": 1,
     "digest": "sha-256:(64 hexadecimal digits)",
     "error": None,
+    "searched_width": 512,
+    "rotation": 0,
     "faces": [_FACE],
 }
+_PENDING = {"status": "pending", "attempts": 0, "searched_width": None, "rotation": None, "faces": []}
 _SUMMARY: dict[str, Any] = {
     "id": _ID,
     "name": "team",
@@ -32,7 +47,15 @@ _SUMMARY: dict[str, Any] = {
     "started_at": "2026-01-02T03:04:06.012Z",
     "finished_at": "2026-01-02T03:04:06.406Z",
     "progress": {"total": 1, "pending": 0, "done": 1, "failed": 0},
-    "statistics": {"faces": 1, "men": 0, "women": 1, "men_average_age": None, "women_average_age": 33.7},
+    "statistics": {
+        "faces": 1,
+        "men": 0,
+        "women": 1,
+        "unknown": 0,
+        "men_average_age": None,
+        "women_average_age": 34.3,
+        "warnings": [],
+    },
 }
 
 _WEBHOOK = "An http or https address that is told when the task ends, signed as Standard Webhooks say."
@@ -129,13 +152,32 @@ class Box(StrictModel):
     height: int
 
 
-class FaceOut(StrictModel):
-    """A face. Age is in years; score is the engine's confidence, from 0 to 1."""
+class QualityOut(StrictModel):
+    """How well a face can be seen."""
 
+    height: Annotated[int, Field(description="Of the face, in pixels.")]
+    sharpness: Annotated[
+        float, Field(description="Variance of the Laplacian of the face in grey; below 20 is blurred.")
+    ]
+    brightness: Annotated[float, Field(description="The mean, from 0 to 1.")]
+
+
+class FaceOut(StrictModel):
+    """A face. Ages are in years. What the engine does not say is null."""
+
+    number: Annotated[
+        int, Field(description="Counts the faces of an image from 1, largest first as found. It never changes.")
+    ]
     bbox: Box
-    gender: Gender
+    gender: Annotated[Gender, Field(description="`unknown` where the engine is not sure.")]
+    male_probability: Annotated[float | None, Field(description="From 0 to 1, calibrated.")]
     age: float | None
-    score: float | None
+    age_low: Annotated[float | None, Field(description="`age_low` to `age_high` holds the true age nine times in ten.")]
+    age_high: float | None
+    score: Annotated[float | None, Field(description="The engine's confidence that this is a face, from 0 to 1.")]
+    quality: QualityOut | None
+    corrected: Annotated[bool, Field(description="Whether a person has corrected it.")]
+    detected: Annotated[None, Field(description="What the engine said of a face that was corrected.")]
 
 
 class ImageError(StrictModel):
@@ -161,7 +203,7 @@ class ImageOut(StrictModel):
     id: str
     name: str
     status: Literal["pending", "done", "failed"]
-    media_type: Literal["image/jpeg", "image/png", "image/webp"]
+    media_type: Literal["image/jpeg", "image/png", "image/webp", "image/heic", "image/avif"]
     size: int
     width: int
     height: int
@@ -174,6 +216,15 @@ class ImageOut(StrictModel):
         Field(description="`sha-256:` and 64 hexadecimal digits. Null for an image of an earlier version."),
     ]
     error: ImageError | None
+    searched_width: Annotated[
+        int | None, Field(description="The image's width in pixels at the closest look; null where it is not said.")
+    ]
+    rotation: Annotated[
+        Literal[0, 90, 180, 270] | None,
+        Field(
+            description="Degrees clockwise that make the faces upright, after EXIF. Boxes are in the picture before it."
+        ),
+    ]
     faces: list[FaceOut]
 
 
@@ -186,9 +237,7 @@ class AddedImage(ImageOut):
 class ImagesOut(StrictModel):
     """The images that an upload added, in its order."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"examples": [{"items": [_IMAGE | {"status": "pending", "attempts": 0, "faces": []}]}]}
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [{"items": [_IMAGE | _PENDING]}]})
 
     items: list[AddedImage]
 
@@ -202,14 +251,25 @@ class Progress(StrictModel):
     failed: int
 
 
+class StatisticsWarning(StrictModel):
+    """What the statistics must be read with."""
+
+    code: Literal["age_bias_over_60", "small_faces", "many_unknown"]
+    detail: str
+
+
 class Statistics(StrictModel):
     """Over the images done so far. An average is null where there is nobody."""
 
     faces: int
     men: int
     women: int
+    unknown: Annotated[int, Field(description="Faces that count as neither man nor woman.")]
     men_average_age: float | None
     women_average_age: float | None
+    warnings: Annotated[
+        list[StatisticsWarning], Field(description="Known limits of the embedded engine; empty with other engines.")
+    ]
 
 
 class TaskSummary(StrictModel):
@@ -256,7 +316,7 @@ class Limits(StrictModel):
                     "max_images_per_task": 10_000,
                     "max_request_bytes": 1_000_000_000,
                     "max_parts_per_request": 2_000,
-                    "accepted_types": ["image/jpeg", "image/png", "image/webp"],
+                    "accepted_types": ["image/jpeg", "image/png", "image/webp", "image/heic", "image/avif"],
                 }
             ]
         }

@@ -6,8 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 
-from service.features.faces.engines.engine import Detection
-from service.features.faces.representation import FACE_MEMBERS, members_of
+from service.features.faces.representation import FACE_MEMBERS
 
 FACE_COLUMNS = ("image_id", "name", *FACE_MEMBERS)
 PHOTO_COLUMNS = ("id", "name", "status", "faces", "error_code", "error_detail", "digest")
@@ -17,12 +16,6 @@ _SEPARATORS = re.compile(r"([,;\t|\r\n])")
 _FORMULA = frozenset("=+-@\N{MINUS SIGN}")
 _INVISIBLE = frozenset(("Cc", "Cf", "Mn", "Zl", "Zp", "Zs"))
 _INVISIBLE_LETTERS = frozenset('"\u115f\u1160\u2800\u3164\uffa0')
-
-
-def rows_of(image_id: str, name: str, faces: Iterable[Detection]) -> Iterator[tuple[object, ...]]:
-    """Yield the row of each face, under FACE_COLUMNS."""
-    for face in faces:
-        yield image_id, harmless(name), *members_of(face)
 
 
 def as_csv(columns: Iterable[str], pages: Iterable[Iterable[tuple[object, ...]]], *, bom: bool) -> Iterator[bytes]:

@@ -6,11 +6,12 @@ from service.features.processing.checks import INSPECTION
 from service.features.processing.job import Processing
 from service.features.processing.models import ProcessingFile
 from service.features.processing.routes import processing
+from service.imaging.media_types import EDITABLE
 
 
 def make(kernel: Kernel) -> Parts:
     """Make it for one application."""
-    intake = kernel.intake()
+    intake = kernel.intake(types=EDITABLE)
     return Parts(
         lanes=[kernel.image_lane(Processing(kernel.storage, kernel.pixels))],
         services=lambda executor: {

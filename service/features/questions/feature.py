@@ -2,6 +2,7 @@
 
 from service.features.feature import Feature, Kernel, Parts
 from service.features.questions import operations
+from service.features.questions.builtin import Builtin
 from service.features.questions.routes import clues, questions
 from service.features.questions.source import Source
 from service.maintenance.checks import Inspection
@@ -18,8 +19,6 @@ def _source(kernel: Kernel) -> Source:
     """Make the source that the settings name. It connects with the first request."""
     settings = kernel.settings
     if settings.quiz_source == "builtin":
-        from service.features.questions.builtin import Builtin
-
         return Builtin()
     if settings.quiz_source == "opentdb":
         from service.features.questions.opentdb import OpenTrivia

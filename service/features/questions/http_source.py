@@ -4,8 +4,6 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import orjson
@@ -77,16 +75,10 @@ class JSONClient:
 
 def _seconds(retry_after: str | None) -> int:
     """Return what a Retry-After asks for, as seconds within bounds."""
-    try:
-        seconds = float(retry_after or RETRY_AFTER)
-    except ValueError:
-        seconds = _until(retry_after or "")
-    return int(min(max(seconds, 1), LONGEST_WAIT)) if seconds == seconds else RETRY_AFTER  # noqa: PLR0124 - not NaN
-
-
-def _until(date: str) -> float:
-    try:
-        moment = parsedate_to_datetime(date)
-    except ValueError:
+    if not retry_after:
         return RETRY_AFTER
-    return (moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+    try:
+        seconds = urllib3.Retry().parse_retry_after(retry_after)
+    except (urllib3.exceptions.InvalidHeader, ValueError, OverflowError):
+        return RETRY_AFTER
+    return int(min(max(seconds, 1), LONGEST_WAIT))

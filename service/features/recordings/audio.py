@@ -7,7 +7,7 @@ import numpy as np
 import soxr
 
 from service.errors import TooLarge
-from service.features.recordings import mp3, wav
+from service.features.recordings import mp3, samples, wav
 
 # Left and right gain of each speaker in the order of the channel mask (ITU-R BS.775: 3 dB less for what both get).
 # The bass channel is kept too: it would be lost otherwise.
@@ -21,17 +21,18 @@ _USUAL_MASKS = {3: 0x7, 4: 0x33, 5: 0x37, 6: 0x3F, 7: 0x70F, 8: 0x63F}
 """What so many channels mean where the header does not say: 3.0, quadraphonic, 5.0, 5.1, 6.1, 7.1."""
 
 
-def read_header(stream: BinaryIO, most_seconds: float) -> wav.Wave:
-    """Return what the WAV's header says; raises UnsupportedType, Invalid and TooLarge."""
+def read_header(stream: BinaryIO, most_seconds: float) -> tuple[wav.Wave, float]:
+    """Return what the WAV's header says, and its seconds; raises UnsupportedType, Invalid and TooLarge."""
     wave = wav.read_header(stream)
-    if wave.seconds > most_seconds:
-        has = math.ceil(wave.seconds * 10) / 10  # rounded up, so that it never seems to be within the limit
+    seconds = samples.count(stream, wave) / wave.rate
+    if seconds > most_seconds:
+        has = math.ceil(seconds * 10) / 10  # rounded up, so that it never seems to be within the limit
         raise TooLarge(
             f"The recording is too long: it has {has:.10g} seconds; at most {most_seconds:.10g} are accepted."
             " Make it shorter.",
             limit=most_seconds,
         )
-    return wave
+    return wave, seconds
 
 
 def convert(stream: BinaryIO, wave: wav.Wave, file: BinaryIO, bitrate: int, quality: int | None) -> None:
@@ -41,16 +42,15 @@ def convert(stream: BinaryIO, wave: wav.Wave, file: BinaryIO, bitrate: int, qual
     encoder = mp3.Encoder(file, rate, channels, bitrate, quality)
     gains = down_mix(wave.channels, wave.speakers)
     resampler = soxr.ResampleStream(wave.rate, rate, channels, dtype="float32") if rate != wave.rate else None
-    for block in wav.blocks(stream, wave):
+    for block in samples.blocks(stream, wave):
         sound = block if gains is None else block @ gains
-        encoder.write(_integers(resampler.resample_chunk(sound) if resampler else sound))
+        encoder.write(resampler.resample_chunk(sound) if resampler else sound)
     if resampler:
-        rest = np.zeros((0, channels), np.float32)
-        encoder.write(_integers(resampler.resample_chunk(rest, last=True)))
+        encoder.write(resampler.resample_chunk(np.zeros((0, channels), np.float32), last=True))
     encoder.close()
 
 
-def down_mix(channels: int, speakers: int) -> wav.Samples | None:
+def down_mix(channels: int, speakers: int) -> samples.Samples | None:
     """Return the gains, channels × 2, that mix to stereo; None where there is nothing to mix.
 
     No channel is lost. All gains are divided by the greater of the two sums, so that no mix can clip. Channels without
@@ -62,13 +62,5 @@ def down_mix(channels: int, speakers: int) -> wav.Samples | None:
     placed = [gain for bit, gain in enumerate(_SPEAKERS) if mask >> bit & 1][:channels]
     placed += [(_LEFT, _RIGHT)[number % 2] for number in range(channels - len(placed))]
     gains = np.array(placed, np.float32)
-    mixed: wav.Samples = gains / gains.sum(0).max()
+    mixed: samples.Samples = gains / gains.sum(0).max()
     return mixed
-
-
-def _integers(sound: wav.Samples) -> bytes:
-    """Return 16-bit samples, those of a 16-bit file as they were. What resampling adds beyond full scale is cut."""
-    scaled = sound * np.float32(32768)
-    np.rint(scaled, out=scaled)
-    np.clip(scaled, -32768, 32767, out=scaled)
-    return scaled.astype("<i2").tobytes()

@@ -84,8 +84,8 @@ def add_recording(services: Services, user_id: str, stream: BinaryIO) -> tuple[s
     # A heavy import, and numpy starts threads with it: for those processes only that get a recording, after the fork.
     from service.features.recordings import audio
 
-    wave = audio.read_header(stream, services.limits.seconds)
-    recording = Recording(id=str(uuid.uuid4()), user_id=user_id, seconds=wave.seconds)
+    wave, seconds = audio.read_header(stream, services.limits.seconds)
+    recording = Recording(id=str(uuid.uuid4()), user_id=user_id, seconds=seconds)
     with _temporary_file() as mp3:
         with services.slots.hold(TURN_SECONDS, _BUSY, retry_after=60):
             audio.convert(stream, wave, mp3, services.limits.bitrate, services.limits.quality)

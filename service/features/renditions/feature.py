@@ -8,6 +8,7 @@ from service.features.renditions.keys import PREFIX, keys_in
 from service.features.renditions.models import known_keys
 from service.features.renditions.representation import FileAddresses
 from service.features.renditions.routes import renditions
+from service.imaging.media_types import EDITABLE
 from service.imaging.validate import Limits
 from service.storage.factory import make_credentials_issuer
 
@@ -23,7 +24,7 @@ def make(kernel: Kernel) -> Parts:
             operations.Services: operations.Services(
                 database=kernel.database,
                 executor=executor,
-                intake=kernel.intake(limits=small),
+                intake=kernel.intake(limits=small, types=EDITABLE),
                 scales=scales,
                 signed_urls=kernel.signed_urls,
                 credentials_issuer=make_credentials_issuer(settings),

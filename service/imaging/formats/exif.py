@@ -3,12 +3,12 @@
 import struct
 
 
-def orientation(exif: bytes) -> int:
-    """Return EXIF's tag 0x0112, 1 to 8; 1 where it is missing or anything is wrong with it."""
+def orientation(exif: bytes) -> int | None:
+    """Return EXIF's tag 0x0112, 1 to 8; None where it is missing or anything is wrong with it."""
     tiff = exif.removeprefix(b"Exif\0\0")
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
     if order is None:
-        return 1
+        return None
     try:
         (directory,) = struct.unpack_from(f"{order}I", tiff, 4)
         (count,) = struct.unpack_from(f"{order}H", tiff, directory)
@@ -16,7 +16,7 @@ def orientation(exif: bytes) -> int:
             tag, kind = struct.unpack_from(f"{order}HH", tiff, entry)
             if tag == 0x0112:
                 (value,) = struct.unpack_from(f"{order}{'I' if kind == 4 else 'H'}", tiff, entry + 8)
-                return int(value) if 1 <= value <= 8 else 1
+                return int(value) if 1 <= value <= 8 else None
     except struct.error:
-        return 1
-    return 1
+        return None
+    return None

@@ -9,6 +9,15 @@ from typing import BinaryIO
 from service.imaging.formats.exif import orientation
 from service.imaging.header import MOST_SEGMENTS, Header, exactly
 
+MOST_SCANS = 100  # of a progressive JPEG; encoders make 10, and each costs a pass over all coefficients
+
+HUFFMAN = (0xC0, 0xC1, 0xC2)
+"""Codings in which a decoder notices where data ends. In an arithmetic one it goes on with zeros, so that a cut in its
+last scan, often the only one, stays unseen."""
+PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
+_READ = (*HUFFMAN, 0xC9, 0xCA)
+_END = b"\xff\xd9"
+
 
 def read_jpeg(stream: BinaryIO) -> Header:
     """Read up to the first scan; what follows is for the decoder."""
@@ -26,7 +35,7 @@ def read_jpeg(stream: BinaryIO) -> Header:
         if marker == 0xDA:
             _, in_scan = struct.unpack(">HB", exactly(stream, 3))
             header.scan = begin
-            header.in_one_scan = in_scan == header.components and header.coding not in (0xC2, 0xC6, 0xCA, 0xCE)
+            header.in_one_scan = in_scan == header.components and header.coding not in PROGRESSIVE
             header.keep(begin, stream.seek(0, io.SEEK_END))
             header.profile = b"".join(profile[number] for number in sorted(profile))
             return header
@@ -34,89 +43,124 @@ def read_jpeg(stream: BinaryIO) -> Header:
         end = begin + 2 + length
         if length < 2 or marker == 0xD9:
             raise ValueError("no scan")
-        _read_segment(stream, marker, begin, end, header, profile)
+        if _is_metadata(marker, length - 2, stream):
+            _read_metadata(marker, exactly(stream, length - 2), header, profile)
+        else:
+            _read_frame(stream, marker, header)
+            header.keep(begin, end)
+        if header.unsupported:
+            return header
         stream.seek(end)
     raise ValueError("too many segments")
 
 
-def _read_segment(
-    stream: BinaryIO, marker: int, begin: int, end: int, header: Header, profile: dict[int, bytes]
-) -> None:
-    """Read a segment that makes the pixels, says something of them, or is metadata."""
-    if marker < 0xE0:
-        _read_frame(stream, marker, header)
-    else:
-        payload = exactly(stream, end - begin - 4)
-        _read_metadata(marker, payload, header, profile)
-        if _is_metadata(marker, payload):
-            header.metadata.append((begin, end))
-    if _makes_pixels(marker):
-        header.keep(begin, end)
+_COLOUR_SEGMENTS = {0xE0: (b"JFIF\0", 14), 0xEE: (b"Adobe", 12)}
+"""What tells the colour space of the samples, and the least bytes with which libjpeg reads it."""
 
 
-def _makes_pixels(marker: int) -> bool:
-    """Return whether it is a table, a frame, or JFIF's or Adobe's segment, which tell the colour space."""
-    return marker in (0xE0, 0xEE) or not (0xE0 <= marker <= 0xEF or marker == 0xFE)
-
-
-_COLOUR_SEGMENTS = {0xE0: b"JFIF\0", 0xE2: b"ICC_PROFILE\0", 0xEE: b"Adobe"}
-
-
-def _is_metadata(marker: int, head: bytes) -> bool:
-    """Return whether it is a comment, or an application's segment that does not say how colours are meant."""
-    if 0xE0 <= marker <= 0xEF:
-        return marker not in _COLOUR_SEGMENTS or not head.startswith(_COLOUR_SEGMENTS[marker])
-    return marker == 0xFE
+def _is_metadata(marker: int, length: int, stream: BinaryIO) -> bool:
+    """Return whether a segment is neither a table nor a frame and does not tell the colour space of the samples."""
+    if marker in _COLOUR_SEGMENTS:
+        name, least = _COLOUR_SEGMENTS[marker]
+        head = stream.read(len(name))
+        stream.seek(-len(head), io.SEEK_CUR)
+        return head != name or length < least
+    return 0xE0 <= marker <= 0xEF or marker == 0xFE
 
 
 # Inside a scan a byte FF is followed by 00 or a restart marker, before a marker there may be more of them.
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
 
 
-def segments(data: bytes, scan: int) -> Iterator[tuple[int, int, int]]:
-    """Yield marker, begin and end of each segment from the first scan to the end of image, without the scans' data."""
+def _segments(data: bytes, scan: int) -> Iterator[tuple[int, int, int]]:
+    """Yield marker, begin and end of each segment from the first scan on, without the scans' data."""
     end = scan
     for _ in range(MOST_SEGMENTS):
         found = _MARKER.search(data, end)
         if not found:
             return
         begin, marker = found.start(), data[found.start() + 1]
-        end = begin + 2 + (int.from_bytes(data[begin + 2 : begin + 4]) if marker != 0xD9 else 0)
-        if end > len(data):
-            return  # inside a damaged scan, for a decoder to judge
+        end = begin + 2 + (int.from_bytes(data[begin + 2 : begin + 4]) if marker not in (0xD8, 0xD9) else 0)
         yield marker, begin, end
-        if marker == 0xD9:
-            return
     raise ValueError("too many segments")
 
 
-def strip_metadata(data: bytes, header: Header) -> bytes:
-    """Return a JPEG without metadata and without what follows its end; the same object if it has neither."""
-    dropped, end = list(header.metadata), len(data)
-    for marker, begin, behind in segments(data, header.scan):
-        if _is_metadata(marker, data[begin + 4 : begin + 16]):
-            dropped.append((begin, behind))
-        elif marker == 0xD9 and behind < end:
-            dropped.append((behind, end))
-    if not dropped:
-        return data
-    starts = [0, *(behind for _, behind in dropped)]
-    ends = [*(begin for begin, _ in dropped), end]
-    return b"".join([data[begin:behind] for begin, behind in zip(starts, ends, strict=True)])
+def first_picture(data: bytes, header: Header) -> bytes:
+    """Return a JPEG without metadata that ends where its picture is complete, whatever is behind it or missing.
+
+    `data` are the bytes that make the pixels: its last part is the first scan and all behind it. A picture is complete
+    when a scan was there for every coefficient of every component, down to its last bit. Cameras leave out the marker
+    of the end, or put a film, a second picture or their own notes behind. Raises `ValueError` where scans are missing,
+    which a file that was cut off between two scans and closed again has nothing else to tell it by. ITU-T T.81 allows
+    an encoder to leave bits out for good; none is known that does.
+    """
+    scan = len(data) - header.parts[-1][1] + header.scan
+    if not header.in_one_scan:
+        _refuse_many_scans(data, scan)
+    pieces, kept, marker = [], 0, 0
+    missing: dict[int, list[int]] = {}
+    for marker, begin, end in _segments(data, scan):
+        if _is_complete(missing, header):
+            pieces.append(data[kept:begin])
+            break
+        if marker in (0xD8, 0xD9):
+            raise ValueError("scans are missing")
+        if marker == 0xDA:
+            _count_scan(data, begin, header, missing)
+        elif 0xE0 <= marker <= 0xEF or marker == 0xFE:
+            pieces.append(data[kept:begin])
+            kept = end
+    else:
+        pieces.append(data[kept:])
+        marker = 0
+    header.is_closed = marker == 0xD9
+    if not _is_complete(missing, header) or not (header.is_closed or header.coding in HUFFMAN):
+        raise ValueError("scans are missing")
+    return b"".join((*pieces, _END))
+
+
+def _refuse_many_scans(data: bytes, scan: int) -> None:
+    """Raise `ValueError` for more scans than an encoder makes, also behind a picture that is complete."""
+    end = data.find(_END, scan)
+    if data.count(b"\xff\xda", scan, end if end >= 0 else len(data)) > MOST_SCANS:
+        raise ValueError("too many scans")  # inside one, a byte FF is always followed by 00 or a restart marker
+
+
+def _count_scan(data: bytes, begin: int, header: Header, missing: dict[int, list[int]]) -> None:
+    """Note which bits of which coefficients a scan leaves missing of its components."""
+    behind = begin + 5 + 2 * data[begin + 4]
+    first, last, bits = data[behind : behind + 3]
+    if header.coding not in PROGRESSIVE:
+        first, last, bits = 0, 63, 0  # some encoders write nonsense there
+    for component in data[begin + 5 : behind : 2]:
+        missing.setdefault(component, [1] * 64)[first : last + 1] = [bits & 15] * (last + 1 - first)
+
+
+def _is_complete(missing: dict[int, list[int]], header: Header) -> bool:
+    """Return whether every coefficient was there; components of one scan may share a number."""
+    return bool(missing) and (
+        header.in_one_scan or (len(missing) >= header.components and not any(map(any, missing.values())))
+    )
 
 
 def _read_frame(stream: BinaryIO, marker: int, header: Header) -> None:
     """Take the size from a start of frame (SOF0 … SOF15 without DHT, JPG, DAC); two of them are not a JPEG."""
+    if marker == 0xF7:
+        header.unsupported = "a JPEG-LS"
     if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
         if header.coding:
             raise ValueError("two frames")
-        _, header.height, header.width, header.components = struct.unpack(">BHHB", exactly(stream, 6))
+        bits, header.height, header.width, header.components = struct.unpack(">BHHB", exactly(stream, 6))
         header.coding = marker
+        if marker not in _READ:
+            header.unsupported = "a lossless JPEG" if marker in (0xC3, 0xCB) else "a hierarchical JPEG"
+        elif bits != 8:
+            header.unsupported = f"a JPEG of {bits} bits a colour"
 
 
 def _read_metadata(marker: int, payload: bytes, header: Header, profile: dict[int, bytes]) -> None:
     """Take the orientation from EXIF, and a piece of the profile (ICC.1:2022 annex B.4: number, count, bytes)."""
-    if marker == 0xE1 and payload.startswith(b"Exif\0\0") and header.orientation == 1:
-        header.orientation = orientation(payload)
+    if marker == 0xE1 and payload.startswith(b"Exif\0\0"):
+        header.exif_orientation = header.exif_orientation or orientation(payload)
     elif marker == 0xE2 and payload.startswith(b"ICC_PROFILE\0"):
         profile[payload[12]] = payload[14:]

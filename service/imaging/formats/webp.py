@@ -31,7 +31,7 @@ def read_webp(stream: BinaryIO) -> Header:
         if begin == 12:
             header.width, header.height = _canvas(kind, exactly(stream, min(length, 10)))
         elif kind == b"EXIF" and length <= PIECE:
-            header.orientation = orientation(exactly(stream, length))
+            header.exif_orientation = header.exif_orientation or orientation(exactly(stream, length))
         elif kind == b"ICCP" and length <= MOST_PROFILE:
             header.profile = exactly(stream, length)
         if kind == b"ANMF" and not header.frames:  # a frame's own chunks begin at byte 24: RFC 9649 §2.7.1.1
@@ -43,7 +43,7 @@ def read_webp(stream: BinaryIO) -> Header:
     raise ValueError("too many chunks")
 
 
-def first_picture(data: bytes) -> bytes:
+def first_picture(data: bytes, _: Header) -> bytes:
     """Return a WebP with the chunks that make its first picture, and no others."""
     kept, begin = [b"WEBP"], 12
     while begin + 8 <= len(data):

@@ -2,11 +2,12 @@
 
 import { h } from "./dom.js";
 import { number, percent, t } from "./messages.js";
+import { reasonOf } from "./parts.js";
 
 const DECADES = 9; // the last one is 80 and over
 
 export function statistics(task) {
-  const { faces, men, women, men_average_age: menAge, women_average_age: womenAge } = task.statistics;
+  const { faces, men, women, unknown, men_average_age: menAge, women_average_age: womenAge, warnings } = task.statistics;
   return [
     h(
       "dl",
@@ -15,8 +16,10 @@ export function statistics(task) {
       figure(t("figure-faces"), number(faces)),
       figure(t("figure-women"), number(women), womenAge === null ? "" : t("average-age", { age: number(womenAge, 1) })),
       figure(t("figure-men"), number(men), menAge === null ? "" : t("average-age", { age: number(menAge, 1) })),
+      unknown ? figure(t("figure-unknown"), number(unknown)) : null,
     ),
-    faces ? h("div", { class: "charts" }, ages(task.images), shares(faces, men, women)) : null,
+    warnings.length ? h("ul", { class: "warnings", role: "list" }, warnings.map((warning) => h("li", {}, reasonOf(warning)))) : null,
+    faces ? h("div", { class: "charts" }, ages(task.images), shares(task.statistics)) : null,
     faces ? h("p", { class: "guesses" }, t("guesses")) : null,
   ];
 }
@@ -54,11 +57,11 @@ function legend() {
   return h("span", { class: "legend" }, entry("female", `♀ ${t("figure-women")}`), entry("male", `♂ ${t("figure-men")}`));
 }
 
-function shares(faces, men, women) {
+function shares({ faces, men, women, unknown }) {
   const parts = [
     ["female", `♀ ${t("figure-women")}`, women],
     ["male", `♂ ${t("figure-men")}`, men],
-    ["unknown", `? ${t("figure-unknown")}`, faces - men - women],
+    ["unknown", `? ${t("figure-unknown")}`, unknown],
   ].filter(([, , count]) => count);
   const bars = parts.map(([kind, , count]) => h("span", { class: `part ${kind}`, "--share": count }));
   const keys = parts.map(([kind, name, count]) =>

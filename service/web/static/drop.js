@@ -4,7 +4,7 @@ import { h, icon } from "./dom.js";
 import { fromDrop, fromPicker } from "./files.js";
 import { t } from "./messages.js";
 
-const ACCEPTED = "image/jpeg,image/png,image/webp";
+const ACCEPTED = "image/jpeg,image/png,image/webp,image/heic,image/heif,image/avif,.heic,.heif,.avif";
 
 export class DropZone {
   #take;

@@ -44,6 +44,11 @@ export function described(face) {
   return face.age === null ? person : t("person-of-age", { person, age: number(face.age) });
 }
 
+// Returns between which ages a face is, nine times in ten; nothing where the engine does not say.
+export function ageRange({ age_low: low, age_high: high }) {
+  return low === null || high === null ? "" : t("age-range", { low, high });
+}
+
 // Returns what a photo shows, in a sentence: for those who do not see it.
 export function summary(image) {
   if (image.status === "failed") return t("photo-failed", { name: image.name });

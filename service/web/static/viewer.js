@@ -2,7 +2,7 @@
 
 import { imageAddress } from "./api.js";
 import { h, icon } from "./dom.js";
-import { described, overlay, summary } from "./faces.js";
+import { ageRange, described, overlay, summary } from "./faces.js";
 import { bytes, number, t } from "./messages.js";
 import { reasonOf } from "./parts.js";
 import { remember } from "./place.js";
@@ -234,6 +234,7 @@ function people(image, light) {
       { onpointerenter: () => light(position), onpointerleave: () => light(null) },
       h("i", { class: `swatch ${face.gender}` }),
       described(face),
+      h("small", {}, ageRange(face)),
     ),
   );
   return h("ol", { class: "people", "aria-label": t("people-here") }, items);

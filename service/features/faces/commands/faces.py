@@ -19,7 +19,7 @@ from service.features.faces import operations
 from service.features.faces.analyze import Analysed, Analysis, find_photos
 from service.features.faces.commands.face_table import add_rows, face_table, printable
 from service.features.faces.engines.engine import Engine
-from service.features.faces.representation import FACE_MEMBERS, face, members_of
+from service.features.faces.representation import FACE_MEMBERS, SEARCH_MEMBERS, face, numbered
 from service.features.faces.tables import harmless
 from service.http.services import provided
 
@@ -36,21 +36,21 @@ faces = Group("faces", help="Faces in photos on this disk, without a server.")
     "--boxed",
     metavar="OUT",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Write JPEGs of the upright photos into this folder, with boxes, gender and age drawn in.",
+    help="Write JPEGs of the upright photos into this folder, with boxes, gender and age drawn in; `?` is unknown.",
 )
 def analyze(paths: Sequence[Path], *, as_csv: bool, as_json: bool, boxed: Path | None) -> None:
     """Find the faces in photos, with the engine of the settings.
 
-    Folders are walked with all that is in them, for JPEG, PNG and WebP. Without --csv or --json the faces are shown as
-    a table. Photos that cannot be analyzed are named on standard error, each with a sentence, and the command then ends
-    with 1.
+    Folders are walked with all that is in them, for JPEG, PNG, WebP, HEIC and AVIF. Without --csv or --json the faces
+    are shown as a table. Photos that cannot be analyzed are named on standard error, each with a sentence, and the
+    command then ends with 1.
     """
     if as_csv and as_json:
         raise click.UsageError("Give either --csv or --json, not both.")
     form = "csv" if as_csv else "json" if as_json else None
     photos = find_photos(paths, boxed)
     if not photos:
-        raise click.ClickException("There are no photos here: JPEG, PNG and WebP are looked for.")
+        raise click.ClickException("There are no photos here: JPEG, PNG, WebP, HEIC and AVIF are looked for.")
     originals = {photo.path.resolve() for photo in photos}
     for photo in photos:
         if photo.boxed and photo.boxed.resolve() in originals:
@@ -90,7 +90,7 @@ def _show(results: Iterable[Analysed], form: str | None) -> None:
         rows = csv.writer(sys.stdout, lineterminator="\n")
         rows.writerow(COLUMNS)
         for analysed in results:
-            rows.writerows((harmless(analysed.photo.name), *members_of(found)) for found in analysed.faces)
+            rows.writerows((harmless(analysed.photo.name), *members) for members in numbered(analysed.found.faces))
             sys.stdout.flush()
     elif form == "json":
         for analysed in results:
@@ -107,8 +107,9 @@ def _document(analysed: Analysed) -> dict[str, Any]:
     error = dict(zip(("code", "detail"), analysed.error, strict=True)) if analysed.error else None
     members = ("media_type", "size", "width", "height")
     picture = {name: getattr(analysed.picture, name, None) for name in members}
-    return {"file": analysed.photo.name, **picture, "error": error, "faces": _shown(analysed)}
+    search = {name: getattr(analysed.found, name) for name in SEARCH_MEMBERS}
+    return {"file": analysed.photo.name, **picture, "error": error, **search, "faces": _shown(analysed)}
 
 
 def _shown(analysed: Analysed) -> list[dict[str, Any]]:
-    return [face(*members_of(found)) for found in analysed.faces]
+    return [face(members) for members in numbered(analysed.found.faces)]

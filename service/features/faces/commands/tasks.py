@@ -53,8 +53,10 @@ def show(task_id: str, as_json: bool) -> None:
         f"{task['id']} is {task['status']}: {progress['done']} of {progress['total']} images done, "
         f"{progress['failed']} failed. {found['faces']} faces, {found['men']} men "
         f"({number(found['men_average_age'], '.1f')} years on average), {found['women']} women "
-        f"({number(found['women_average_age'], '.1f')})."
+        f"({number(found['women_average_age'], '.1f')}), {found['unknown']} of unknown gender."
     )
+    for warning in found["warnings"]:
+        click.echo(f"{warning['code']}: {warning['detail']}")
     table = face_table("Image")
     for image in task["images"]:
         status = None if image["status"] == "done" else image["status"]

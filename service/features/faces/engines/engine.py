@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 Gender = Literal["male", "female", "unknown"]
+EMBEDDED = "local"
+"""The name of the embedded engine in the settings and at the images that it has looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ class Engine(Protocol):
     """Finds faces. One object serves all threads of a process."""
 
     def detect(self, image: bytes, cancelled: Callable[[], bool] = never, history: History = NONE) -> Answer:
-        """Return the faces of a JPEG, PNG or WebP, largest box first; none is an empty list.
+        """Return the faces of an image of an accepted type, largest box first; none is an empty list.
 
         `cancelled` is asked before every call to another machine. Raise `jobs.operation.Failure`
         when the image cannot be processed, `Postponed` when the engine takes no image now,

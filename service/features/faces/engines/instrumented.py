@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from functools import cache, cached_property, partial
+from functools import cache, cached_property
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -42,8 +42,7 @@ class Measured:
 
     def detect(self, image: bytes, cancelled: Callable[[], bool] = never, history: History = NONE) -> Detections:
         """Return the faces, as the engine finds them."""
-        buffer = self._metrics.buffer
-        buffer.add(self._in_flight.inc)
+        self._in_flight.inc()
         begin = time.perf_counter()
         outcome = "engine_failed"
         try:
@@ -59,9 +58,9 @@ class Measured:
             outcome = "cancelled"
             raise
         finally:
-            buffer.add(partial(self._seconds.observe, time.perf_counter() - begin))
-            buffer.add(self._calls(outcome).inc)
-            buffer.add(self._in_flight.dec)
+            self._seconds.observe(time.perf_counter() - begin)
+            self._calls(outcome).inc()
+            self._in_flight.dec()
             if outcome != "ok" or self._paused:
                 self.limit()  # this call may have opened or closed the breaker
         return found

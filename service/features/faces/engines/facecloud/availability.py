@@ -4,7 +4,7 @@ import time
 
 from service.features.faces.engines.circuit_breaker import Breaker
 from service.features.faces.engines.engine import History
-from service.features.faces.engines.facecloud.failures import Refused, Unreached, Unserved
+from service.features.faces.engines.facecloud.failures import Refused, Unreached, Unserved, sentence
 from service.jobs.operation import Failure
 
 REMEMBERED = 30.0  # seconds that a refused account or quota is answered from memory
@@ -38,12 +38,15 @@ class Availability:
         if refusal is not None and due_at <= refusal[0] and time.time() < refusal[0] + REMEMBERED:
             raise Failure(refusal[1].code, refusal[1].detail)
 
-    def token_refused(self) -> Failure:
-        """Count a fresh token that was refused, and return the failure: after ten in a row it is the account's."""
+    def token_refused(self, words: str) -> Failure:
+        """Count a fresh token that was refused with these words, and return the failure.
+
+        After ten in a row it is the account's.
+        """
         self.breaker.succeeded()
         self._refused_tokens += 1
         kind = Refused if self._refused_tokens >= REFUSALS else Failure
-        return kind("upstream_unauthorized", "FaceCloud refused the token that it had just given.")
+        return kind("upstream_unauthorized", sentence("FaceCloud refused the token that it had just given", words))
 
     def is_away(self, failure: Failure) -> bool:
         """Return whether FaceCloud is merely away, as far as one can tell by now."""

@@ -64,7 +64,7 @@ class FaceCloud:
         self._session = Session(self._connections, email, password, self._availability)
 
     def detect(self, image: bytes, cancelled: Callable[[], bool] = never, history: History = NONE) -> list[Detection]:
-        """Return the faces of a JPEG, PNG or WebP, largest box first, boxes on the upright original."""
+        """Return the faces of an image of an accepted type, largest box first, boxes on the upright original."""
         self._availability.raise_refusal(history.due_at)
         probe = self._breaker.enter()
         try:

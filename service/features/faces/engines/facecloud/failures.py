@@ -64,8 +64,7 @@ def unanswered(error: Exception, seconds: float) -> Failure:
 
 def answered(status: int, message: str, retry_after: float | None) -> Failure:
     """Return what an answer means that is no success; `message` is its text, `retry_after` is in seconds."""
-    said = f"FaceCloud answered {status}: {message}" if message else f"FaceCloud answered {status}"
-    said = said if said.endswith((".", "!", "?")) else f"{said}."
+    said = sentence(f"FaceCloud answered {status}", message)
     if status in UNAVAILABLE:
         return Unserved(said, wait=retry_after)
     if status == 500:
@@ -77,6 +76,12 @@ def answered(status: int, message: str, retry_after: float | None) -> Failure:
     if status == 403:
         return Refused("upstream_unauthorized", said)
     return Failure("upstream_rejected", said)
+
+
+def sentence(what: str, words: str) -> str:
+    """Return what happened and FaceCloud's own words, if it gave any, as one sentence with its full stop."""
+    said = f"{what}: {words}" if words else what
+    return said if said.endswith((".", "!", "?", "…")) else f"{said}."
 
 
 def one_line(words: str, secrets: tuple[str, ...]) -> str:

@@ -8,7 +8,7 @@ import orjson
 
 from service.features.faces.engines.facecloud.availability import Availability
 from service.features.faces.engines.facecloud.connections import Connections
-from service.features.faces.engines.facecloud.failures import Refused, Unreached, Unserved, answered, one_line
+from service.features.faces.engines.facecloud.failures import Refused, Unreached, Unserved, answered, one_line, sentence
 from service.features.faces.engines.facecloud.wire import Answer, read_token
 from service.jobs.operation import Cancelled, Failure, Postponed
 
@@ -43,17 +43,19 @@ class Session:
             token = self._login(token, cancelled, due_at)
             answer = self._send(jpeg, token, cancelled)
             if answer.is_unauthorized:
-                raise self._availability.token_refused()
+                raise self._availability.token_refused(self._words_of(answer))
         return answer
 
     def failure(self, answer: Answer) -> Failure:
         """Return what an answer other than 200 means, and tell the breaker where it shows FaceCloud up."""
-        token = self._token
-        secrets = (*self._secrets, token.value) if token else self._secrets
-        failure = answered(answer.status, one_line(answer.words, secrets), answer.retry_after)
+        failure = answered(answer.status, self._words_of(answer), answer.retry_after)
         if answer.status != 500 and not isinstance(failure, Unserved):
             self._availability.breaker.succeeded()
         return failure
+
+    def _words_of(self, answer: Answer) -> str:
+        token = self._token
+        return one_line(answer.words, (*self._secrets, token.value) if token else self._secrets)
 
     def _send(self, jpeg: bytes, token: _Token, cancelled: Callable[[], bool]) -> Answer:
         headers = {"Content-Type": "image/jpeg", "Authorization": token.authorization}
@@ -103,11 +105,8 @@ class Session:
             return token
         if answer.status in (400, 401, 403):
             self._availability.breaker.succeeded()
-            raise Refused(
-                "upstream_unauthorized",
-                "FaceCloud refused the account in FACECLOUD_EMAIL and FACECLOUD_PASSWORD "
-                f"(it answered {answer.status} to the login).",
-            )
+            what = f"FaceCloud answered {answer.status} to the login with FACECLOUD_EMAIL and FACECLOUD_PASSWORD"
+            raise Refused("upstream_unauthorized", sentence(what, self._words_of(answer)))
         failure = self.failure(answer)
         if failure.attempts == 1:  # 404 and the like: the URL is wrong for every image
             raise Refused(failure.code, f"The login failed. {failure.detail}")

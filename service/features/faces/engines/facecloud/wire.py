@@ -1,5 +1,7 @@
 """FaceCloud's answers: the envelope, the faces, the token, the words of an error."""
 
+import logging
+import math
 import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -9,12 +11,24 @@ import orjson
 
 from service.features.faces.engines.engine import Detection, Gender
 from service.features.faces.engines.facecloud.failures import Unserved
+from service.jobs.operation import Failure
+from service.telemetry import logging as logs
+
+log = logging.getLogger(__name__)
 
 LONGEST_WAIT = 3600.0  # seconds of Retry-After that are believed
+OLDEST = 150.0  # years that an age may have
 LARGEST_NUMBER = 2**31 - 1  # what the database's integers hold
 
+NINE_IN_TEN = 1.645  # standard deviations on either side of a normal distribution's mean
+
 _NO_FACES = re.compile(r"\bno\s+faces?\b", re.IGNORECASE)
-_TOKEN = re.compile(r"\b(token|jwt|authorization)\b", re.IGNORECASE)
+# What Flask-JWT-Extended and PyJWT write of a token that they refuse.
+_TOKEN = re.compile(
+    r"\b(tokens?|jwt|authorization|bearer|signature verification|segments|claims?|subject must"
+    r"|(header|payload|crypto) (padding|string))\b",
+    re.IGNORECASE,
+)
 
 
 class Answer(NamedTuple):
@@ -26,28 +40,31 @@ class Answer(NamedTuple):
 
     @property
     def words(self) -> str:
-        """`message` and the texts of `error`, as they are."""
-        if self.body is None:
-            return ""
-        words = [self.body["message"]] if isinstance(self.body.get("message"), str) else []
-        errors = self.body.get("error")
-        if isinstance(errors, str):
-            words.append(errors)
-        elif isinstance(errors, dict):
-            for field, texts in errors.items():
-                listed = texts if isinstance(texts, list) else [texts]
-                words += [f"{field}: {text}" for text in listed if isinstance(text, str)]
-        return " ".join(words)[:2000]
+        """The texts of `message`, `msg` and `error`, as they are."""
+        body = self.body or {}
+        return " ".join(text for member in ("message", "msg", "error") for text in _texts(body.get(member)))[:2000]
 
     @property
     def is_unauthorized(self) -> bool:
-        """Whether the token is at fault: a 401, or a 400 whose text names the token."""
-        return self.status == 401 or (self.status == 400 and bool(_TOKEN.search(self.words)))
+        """Whether the token is at fault: a 401, or a 400 or 422 whose text speaks of the token."""
+        return self.status == 401 or (self.status in (400, 422) and bool(_TOKEN.search(self.words)))
 
     @property
     def is_without_faces(self) -> bool:
         """Whether it is the 400 that says that there is no face."""
         return self.status == 400 and bool(_NO_FACES.search(self.words))
+
+
+def _texts(value: Any) -> list[str]:
+    """Return the texts of a member: itself, those of a list, or those of an object with the names of their fields."""
+    match value:
+        case str():
+            return [value]
+        case list():
+            return [text for text in value if isinstance(text, str)]
+        case dict():
+            return [f"{field}: {text}" for field, texts in value.items() for text in _texts(texts)]
+    return []
 
 
 def read_answer(status: int, content: bytes, retry_after: str | None) -> Answer:
@@ -77,26 +94,41 @@ def read_token(answer: Answer) -> str:
 
 
 def read_faces(answer: Answer, scale: float) -> list[Detection]:
-    """Return the faces of a 200, largest first; null or missing `data` is none. Raise `Unserved` for anything else.
+    """Return the faces of a 200, largest first. They stand in `data` or in `data.faces`; null or missing is none.
 
-    `scale` is the side of the picture that was sent over the original's.
+    `scale` is the side of the picture that was sent over the original's. A face that cannot be read is left out. Raise
+    `Failure` where none can be: the image was answered, so asking again would not help. Raise `Unserved` for data that
+    holds no list of faces.
     """
-    try:
-        data = _of_type(dict, answer.body).get("data")
-        faces = [_face(face, scale) for face in (_of_type(list, data) if data is not None else ())]
-    except (KeyError, TypeError, ValueError) as error:
-        raise Unserved("FaceCloud answered 200 with something else than faces.") from error
+    data = (answer.body or {"data": ""}).get("data")
+    if isinstance(data, dict):
+        data = data.get("faces", "")
+    if data is None:
+        return []
+    if not isinstance(data, list):
+        raise Unserved("FaceCloud answered 200 with something else than faces.")
+    faces = [face for value in data if (face := _face(value, scale))]
+    if len(faces) < len(data):
+        logs.event(log, "faces unreadable", logging.WARNING, faces=len(data), unreadable=len(data) - len(faces))
+        if not faces:
+            raise Failure("upstream_rejected", "FaceCloud answered 200 with faces that cannot be read.")
     return sorted(faces, key=lambda face: -face.width * face.height)
 
 
-def _face(value: Any, scale: float) -> Detection:
-    face = _of_type(dict, value)
-    box = _of_type(dict, face["bbox"])
-    x, y, width, height = (_pixels(box[side], scale) for side in ("x", "y", "width", "height"))
+def _face(value: Any, scale: float) -> Detection | None:
+    """Return a face, or None where it has no box that can be one."""
+    face = value if isinstance(value, dict) else {}
+    box = face.get("bbox")
+    sides = [_pixels(box.get(side), scale) for side in ("x", "y", "width", "height")] if isinstance(box, dict) else []
+    match sides:
+        case [int(x), int(y), int(width), int(height)] if width > 0 and height > 0:
+            pass
+        case _:
+            return None
     demographics = face.get("demographics")
     if not isinstance(demographics, dict):
         demographics = {}
-    age = demographics.get("age")
+    age, age_low, age_high = _ages(demographics.get("age"))
     gender: Gender = "unknown"
     match demographics.get("gender"):
         case "male" | "female" as gender:
@@ -107,26 +139,35 @@ def _face(value: Any, scale: float) -> Detection:
         width=width,
         height=height,
         gender=gender,
-        age=_number(age.get("mean") if isinstance(age, dict) else age),
-        score=_number(face.get("score")),
+        age=age,
+        score=_number(face.get("score"), 1.0),
+        age_low=age_low,
+        age_high=age_high,
     )
 
 
-def _of_type(kind: Any, value: Any) -> Any:
-    if not isinstance(value, kind):
-        raise TypeError
-    return value
+def _ages(told: Any) -> tuple[float | None, float | None, float | None]:
+    """Return the mean age, and between which ages the true one lies nine times in ten; None for what is not told."""
+    if not isinstance(told, dict):
+        return _number(told, OLDEST), None, None
+    mean, variance = _number(told.get("mean"), OLDEST), _number(told.get("variance"), OLDEST**2)
+    if mean is None or variance is None:
+        return mean, None, None
+    reach = NINE_IN_TEN * math.sqrt(variance)
+    return mean, round(max(0.0, mean - reach), 1), round(mean + reach, 1)
 
 
-def _pixels(value: Any, scale: float) -> int:
-    pixels: int = round(_of_type(int | float, value) / scale)
-    if abs(pixels) > LARGEST_NUMBER:
-        raise ValueError
-    return pixels
+def _pixels(value: Any, scale: float) -> int | None:
+    number = _number(value, LARGEST_NUMBER, -LARGEST_NUMBER)
+    pixels = None if number is None else round(number / scale)
+    return pixels if pixels is not None and abs(pixels) <= LARGEST_NUMBER else None
 
 
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+def _number(value: Any, largest: float, smallest: float = 0.0) -> float | None:
+    """Return a number that can be meant; None for any other, and for what is no number."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not smallest <= value <= largest:
+        return None
+    return float(value)
 
 
 def _seconds(retry_after: str) -> float | None:

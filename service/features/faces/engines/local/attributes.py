@@ -71,7 +71,7 @@ class AttributeNetworks:
     def _ask_deep(self, faces: Floats) -> tuple[Floats, Floats, Floats]:
         """Return mean age, its standard deviation and the log-odds of male, (n,) each."""
         outputs = ["age_pred/Softmax", "gender_pred/Sigmoid"]
-        classes, males = self._deep.run(outputs, {"input_1": faces[..., ::-1] - CAFFE_MEAN})
+        classes, males = self._deep.run(outputs, {"input_1": _as_caffe(faces)})
         means = classes @ YEARS
         variances = classes @ YEARS**2 - means**2
         return means, np.sqrt(variances.clip(0)), calibration.log_odds(males[:, 0])
@@ -88,6 +88,14 @@ class AttributeNetworks:
         return _mean_of_both(calibration.log_odds(genders[:, 1]))
 
 
+def _as_caffe(faces: Floats) -> Floats:
+    """Return the faces as BGR without the mean, colour by colour: numpy takes four times as long for all at once."""
+    pixels = np.empty_like(faces)
+    for channel, mean in enumerate(CAFFE_MEAN):
+        np.subtract(faces[..., 2 - channel], mean, out=pixels[..., channel])
+    return pixels
+
+
 def _with_mirror_images(faces: Floats) -> Floats:
     return np.concatenate([faces, faces[:, :, ::-1]])
 
@@ -100,7 +108,7 @@ def _mean_of_both(answers: Floats) -> Floats:
 
 def _quality(faces: Floats) -> tuple[Floats, Floats]:
     """Return sharpness and brightness, (n,) each."""
-    grey = faces.mean(axis=3)
+    grey = (faces[..., 0] + faces[..., 1] + faces[..., 2]) / 3  # a third of the time of `mean` over so short an axis
     middle = grey[:, 1:-1, 1:-1]
     laplacian = 4 * middle - grey[:, :-2, 1:-1] - grey[:, 2:, 1:-1] - grey[:, 1:-1, :-2] - grey[:, 1:-1, 2:]
     return laplacian.var(axis=(1, 2)), grey.mean(axis=(1, 2)) / 255

@@ -56,7 +56,7 @@ class LocalEngine:
         self._loaded: tuple[int, _Networks] | None = None
 
     def detect(self, image: bytes, cancelled: Callable[[], bool] = never, history: History = NONE) -> Detections:
-        """Return the faces of a JPEG, PNG or WebP, largest box first, in pixels of the upright original.
+        """Return the faces of an image of an accepted type, largest box first, in pixels of the upright original.
 
         Raises `Failure`: `image_rejected`, which lasts, or `engine_failed`, which one more run may heal.
         """

@@ -68,7 +68,8 @@ class YuNet:
 def _canvas(picture: Image.Image) -> Floats:
     """Return the network's input, BGR planes from 0 to 255 of shape (1, 3, h, w), padded to multiples of 32."""
     width, height = picture.size
-    canvas = np.zeros((1, 3, -(-height // 32) * 32, -(-width // 32) * 32), np.float32)
+    canvas = np.empty((1, 3, -(-height // 32) * 32, -(-width // 32) * 32), np.float32)
+    canvas[..., height:, :] = canvas[..., width:] = 0  # the padding alone: to clear all of it takes a quarter longer
     for plane, colour in enumerate(reversed(picture.split())):  # faster than to transpose the pixels
         canvas[0, plane, :height, :width] = np.asarray(colour)
     return canvas

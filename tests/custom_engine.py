@@ -1,0 +1,35 @@
+"""Face engines as another package would bring them."""
+
+import numpy as np
+
+from service.features.faces.engines.engine import Detection, Detections
+
+
+class Bare:
+    """Returns a bare list, smallest first, with NumPy's numbers."""
+
+    def detect(self, image: bytes) -> list[Detection]:
+        small = Detection(np.int64(1), np.float32(2.4), 10, 10, "female", np.float32(64.0), np.float64(0.5))
+        return [small, Detection(20, 1, 30, 40, "unknown", None, None)]
+
+
+class Full:
+    """Says all that can be said."""
+
+    def detect(self, image: bytes) -> Detections:
+        face = Detection(1, 2, 30, 35, "male", 70.0, 0.9, male_probability=0.75, age_low=60.0, age_high=80.0)
+        return Detections([face], searched_width=640, rotation=90)
+
+
+class Broken:
+    """Breaks down on every image."""
+
+    def detect(self, image: bytes) -> list[Detection]:
+        raise RuntimeError("a secret of the inside")
+
+
+class Nonsense:
+    """Returns what is no face."""
+
+    def detect(self, image: bytes) -> list[Detection]:
+        return [Detection(1, 2, 3, 4, "robot", None, float("nan"))]  # type: ignore[arg-type]
