@@ -17,10 +17,11 @@ from flask import Flask
 from service.app import create_app
 from service.config import Settings
 from service.db.database import Database
+from service.http.problem_codes import CODES
 from service.http.services import provided
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = ("docs/api.md", "docs/architecture.md", "docs/configuration.md")
+DOCUMENTS = ("docs/api.md", "docs/architecture.md", "docs/configuration.md", "docs/errors.md")
 
 _PART = re.compile(r"(?<=^<!-- generated: )(.+?)( -->\n)(.*?)(?=^<!-- end -->$)", re.DOTALL | re.MULTILINE)
 _GROUPS = {
@@ -42,7 +43,14 @@ _GROUPS = {
 def generated(app: Flask) -> dict[str, str]:
     """Return the text of every generated part by its name."""
     settings = {f"settings, {group}": table for group, table in _settings()}
-    return settings | {"calls": _calls(app), "layers": _layers(), "feature layers": _feature_layers(), "map": _map()}
+    codes = _table(("Code", "Meaning"), [_row(f"`{code}`", text) for code, text in CODES.items()])
+    return settings | {
+        "problem codes": codes,
+        "calls": _calls(app),
+        "layers": _layers(),
+        "feature layers": _feature_layers(),
+        "map": _map(),
+    }
 
 
 def rewritten(document: str, parts: dict[str, str]) -> str:

@@ -8,15 +8,17 @@ from typing import TypeVar
 from flask import Flask
 
 from service.cli.main import COMMANDS
-from service.config import Settings
+from service.config import THREADS, Settings
 from service.db.database import Database, open_database
 from service.features.catalogue import FEATURES
 from service.features.feature import Feature, Kernel, Lane, merged
 from service.http import access_log, problems, security, url_converters
+from service.http.content_coding import refuse_content_coding
 from service.http.idempotency_store import IdempotencyStore
 from service.http.login_throttle import LoginThrottle
 from service.http.openapi_document import Tags
 from service.http.services import provide
+from service.http.waiting_requests import WaitingRequests
 from service.imaging.pixel_budget import PixelBudget
 from service.jobs.dispatcher import Dispatcher
 from service.jobs.executors import Executor, ExecutorGroup, owner_name
@@ -64,6 +66,7 @@ def create_app(settings: Settings, features: Sequence[Feature] = FEATURES) -> Fl
             Storage: kernel.storage,
             Metrics: kernel.metrics,
             LoginThrottle: kernel.login_throttle,
+            WaitingRequests: WaitingRequests(THREADS // 4),
             IdempotencyStore: IdempotencyStore(kernel.database, lambda: owner_name(os.getpid())),
             Executor: executor,
             Inventory: Inventory(
@@ -84,6 +87,7 @@ def create_app(settings: Settings, features: Sequence[Feature] = FEATURES) -> Fl
     for blueprint in tags:
         app.register_blueprint(blueprint)
     security.install(app, settings)
+    app.before_request(refuse_content_coding)
     access_log.install(app, kernel.metrics)
     for command in (*COMMANDS, *(command for feature in features for command in feature.commands)):
         app.cli.add_command(command)

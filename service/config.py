@@ -178,6 +178,9 @@ class Settings(BaseSettings):
     """Makes the bit rate variable: from 0, the best, to 9, the smallest; empty: it is constant."""
     public_url: str = ""
     """The address that links begin with; empty: that of the request."""
+    cors_origins: str = ""
+    """The origins whose pages may call the API, with commas between them, such as `https://photos.example.com`; empty:
+    none but the service's own."""
     trusted_proxies: NonNegativeInt = 0
     """How many proxies stand before the service; the last so many entries of `X-Forwarded-For`, `-Proto` and `-Host`
     are believed."""
@@ -197,6 +200,11 @@ class Settings(BaseSettings):
     """`text`, or `json` for one JSON object a line."""
     metrics_folder: str = ""
     """Where the processes keep what `/metrics` shows; empty: a folder in shared memory, named after the database."""
+
+    @property
+    def allowed_origins(self) -> list[str]:
+        """Return the origins of `CORS_ORIGINS`."""
+        return _listed(self.cors_origins)
 
     @property
     def server_works(self) -> bool:
@@ -376,12 +384,25 @@ class Settings(BaseSettings):
             raise ValueError("and MP3_BITRATE must not both be set: the bit rate is constant or variable")
         return quality
 
+    @field_validator("cors_origins")
+    @classmethod
+    def _check_origins(cls, origins: str) -> str:
+        for origin in _listed(origins):
+            parts = urlsplit(origin)
+            if parts.scheme not in ("http", "https") or origin != f"{parts.scheme}://{parts.netloc}":
+                raise ValueError("must be origins without a path, such as https://photos.example.com; `*` is none")
+        return origins
+
     @field_validator("public_url")
     @classmethod
     def _check_public_url(cls, address: str) -> str:
         if address and (parts := urlsplit(_web_address(address))) and (parts.query or parts.fragment):
             raise ValueError("must be an address without a query, such as https://media.example.com")
         return address
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _texts(environment: Mapping[str, str], names: Iterable[str]) -> tuple[dict[str, str], list[str]]:

@@ -17,7 +17,7 @@ class CpuSlots:
     def hold(self, patience: float, refusal: str, *, retry_after: int) -> Iterator[None]:
         """Hold a slot in the block; raise `Unavailable` with these words where none is free for so many seconds."""
         if not self._free.acquire(timeout=patience):
-            raise Unavailable(refusal, retry_after=retry_after)
+            raise Unavailable(refusal, retry_after=retry_after, code="busy")
         try:
             yield
         finally:

@@ -5,7 +5,7 @@ from typing import Any
 
 
 class Problem(Exception):
-    """Something the client is told: one subclass a kind, `detail` a sentence that helps.
+    """Something the client is told: one subclass a kind, `detail` a sentence that helps, `code` stable for programs.
 
     Problem
      ├── Malformed 400 · Unauthorized 401 · Forbidden 403 · NotFound 404 · NotAllowed 405 · TooSlow 408
@@ -15,10 +15,14 @@ class Problem(Exception):
 
     status = 500
     title: str | None = None
+    code = "internal_error"
 
-    def __init__(self, detail: str, *, headers: dict[str, str] | None = None, **members: Any) -> None:
+    def __init__(
+        self, detail: str, *, code: str | None = None, headers: dict[str, str] | None = None, **members: Any
+    ) -> None:
         super().__init__(detail)
         self.detail = detail
+        self.code = code or self.code
         self.headers = headers or {}
         self.members = members
 
@@ -27,52 +31,60 @@ class Malformed(Problem):
     """The request cannot be read at all."""
 
     status = 400
+    code = "malformed_request"
 
 
 class Unauthorized(Problem):
     """No credentials, or wrong ones."""
 
     status = 401
+    code = "credentials_wrong"
 
 
 class Forbidden(Problem):
     """Not from there, or not any more."""
 
     status = 403
+    code = "forbidden"
 
 
 class NotFound(Problem):
     """There is no such thing, or not for this client."""
 
     status = 404
+    code = "not_found"
 
 
 class NotAllowed(Problem):
     """Not with this method now; the header `Allow` names those that the path knows."""
 
     status = 405
+    code = "method_not_allowed"
 
 
 class TooSlow(Problem):
     """The request did not come in time; the connection ends."""
 
     status = 408
+    code = "request_too_slow"
 
 
 class Conflict(Problem):
     """Not in this state."""
 
     status = 409
+    code = "conflict"
 
 
 class TooLarge(Problem):
     """Over a limit, which the detail names; where it is one number, the member `limit` has it, in the same unit."""
 
     status = 413
+    code = "too_large"
     title = "Content Too Large"
 
-    def __init__(self, detail: str, *, limit: float | None = None) -> None:
-        super().__init__(detail)
+    def __init__(self, detail: str, *, code: str | None = None, limit: float | None = None) -> None:
+        super().__init__(detail, code=code)
         self.limit = limit
         if limit is not None:
             self.members["limit"] = limit
@@ -82,25 +94,39 @@ class UnsupportedType(Problem):
     """Not one of the accepted types, which the detail names."""
 
     status = 415
+    code = "unsupported_type"
 
 
 class Invalid(Problem):
-    """Well-formed but wrong; `errors` names each fault by a pointer into the body or query, `#` being all of it."""
+    """Well-formed but wrong.
+
+    `errors` names each fault: by a pointer into the body, `#` being all of it, or by a parameter of the query.
+    """
 
     status = 422
+    code = "invalid"
     title = "Unprocessable Content"
 
     def __init__(
-        self, detail: str, errors: Sequence[dict[str, str]] = (), *, pointer: str = "#", **members: Any
+        self,
+        detail: str,
+        errors: Sequence[dict[str, str]] = (),
+        *,
+        code: str | None = None,
+        pointer: str = "#",
+        parameter: str | None = None,
+        **members: Any,
     ) -> None:
-        super().__init__(detail, **members)
-        self.members["errors"] = list(errors) or [{"detail": detail, "pointer": pointer}]
+        super().__init__(detail, code=code, **members)
+        place = {"parameter": parameter} if parameter else {"pointer": pointer}
+        self.members["errors"] = list(errors) or [{"detail": detail, **place}]
 
 
 class TooManyRequests(Problem):
     """Too many wrong credentials; `Retry-After` says when the next may come."""
 
     status = 429
+    code = "too_many_failed_logins"
 
     def __init__(self, detail: str, retry_after: int) -> None:
         super().__init__(detail, headers={"Retry-After": str(retry_after)})
@@ -110,12 +136,14 @@ class Unavailable(Problem):
     """Not now; `Retry-After` says when."""
 
     status = 503
+    code = "unavailable"
 
-    def __init__(self, detail: str, retry_after: int = 1, **members: Any) -> None:
-        super().__init__(detail, headers={"Retry-After": str(retry_after)}, **members)
+    def __init__(self, detail: str, retry_after: int = 1, *, code: str | None = None, **members: Any) -> None:
+        super().__init__(detail, code=code, headers={"Retry-After": str(retry_after)}, **members)
 
 
 class NoRoom(Problem):
     """The store is full."""
 
     status = 507
+    code = "no_room"

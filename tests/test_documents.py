@@ -1,8 +1,11 @@
 """The documents say what the code does: settings, calls, errors, layers, links."""
 
+import ast
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import click
 import pytest
@@ -12,9 +15,12 @@ from scripts.generate_docs import application, generated, rewritten
 from service.__main__ import headcount
 from service.config import Settings
 from service.db.database import Database
-from service.features.faces.schemas import ImageError
+from service.errors import Problem
+from service.features.faces.schemas import ImageError, StatisticsWarning
+from service.http import problem_codes
 from service.http.openapi_document import TEXTS
 from service.http.services import provided
+from service.server import bad_requests
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md")])
@@ -56,6 +62,35 @@ def test_every_generated_part_stands_in_a_document(parts: dict[str, str]) -> Non
 def test_every_error_code_has_an_entry() -> None:
     codes = ImageError.model_json_schema()["properties"]["code"]["enum"]
     assert re.findall(r"^### (\w+)$", read("docs/errors.md"), re.MULTILINE) == codes
+
+
+def codes_in_the_code() -> set[str]:
+    """Return every code that a problem is raised or answered with."""
+    found = {kind.code for kind in (Problem, *Problem.__subclasses__())} | set(bad_requests.CODES.values())
+    for path in (ROOT / "service").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.keyword) and node.arg == "code" and isinstance(node.value, ast.Constant):
+                found.add(str(node.value.value))
+    return found
+
+
+def test_every_code_has_its_entry() -> None:
+    members = (ImageError.model_fields["code"], StatisticsWarning.model_fields["code"])
+    shown = {code for member in members for code in get_args(member.annotation)}
+    assert codes_in_the_code() | shown <= set(problem_codes.CODES)
+
+
+def test_a_type_leads_to_its_entry(tmp_path: Path) -> None:
+    client = application(tmp_path).test_client()
+    told = client.get("/api/v1/tasks", headers={"Host": "photos.example"}).get_json()
+    address, _, entry = told["type"].partition("#")
+    assert (address, entry) == ("http://photos.example/docs/errors", told["code"])
+    assert f'id="{entry}"' in client.get("/docs/errors").get_data(as_text=True)
+
+
+def test_the_page_has_a_russian_sentence_for_every_code() -> None:
+    texts = json.loads(read("service/web/static/problems-ru.json"))
+    assert texts.keys() == problem_codes.CODES.keys()
 
 
 def test_every_status_of_a_problem_is_explained() -> None:

@@ -463,7 +463,7 @@ def test_a_missing_field_is_named(stage: Stage, missing: str) -> None:
         answers.append(stage.send(small(), **{missing: ""}))
     for answer in answers:
         assert f"`{missing}`" in problem(answer, 422)
-        assert answer.json()["errors"] == [{"detail": "must be sent", "pointer": f"#/{missing}"}]
+        assert [error["pointer"] for error in answer.json()["errors"]] == [f"#/{missing}"]
 
 
 def test_other_forms_are_refused(stage: Stage) -> None:

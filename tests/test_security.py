@@ -213,7 +213,7 @@ def odd(credentials: bytes) -> bytes:
 def test_odd_credentials_are_401_and_never_a_fault(client: Client, header: bytes) -> None:
     answer = requests.get(client.url + TASKS, headers={"Authorization": header}, timeout=30)
     problem(answer, 401)
-    assert answer.headers["WWW-Authenticate"] == 'Basic realm="service"'
+    assert answer.headers["WWW-Authenticate"] == 'Basic realm="service", charset="UTF-8"'
 
 
 def test_the_right_password_counts_under_its_own_scheme_alone(shared_service: Service) -> None:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 from flask import request
+from werkzeug.datastructures import FileStorage
 
 from service.errors import TooLarge, UnsupportedType
 from service.http.openapi_views import FILE, multipart
@@ -22,14 +23,18 @@ def images_form(field: str) -> dict[str, Any]:
     return multipart({field: images}, {field: ["(a photo's bytes)"]}, required=[field])
 
 
+def upload_of(file: FileStorage, pointer: str, name: str = "") -> Upload:
+    """Return a form's file under this name, or else the client's for it; `pointer` is where it stands."""
+    label = display_name(name, display_name(file.filename or "", "image"))
+    stream = cast(Any, file.stream)
+    return Upload(label, stream, f"sha-256:{stream.sha256}", pointer)
+
+
 @contextmanager
 def read_images(field: str, limit: int) -> Iterator[list[Upload]]:
     """Yield the images in this field of the request's form, at most `limit` bytes each; raise as `read_form` does."""
-    with read_form(request, (field,), limit, "image", MAX_REQUEST_BYTES) as sent:
-        yield [
-            Upload(display_name(file.filename or "", "image"), cast(Any, file.stream), f"#/{field}/{place}")
-            for place, file in enumerate(sent.files.getlist(field))
-        ]
+    with read_form(request, (field,), (), limit, "image", MAX_REQUEST_BYTES) as sent:
+        yield [upload_of(file, f"#/{field}/{place}") for place, file in enumerate(sent.files.getlist(field))]
 
 
 @contextmanager
@@ -44,6 +49,7 @@ def read_single_file(
         detail = f"Send multipart/form-data with the file `{file}`."
         raise UnsupportedType(detail, accepted_types=[FORM_TYPES[0]])
     if (request.content_length or 0) > limit + MAX_TEXT_BYTES:
-        raise TooLarge(f"The {kind} is too large: at most {limit} bytes are accepted. Make it smaller.", limit=limit)
-    with read_form(request, (file, *texts), limit, kind, limit + MAX_TEXT_BYTES, early) as sent:
+        detail = f"The {kind} is too large: at most {limit} bytes are accepted. Make it smaller."
+        raise TooLarge(detail, code="file_too_large", limit=limit)
+    with read_form(request, (file,), texts, limit, kind, limit + MAX_TEXT_BYTES, early) as sent:
         yield sent

@@ -9,10 +9,20 @@ from flask_httpauth import HTTPBasicAuth
 from service.config import Settings
 from service.http.client_address import address
 from service.http.login_throttle import LoginThrottle
+from service.http.passwords import opaque_string
 from service.http.problems import render
 from service.http.services import provided
 
-basic = HTTPBasicAuth(realm="service")
+
+class BasicAuth(HTTPBasicAuth):  # type: ignore[misc]
+    """HTTP Basic that asks for UTF-8 (RFC 7617, section 2.1)."""
+
+    def authenticate_header(self) -> str:
+        """Return the value of `WWW-Authenticate`."""
+        return f'{super().authenticate_header()}, charset="UTF-8"'
+
+
+basic = BasicAuth(realm="service")
 
 
 @basic.verify_password  # type: ignore[untyped-decorator]
@@ -35,19 +45,35 @@ def verify(username: str | None, password: str | None) -> str | None:
 
 
 def _same(given: str, expected: str) -> bool:
-    """Compare in a time that shows neither where they differ nor, by their hashes, how long the secret is."""
-    return hmac.compare_digest(_hash(given), _hash(expected))
+    """Compare in a time that shows neither where they differ nor, by their hashes, how long the secret is.
+
+    Clients send UTF-8, or Latin-1, which may look like UTF-8.
+    """
+    sent = (given, given.encode("utf-8", "surrogatepass").decode("latin-1"))
+    right = [hmac.compare_digest(_hash(opaque_string(text)), _hash(opaque_string(expected))) for text in sent]
+    return any(right)
 
 
 def _hash(text: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
+_REFUSALS = {
+    "": ("credentials_missing", ""),
+    "basic": ("credentials_wrong", "The user name or the password is wrong. "),
+}
+_OTHER_SCHEME = (
+    "scheme_not_accepted",
+    "This call takes no such credentials: tokens (`Bearer`) are for augmentation alone. ",
+)
+
+
 @basic.error_handler  # type: ignore[untyped-decorator]
 def refuse(status: int) -> Response:
     """Answer without credentials or with wrong ones; flask-httpauth adds `WWW-Authenticate`."""
-    wrong = "The user name or the password is wrong. " if "Authorization" in request.headers else ""
-    return render(status, f"{wrong}Send the user name and the password of this service by HTTP Basic.")
+    scheme = request.headers.get("Authorization", "").partition(" ")[0].lower()
+    code, wrong = _REFUSALS.get(scheme, _OTHER_SCHEME)
+    return render(status, f"{wrong}Send the user name and the password of this service by HTTP Basic.", code)
 
 
 def require_basic() -> Response | None:

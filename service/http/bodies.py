@@ -1,5 +1,6 @@
 """JSON bodies, queries and form fields, checked by pydantic."""
 
+import codecs
 import re
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, TypeVar
@@ -50,12 +51,27 @@ def body(model: type[M], types: str = "application/json") -> M:
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
+        if charset := _wrong_charset(text):
+            raise Malformed(f"The body is {charset}: send JSON as UTF-8.", code="charset_not_utf8") from error
         if request.mimetype and not request.is_json:
-            raise Malformed(f"The body is not JSON, and its Content-Type says something else: send {types}.") from error
-        raise Malformed(f"The body is not JSON: {error}.") from error
+            detail = f"The body is not JSON, and its Content-Type says something else: send {types}."
+            raise Malformed(detail, code="not_json") from error
+        raise Malformed(f"The body is not JSON: {error}.", code="not_json") from error
     if not isinstance(value, dict):
-        raise Invalid("The body must be a JSON object.", [{"detail": "must be an object", "pointer": "#"}])
-    return _validated(lambda: model.model_validate_json(text, strict=True), "body")
+        fault = {"detail": "must be an object", "pointer": "#"}
+        raise Invalid("The body must be a JSON object.", [fault], code="invalid_member")
+    return _validated(model, lambda: model.model_validate_json(text, strict=True), "body")
+
+
+def _wrong_charset(text: bytes) -> str | None:
+    """Return what the bytes seem to be in place of UTF-8; JSON begins with two ASCII characters."""
+    if text[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) or b"\0" in text[:2]:
+        return "UTF-16 or UTF-32"
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return "not UTF-8, but Latin-1 or another code page"
+    return None
 
 
 class EmptyBody(StrictModel):
@@ -65,9 +81,8 @@ class EmptyBody(StrictModel):
 
 
 def refuse_body() -> None:
-    """Refuse JSON with members: they would have no effect. A body of another type is not read."""
-    if request.is_json:
-        body(EmptyBody)
+    """Refuse a body that says anything: it would have no effect."""
+    body(EmptyBody)
 
 
 def query(model: type[M]) -> M:
@@ -80,26 +95,50 @@ def form_fields(model: type[M], texts: MultiDict[str, str], part: str = "form") 
     repeated = [name for name, values in texts.lists() if len(values) > 1]
     if repeated:
         detail = f"The {part} has `{repeated[0]}` more than once: send it once."
-        raise Invalid(detail, pointer=f"#/{_escaped(repeated[0])}")
-    return _validated(lambda: model.model_validate(texts.to_dict()), part)
+        fault = {"detail": "must be sent once", **_place(part, (repeated[0],))}
+        raise Invalid(detail, [fault], code=f"invalid_{_MEMBER[part == 'query']}")
+    return _validated(model, lambda: model.model_validate(texts.to_dict()), part)
 
 
 def validated(model: type[M], value: Any, part: str = "body") -> M:
     """Return a JSON value, or the named part of one, as the model; raises Invalid."""
-    return _validated(lambda: model.model_validate(value, strict=True), part)
+    return _validated(model, lambda: model.model_validate(value, strict=True), part)
 
 
-def _validated(validate: Callable[[], M], part: str) -> M:
-    root = "#" if part in ("body", "query", "form") else f"#/{part}"
+_MEMBER = {False: "member", True: "parameter"}
+_KINDS = {"extra_forbidden": "unknown", "missing": "missing"}
+
+
+def _validated(model: type[M], validate: Callable[[], M], part: str) -> M:
     try:
         return validate()
     except ValidationError as error:
-        faults = [
-            ("".join(f"/{_escaped(step)}" for step in fault["loc"]), _must(str(fault["msg"])))
-            for fault in error.errors(include_url=False, include_input=False)
+        found = error.errors(include_url=False, include_input=False)
+        faults = [("".join(f"/{_escaped(step)}" for step in fault["loc"]), _must(str(fault["msg"]))) for fault in found]
+        detail = _sentence(part, faults[:5])
+        if any(fault["type"] == "extra_forbidden" and len(fault["loc"]) == 1 for fault in found):
+            detail = f"{detail} {_known_members(model)}"
+        all_of_it = tuple(model.model_fields)[:1] if part == "query" else ()
+        errors = [
+            {"detail": must, **_place(part, fault["loc"] or all_of_it)}
+            for fault, (_, must) in zip(found, faults, strict=True)
         ]
-        errors = [{"detail": must, "pointer": root + place} for place, must in faults]
-        raise Invalid(_sentence(part, faults[:5]), errors) from error
+        kinds = {_KINDS.get(fault["type"], "invalid") for fault in found}
+        kind = next(kind for kind in ("unknown", "missing", "invalid") if kind in kinds)
+        raise Invalid(detail, errors, code=f"{kind}_{_MEMBER[part == 'query']}") from error
+
+
+def _place(part: str, steps: Sequence[object]) -> dict[str, str]:
+    """Return where a fault is: a parameter of the query, or a pointer into the body."""
+    if part == "query":
+        return {"parameter": str(steps[0])[:200] if steps else ""}
+    within = [] if part in ("body", "form") else [part]
+    return {"pointer": "#" + "".join(f"/{_escaped(step)}" for step in [*within, *steps])}
+
+
+def _known_members(model: type[BaseModel]) -> str:
+    names = ", ".join(f"`{name}`" for name in model.model_fields)
+    return f"Known are: {names}." if names else "Nothing is to be sent."
 
 
 def _sentence(part: str, faults: Sequence[tuple[str, str]]) -> str:

@@ -4,6 +4,7 @@ One line on a view, `@idempotent(render)`, under `@describe`. Who asks stands in
 the credentials. A request without the header costs one look for it.
 """
 
+import codecs
 import functools
 import hashlib
 import hmac
@@ -154,15 +155,18 @@ def identify(asker: str) -> None:
 
 
 def read_body() -> bytes:
-    """Return the body of a request that is not a form; raises TooLarge, and Malformed where the body is cut off."""
+    """Return the body of a request that is JSON, without a byte order mark, which RFC 8259 lets a reader ignore.
+
+    Raise TooLarge, and Malformed where the body is cut off.
+    """
     try:
         text = request.get_data(cache=is_keyed())
     except RequestEntityTooLarge as error:
         most = request.max_content_length
         raise TooLarge(f"The body is too large: JSON may have at most {most} bytes. Send less.", limit=most) from error
     if len(text) < (request.content_length or 0):
-        raise Malformed("The body was cut off: fewer bytes came than Content-Length says.")
-    return text
+        raise Malformed("The body was cut off: fewer bytes came than Content-Length says.", code="body_cut_off")
+    return text.removeprefix(codecs.BOM_UTF8)
 
 
 def _canonical(text: bytes) -> str:
@@ -178,7 +182,8 @@ def _key(text: str) -> str:
     if re.fullmatch(r'"(?:[^"\\]|\\["\\])*"', text):
         text = re.sub(r'\\(["\\])', r"\1", text[1:-1])
     if not re.fullmatch(rf"[ -~]{{1,{MAX_KEY}}}", text):
-        raise Invalid(f"The Idempotency-Key must have 1 to {MAX_KEY} printable ASCII characters.")
+        detail = f"The Idempotency-Key must have 1 to {MAX_KEY} printable ASCII characters."
+        raise Invalid(detail, code="idempotency_key_invalid")
     return text
 
 

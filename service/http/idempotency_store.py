@@ -174,7 +174,8 @@ def _kept_answer(row: IdempotencyKey | None, fingerprint: str) -> KeptAnswer | N
     if not row or row.expires_at < now or (row.status is None and row.lease_expires_at < now):
         return None
     if row.fingerprint != fingerprint:
-        raise Invalid("This Idempotency-Key stands for another request. Send a new key with each new request.")
+        detail = "This Idempotency-Key stands for another request. Send a new key with each new request."
+        raise Invalid(detail, code="idempotency_key_reused")
     if row.status is None:
         raise _still_running()
     headers = [(name, value) for name, value in orjson.loads(row.headers or "[]")]
@@ -184,5 +185,6 @@ def _kept_answer(row: IdempotencyKey | None, fingerprint: str) -> KeptAnswer | N
 def _still_running() -> Conflict:
     return Conflict(
         "The first request with this Idempotency-Key is still being carried out. Send it again in a second.",
+        code="request_in_progress",
         headers={"Retry-After": "1"},
     )

@@ -64,9 +64,10 @@ IDEMPOTENCY_KEY = _header_parameter(
 )
 ABOUT = """Upload a batch of photos, get every face with box, gender and age.
 
-Every 4xx and 5xx is a problem document (RFC 9457) with a `detail` for people. Every call may
-answer 400, 408, 414 and 431 where a request cannot be read, 405 with `Allow` for another method, and 404 for another
-path."""
+Every 4xx and 5xx is a problem document (RFC 9457) with a `detail` for people and a stable `code` for programs; its
+`type` leads to what the code means, at /docs/errors. Every call may answer 400, 408, 414 and 431 where a request cannot
+be read, 415 with `Accept-Encoding` for a body in a coding, 501 for a transfer coding other than `chunked`, 405 with
+`Allow` for another method, and 404 for another path. A slash at the end of a path makes no difference."""
 TEXTS = {
     200: "Done.",
     201: "Created.",
@@ -114,7 +115,7 @@ def document(app: Flask) -> dict[str, Any]:
     for status in TEXTS:
         if status >= 400:
             spec.components.response(f"Problem{status}", _problem(status))
-    views = [(rule, app.view_functions[rule.endpoint]) for rule in app.url_map.iter_rules()]
+    views = [(rule, app.view_functions[rule.endpoint]) for rule in app.url_map.iter_rules() if not rule.alias]
     described = [(rule, view, view.described) for rule, view in views if hasattr(view, "described")]
     for name, schema in _schemas([found for _, _, found in described]).items():
         spec.components.schema(name, schema)
@@ -182,9 +183,6 @@ def _parameters(rule: Rule, found: Described) -> list[dict[str, Any]]:
             text = shape.pop("description", "")
             required = name in schema.get("required", ())
             parameters.append({"name": name, "in": "query", "required": required, "description": text, "schema": shape})
-    if set(found.content) - {"multipart/form-data"}:
-        text = "The name of a bare image."
-        parameters.append({"name": "name", "in": "query", "description": text, "schema": {"type": "string"}})
     return parameters + [IF_NONE_MATCH] * found.conditional + [RANGE] * _is_file(found)
 
 

@@ -13,6 +13,8 @@ from service.http.bodies import StrictModel, WholeNumber
 from service.http.responses import answer
 from service.http.services import provided
 
+_CODE = "invalid_parameter"
+
 
 def _given_out(cursor: str) -> str:
     """Return a cursor that this list has signed; this refuses another together with what else is wrong in the query."""
@@ -46,10 +48,12 @@ def place_of(cursor: str | None, parts: int | None) -> tuple[str, ...] | None:
     try:
         place = _signer().loads(cursor)
     except BadSignature as error:
-        raise Invalid("This cursor is unknown: take the `next` of the page before.", pointer="#/cursor") from error
+        raise Invalid(
+            "This cursor is unknown: take the `next` of the page before.", parameter="cursor", code=_CODE
+        ) from error
     if parts is not None and len(place) != parts:
         detail = "This cursor belongs to another list: take the `next` of a page of this one."
-        raise Invalid(detail, pointer="#/cursor")
+        raise Invalid(detail, parameter="cursor", code=_CODE)
     return tuple(place)
 
 

@@ -6,24 +6,48 @@ from typing import Any
 
 import orjson
 import werkzeug.exceptions
-from flask import Flask, Response, request
+from flask import Flask, Response, has_request_context, request
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestedRangeNotSatisfiable
 
 from service.db import database as db
 from service.errors import NoRoom, Problem, Unavailable
+from service.http.responses import absolute
 from service.telemetry import logging as logs
 
 log = logging.getLogger(__name__)
 
+_CODES = {kind.status: kind.code for kind in Problem.__subclasses__()} | {
+    404: "address_not_found",
+    416: "range_not_satisfiable",
+}
+"""The codes of what is raised below this service, by status."""
 
-def render(status: int, detail: str, *, title: str | None = None, headers: Any = None, **members: Any) -> Response:
-    """Return an answer of type application/problem+json."""
-    body = {"type": "about:blank", "title": title or HTTPStatus(status).phrase, "status": status, "detail": detail}
+
+_AWAY = "database_unavailable"
+
+
+def render(
+    status: int, detail: str, code: str, *, title: str | None = None, headers: Any = None, **members: Any
+) -> Response:
+    """Return an answer of type application/problem+json; `code` is one of CODES, where its entry is."""
+    body = {
+        "type": type_of(code),
+        "title": title or HTTPStatus(status).phrase,
+        "status": status,
+        "code": code,
+        "detail": detail,
+    }
     response = Response(orjson.dumps(body | members), status, content_type="application/problem+json")
     for name, value in dict(headers or {}).items():
         response.headers[name] = value
     return response
+
+
+def type_of(code: str) -> str:
+    """Return the address of the code's entry; without a request that could be read, relative to its address."""
+    path = f"/docs/errors#{code}"
+    return absolute(path) if has_request_context() and request.host else path
 
 
 def _sentence(error: HTTPException, status: int) -> str:
@@ -42,7 +66,7 @@ def install(app: Flask) -> None:
 
     @app.errorhandler(Problem)
     def problem(error: Problem) -> Response:
-        return render(error.status, error.detail, title=error.title, headers=error.headers, **error.members)
+        return render(error.status, error.detail, error.code, title=error.title, headers=error.headers, **error.members)
 
     @app.errorhandler(HTTPException)
     def http(error: HTTPException) -> Response:
@@ -50,15 +74,17 @@ def install(app: Flask) -> None:
         status = error.code or 500
         if status < 400:
             return Response(status=status, headers=kept)
-        return render(status, _sentence(error, status), headers=kept)
+        return render(status, _sentence(error, status), _CODES.get(status, Problem.code), headers=kept)
 
     @app.errorhandler(SQLAlchemyError)
     def database(error: SQLAlchemyError) -> Response:
         if db.is_away(error):
             logs.event(log, "the database is away or busy", logging.WARNING, said=db.first_line(error))
             if db.has_moved(error):
-                return problem(Unavailable("The database was moved away: nothing was stored. Try again later.", 30))
-            return problem(Unavailable("The database is busy. Try again in a second."))
+                return problem(
+                    Unavailable("The database was moved away: nothing was stored. Try again later.", 30, code=_AWAY)
+                )
+            return problem(Unavailable("The database is busy. Try again in a second.", code=_AWAY))
         if db.is_full(error):
             return problem(NoRoom("The disk is full: nothing was stored. Make room, then try again."))
         return unexpected(error)
@@ -67,4 +93,4 @@ def install(app: Flask) -> None:
     def unexpected(error: Exception) -> Response:
         reference = request.environ[logs.REQUEST_ID]
         log.error("request failed", exc_info=error, extra={"lines": ({"request_id": reference},)})
-        return render(500, f"Something went wrong here. It was logged under {reference}.")
+        return render(500, f"Something went wrong here. It was logged under {reference}.", Problem.code)

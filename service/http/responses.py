@@ -90,6 +90,12 @@ def _sent(first: bytes, rest: Iterator[bytes], request_id: str) -> Iterator[byte
         raise BrokenPipeError(errno.EPIPE, "the answer breaks off") from problem
 
 
+def shown_anywhere(response: Response) -> Response:
+    """Let pages of any origin show the answer to a link that was given out to be shown (Fetch, section 3.8)."""
+    response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
+    return response
+
+
 def absolute(url: str) -> str:
     """Return the url itself, or a path of this service with `PUBLIC_URL`, or else the request's host, before it."""
     if not url.startswith("/"):

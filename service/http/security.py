@@ -4,6 +4,7 @@ import functools
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, request
+from flask_cors import CORS
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from service.config import Settings
@@ -28,6 +29,8 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
+EXPOSED = ("Content-Disposition", "ETag", "Idempotency-Replayed", "Location", "Retry-After", "X-Request-Id")
+"""What scripts of pages of the origins in `CORS_ORIGINS` may read beside what browsers always let them."""
 
 
 def install(app: Flask, settings: Settings) -> None:
@@ -36,6 +39,8 @@ def install(app: Flask, settings: Settings) -> None:
         app.before_request(refuse_bad_hosts)
     app.before_request(refuse_cross_site)
     app.after_request(functools.partial(harden, page_policy(settings)))
+    if settings.allowed_origins:
+        CORS(app, origins=settings.allowed_origins, supports_credentials=True, expose_headers=EXPOSED, max_age=600)
     if number := settings.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=number, x_proto=number, x_host=number)  # type: ignore[method-assign]
 
@@ -43,7 +48,8 @@ def install(app: Flask, settings: Settings) -> None:
 def refuse_bad_hosts() -> None:
     """Refuse a `Host` that is empty or malformed, before anything is done: no link could be made of it."""
     if not request.host:
-        raise Malformed("The header `Host` is not the name or address of a server, such as example.com or [::1]:8000.")
+        detail = "The header `Host` is not the name or address of a server, such as example.com or [::1]:8000."
+        raise Malformed(detail, code="host_malformed")
 
 
 def refuse_cross_site() -> None:
@@ -60,10 +66,12 @@ def refuse_cross_site() -> None:
     else:
         origin = request.headers.get("Origin")
         allowed = origin is None or origin in _own_origins()
-    if not allowed:
+    if not (allowed or request.headers.get("Origin") in provided(Settings).allowed_origins):
         raise Forbidden(
             "This request came from a page of another site, which may not act here. Send it from a page of this "
-            "service or from a program; where a proxy stands before the service, set PUBLIC_URL."
+            "service or from a program. Where pages of that site shall call the API, name its origin in CORS_ORIGINS; "
+            "where a proxy stands before the service, set PUBLIC_URL.",
+            code="cross_site_request",
         )
 
 

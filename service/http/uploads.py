@@ -6,16 +6,17 @@ import tempfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import IO, Any, cast
+from typing import Any, cast
 
 from flask import Request
 from werkzeug.datastructures import FileStorage, MultiDict
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
-from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData
+from werkzeug.sansio.multipart import Data, File
 
 from service.errors import Invalid, Malformed, NoRoom, TooLarge
 from service.http.idempotency import is_keyed, reserve
+from service.http.multipart import parameters, read_parts
 from service.storage.storage import is_full
 
 FORM_TYPES = ("multipart/form-data", "application/x-www-form-urlencoded")
@@ -38,17 +39,22 @@ class Spool(tempfile.SpooledTemporaryFile[bytes]):
         self.client_name = name
         self.limit = limit
         self.kind = kind
-        self.digest = hashlib.sha256() if is_keyed() else None
+        self._hash = hashlib.sha256()
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of what was written, in hexadecimal."""
+        return self._hash.hexdigest()
 
     def write(self, data: Any) -> int:
         """Write, or raise TooLarge as soon as the part is over the limit."""
         if self.tell() + len(data) > self.limit:
             raise TooLarge(
                 f"{self.client_name} is too large: {self.kind}s may have at most {self.limit} bytes. Make it smaller.",
+                code="file_too_large",
                 limit=self.limit,
             )
-        if self.digest:
-            self.digest.update(data)
+        self._hash.update(data)
         try:
             return super().write(data)
         except OSError as error:
@@ -72,105 +78,108 @@ def spooling(limit: int, kind: str) -> Iterator[Callable[[str], Spool]]:
         yield lambda name: spools.enter_context(Spool(display_name(name, kind), limit, kind))
 
 
-class _RecordedStream:
-    """A request's stream that keeps what came before the first file."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-        self._kept: bytearray | None = bytearray()
-
-    def read(self, size: int = -1) -> bytes:
-        """Read on; beyond what texts may have, nothing is kept."""
-        data = self._stream.read(size)
-        if self._kept is not None:
-            self._kept += data
-            if len(self._kept) > MAX_TEXT:
-                self._kept = None
-        return data
-
-    def texts(self, boundary: str) -> MultiDict[str, str]:
-        """Return the texts that came before the first file, and drop what was kept."""
-        texts: MultiDict[str, str] = MultiDict()
-        decoder = MultipartDecoder(boundary.encode("ascii"), MAX_TEXT, max_parts=MAX_PARTS)
-        decoder.receive_data(bytes(self._kept or b""))
-        self._kept = None
-        name, text = "", b""
-        while not isinstance(event := decoder.next_event(), (File, NeedData, Epilogue)):
-            if isinstance(event, Field):
-                name, text = event.name, b""
-            elif isinstance(event, Data):
-                text += event.data
-                if not event.more_data:
-                    texts.add(name, text.decode("utf-8", "replace"))
-        return texts
-
-
 Early = Callable[[MultiDict[str, str]], None]
 
 
 @contextmanager
 def read_form(
-    request: Request, known: Collection[str], limit: int, kind: str, most: int, early: Early | None = None
+    request: Request,
+    files: Collection[str],
+    texts: Collection[str],
+    limit: int,
+    kind: str,
+    most: int,
+    early: Early | None = None,
 ) -> Iterator[Form]:
-    """Yield the form with the known fields; a file has at most `limit` bytes, the request `most`.
+    """Yield the form with these files and texts; a file has at most `limit` bytes, the request `most`.
 
     `early` is called with the texts that came before the first file, and may raise before that is taken.
 
-    Raises Malformed, Invalid, TooLarge, NoRoom, and what `idempotency.reserve` raises, since the form is what an
-    Idempotency-Key stands for: texts, file names and bytes in their order, not the boundary. The files are gone after
-    the block.
+    Raises Malformed, Invalid, TooLarge, UnsupportedType, NoRoom, and what `idempotency.reserve` raises, since the form
+    is what an Idempotency-Key stands for: texts, file names and bytes in their order, not the boundary. The files are
+    gone after the block.
     """
     request.max_content_length = most
     with spooling(limit, kind) as spool:
         form = _parsed(request, spool, early)
-        unknown = {name or "" for name in (*form.texts, *form.files)} - set(known)
-        if unknown:
-            names, part = ", ".join(f"`{name}`" for name in known), display_name(min(unknown), "part")
-            detail = f"The form has a part named `{part}`, which is unknown here. Known are: {names}."
-            raise Invalid(detail, pointer=f"#/{part}")
-        for file in form.files.values():
-            file.stream.seek(0)
+        _check_parts(form, files, texts)
         if is_keyed():
-            files = [(name, file.filename, fingerprint(file.stream)) for name, file in form.files.items(multi=True)]
-            reserve("form", list(form.texts.items(multi=True)), files)
+            sent = [(name, file.filename, cast(Any, file.stream).sha256) for name, file in form.files.items(multi=True)]
+            reserve("form", list(form.texts.items(multi=True)), sent)
         yield form
 
 
-def fingerprint(spool: Any) -> str:
-    """Return what stands for the bytes of a spool in a request with an Idempotency-Key; it was made as they came."""
-    return spool.digest.hexdigest() if spool.digest else ""
+def _check_parts(form: Form, files: Collection[str], texts: Collection[str]) -> None:
+    """Raise Invalid for a part that is unknown, a file that came as a text, or a text that came as a file."""
+    known = (*texts, *files)
+    if unknown := {name or "" for name in (*form.texts, *form.files)} - set(known):
+        names, part = ", ".join(f"`{name}`" for name in known), display_name(min(unknown), "part")
+        detail = f"The form has a part named `{part}`, which is unknown here. Known are: {names}."
+        raise Invalid(detail, pointer=f"#/{part}", code="unknown_member")
+    if nameless := sorted(set(form.texts).intersection(files)):
+        detail = f"The part `{nameless[0]}` has no file name. Send it as a file: with `filename` in its header."
+        raise Invalid(detail, pointer=f"#/{nameless[0]}", code="file_name_missing")
+    if named := sorted(set(form.files).intersection(texts)):
+        detail = f"The part `{named[0]}` must be a text, without a file name."
+        raise Invalid(detail, pointer=f"#/{named[0]}", code="invalid_member")
 
 
 def _parsed(request: Request, spool: Callable[[str], Spool], early: Early | None) -> Form:
-    if request.mimetype == "multipart/form-data" and not request.mimetype_params.get("boundary"):
-        raise Malformed(
-            "The Content-Type must name the boundary of the multipart body. Let your client set that header itself."
-        )
-
-    beginning, waiting = _RecordedStream(request.stream), [early] if early else []
-
-    def factory(
-        total_content_length: int | None,
-        content_type: str | None,
-        filename: str | None,
-        content_length: int | None = None,
-    ) -> IO[bytes]:
-        if waiting:
-            waiting.pop()(beginning.texts(request.mimetype_params["boundary"]))
-        return cast(IO[bytes], spool(filename or ""))
-
-    stream = cast(IO[bytes], beginning) if early else request.stream
-    parser = FormDataParser(factory, max_form_memory_size=MAX_TEXT, max_form_parts=MAX_PARTS, silent=False)
     try:
-        _, texts, files = parser.parse(stream, request.mimetype, request.content_length, dict(request.mimetype_params))
+        if request.mimetype != "multipart/form-data":
+            parser = FormDataParser(max_form_memory_size=MAX_TEXT, silent=False)
+            _, texts, _ = parser.parse(request.stream, request.mimetype, request.content_length)
+            return Form(texts, MultiDict())
+        return _multipart(request, spool, early)
     except RequestEntityTooLarge as error:
         raise TooLarge(
             f"The form is too large: at most {request.max_content_length} bytes, {MAX_PARTS} parts, and texts of "
             f"{MAX_TEXT} bytes in all. Send it in portions."
         ) from error
     except ValueError as error:
-        raise Malformed("The form is broken or cut off. Send it again.") from error
-    return Form(texts, files)
+        raise Malformed("The form is broken or cut off. Send it again.", code="form_broken") from error
+
+
+def _multipart(request: Request, spool: Callable[[str], Spool], early: Early | None) -> Form:
+    form, text, size, file = Form(MultiDict(), MultiDict()), bytearray(), 0, None
+    for event in read_parts(request.stream, _boundary(request), MAX_TEXT, MAX_PARTS):
+        if not isinstance(event, Data):
+            part, text, file = event, bytearray(), None
+            if isinstance(event, File):
+                if early and not form.files:
+                    early(form.texts)
+                file = spool(event.filename)
+                form.files.add(event.name, FileStorage(cast(Any, file), event.filename, event.name))
+        elif file is not None:
+            file.write(event.data)
+            if not event.more_data:
+                file.seek(0)
+        else:
+            text += event.data
+            size += len(event.data)
+            if size > MAX_TEXT:
+                raise RequestEntityTooLarge
+            if not event.more_data:
+                form.texts.add(part.name, _decoded(text, part.headers.get("Content-Type", "")))
+    return form
+
+
+def _boundary(request: Request) -> str:
+    boundary = parameters(request.headers["Content-Type"]).get("boundary")
+    if not boundary:
+        raise Malformed(
+            "The Content-Type must name the boundary of the multipart body. Let your client set that header itself.",
+            code="boundary_missing",
+        )
+    return boundary
+
+
+def _decoded(text: bytearray, content_type: str) -> str:
+    """Return a text in the charset that its part names, or as UTF-8; what cannot be decoded is replaced."""
+    try:
+        return text.decode(parameters(content_type).get("charset", "utf-8"), "replace")
+    except (LookupError, ValueError):
+        return text.decode("utf-8", "replace")
 
 
 def display_name(name: str, otherwise: str) -> str:

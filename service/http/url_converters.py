@@ -23,8 +23,12 @@ class Identifier(BaseConverter):
 
 
 def install(app: Flask) -> None:
-    """Add the converters `id` and `number` to the application, and refuse paths with a NUL."""
-    app.url_map.strict_slashes = True
+    """Add the converters `id` and `number` to the application, and refuse paths with a NUL.
+
+    A path is the same with a slash at its end and without; one that is an alias is answered as it is, not redirected.
+    """
+    app.url_map.strict_slashes = False
+    app.url_map.redirect_defaults = False
     app.url_map.converters |= {"id": Identifier, "number": Number}
     app.before_request(_refuse_nul)
 
@@ -32,4 +36,4 @@ def install(app: Flask) -> None:
 def _refuse_nul() -> None:
     """Raise NotFound for a path with a NUL: no stored text has one, and PostgreSQL refuses to look for it."""
     if "\0" in request.path:
-        raise NotFound("There is no such address.")
+        raise NotFound("There is no such address.", code="address_not_found")

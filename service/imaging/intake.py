@@ -15,10 +15,14 @@ from service.storage.storage import Storage
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file as it came: the client's name for it, its bytes, and where it stands in the request, as a JSON pointer."""
+    """A file as it came: the client's name for it, its bytes, and where it stands in the request, as a JSON pointer.
+
+    `digest` is that of the bytes: `sha-256:` and 64 hexadecimal digits.
+    """
 
     name: str
     stream: BinaryIO
+    digest: str
     pointer: str = "#"
 
 

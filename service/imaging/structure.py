@@ -42,7 +42,7 @@ def read_structure(stream: BinaryIO, label: str, types: tuple[str, ...] = ACCEPT
     if media_type not in types:
         name = name_of(head)
         what = f"is {name}" if name else "is not a picture of a known type"
-        raise UnsupportedType(f"{label} {what}; accepted are {', '.join(types)}.")
+        raise UnsupportedType(f"{label} {what}; accepted are {', '.join(types)}.", code="image_type_not_accepted")
     with refusing_damage(label, media_type):
         header = _READERS[media_type](stream)
         if header.unsupported:
@@ -51,12 +51,15 @@ def read_structure(stream: BinaryIO, label: str, types: tuple[str, ...] = ACCEPT
             raise ValueError("no pixels")
     if header.frames > MOST_FRAMES:
         raise TooLarge(
-            f"{label} has more than {MOST_FRAMES} frames, the most that are accepted. Take some out.", limit=MOST_FRAMES
+            f"{label} has more than {MOST_FRAMES} frames, the most that are accepted. Take some out.",
+            code="too_many_frames",
+            limit=MOST_FRAMES,
         )
     if header.unpacked > MOST_UNPACKED:
         raise TooLarge(
             f"{label} has texts and profiles of more than {MOST_UNPACKED} bytes, the most that are accepted. "
             "Remove its metadata.",
+            code="too_much_metadata",
             limit=MOST_UNPACKED,
         )
     refuse_too_many_pixels(header, MOST_PIXELS, label)
@@ -83,6 +86,7 @@ def refuse_too_many_pixels(header: Header, most: int, label: str) -> None:
         raise TooLarge(
             f"{label} has {frames}{header.width} × {header.height} pixels; at most {most} pixels are accepted. "
             "Make it smaller.",
+            code="too_many_pixels",
             limit=most,
         )
 
@@ -97,5 +101,6 @@ def refusing_damage(label: str, media_type: str) -> Iterator[None]:
     except Exception as error:
         kind = FORMATS[media_type]
         raise Invalid(
-            f"{label} begins as {kind} but does not decode: it is damaged or cut off. Save it anew, or leave it out."
+            f"{label} begins as {kind} but does not decode: it is damaged or cut off. Save it anew, or leave it out.",
+            code="image_damaged",
         ) from error

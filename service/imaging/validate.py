@@ -41,10 +41,12 @@ def check(
     label = printable(name)
     size = stream.seek(0, io.SEEK_END)
     if not size:
-        raise Invalid(f"{label} is empty: it has no bytes. Choose the file again.")
+        raise Invalid(f"{label} is empty: it has no bytes. Choose the file again.", code="file_empty")
     if size > limits.bytes:
         raise TooLarge(
-            f"{label} has {size} bytes; at most {limits.bytes} are accepted. Make it smaller.", limit=limits.bytes
+            f"{label} has {size} bytes; at most {limits.bytes} are accepted. Make it smaller.",
+            code="file_too_large",
+            limit=limits.bytes,
         )
     try:
         header = read_structure(stream, label, types)

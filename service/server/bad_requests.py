@@ -1,11 +1,12 @@
 """Requests that cannot be read as HTTP: what is answered, without repeating any of them."""
 
+from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
 from gunicorn.http import errors
 
-from service.errors import TooSlow
+from service.errors import Malformed, TooSlow
 from service.http import security
 from service.http.problems import render
 
@@ -17,6 +18,15 @@ STATUSES = {
     TooSlow: 408,
 }
 """The status of each fault that is not 400."""
+
+CODES = {
+    408: TooSlow.code,
+    414: "request_line_too_long",
+    417: "expectation_not_met",
+    431: "headers_too_large",
+    501: "transfer_coding_not_read",
+}
+"""The code of each status that is not 400."""
 
 REASONS = {
     (errors.InvalidRequestLine, errors.InvalidRequestMethod, errors.InvalidHTTPVersion): (
@@ -40,12 +50,35 @@ def status_of(fault: Exception) -> int:
     return next((status for kind, status in STATUSES.items() if isinstance(fault, kind)), 400)
 
 
+def refuse_transfer_coding(headers: Sequence[tuple[str, str]]) -> None:
+    """Raise UnsupportedTransferCoding where the body has a coding beside `chunked` (RFC 9112, section 6.1)."""
+    codings = ",".join(value for name, value in headers if name == "TRANSFER-ENCODING")
+    if codings and codings.strip(" \t").lower() != "chunked":
+        raise errors.UnsupportedTransferCoding(codings)
+
+
+def found_fault(fault: Exception) -> Exception:
+    """Return what is wrong with the request: gunicorn calls a coding without `chunked` a wrong header."""
+    if isinstance(fault, errors.InvalidHeader) and fault.req and fault.hdr == "TRANSFER-ENCODING":
+        try:
+            refuse_transfer_coding(fault.req.headers)
+        except errors.UnsupportedTransferCoding as coding:
+            return cast(Exception, coding)
+    return fault
+
+
 def response(fault: Exception, limits: Any, request_id: str) -> bytes:
     """Return the whole HTTP response, a problem document; `limits` are gunicorn's settings."""
     status = status_of(fault)
     detail, limit = _explain(fault, limits)
     members: dict[str, Any] = {} if limit is None else {"limit": limit}
-    answer = render(status, detail, headers={"Connection": "close", "X-Request-Id": request_id}, **members)
+    answer = render(
+        status,
+        detail,
+        CODES.get(status, Malformed.code),
+        headers={"Connection": "close", "X-Request-Id": request_id},
+        **members,
+    )
     lines = [f"{name}: {value}\r\n" for name, value in security.harden(security.CONTENT, answer).headers]
     head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n{''.join(lines)}\r\n"
     return head.encode() + answer.get_data()

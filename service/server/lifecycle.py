@@ -18,6 +18,7 @@ from service.db.database import first_line, has_no_tables, is_away, open_databas
 from service.errors import Unavailable
 from service.http import idempotency_store
 from service.http.services import provided
+from service.http.waiting_requests import WaitingRequests
 from service.jobs import models
 from service.jobs.executors import Executor, owner_name
 from service.maintenance.checks import ORPHAN_AGE, Inventory
@@ -42,6 +43,7 @@ class Hooks:
     def __init__(self, app: Flask, settings: Settings) -> None:
         self.settings = settings
         self.executor = provided(Executor, app)
+        self.waiting = provided(WaitingRequests, app)
         self.storage = provided(Storage, app)
         self.known_keys = provided(Inventory, app).known_keys
         self.metrics = provided(Metrics, app)
@@ -110,6 +112,7 @@ class Hooks:
 
         def stop(number: int, frame: FrameType | None) -> None:
             self.executor.begin_stop()
+            self.waiting.stop()
             if callable(serve):
                 serve(number, frame)
 

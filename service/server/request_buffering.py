@@ -16,6 +16,7 @@ _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,18})[ \t]*\r\n", re.IGNOR
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:", re.IGNORECASE)
 _EXPECTS = re.compile(rb"\r\nexpect:", re.IGNORECASE)
 _FILES = re.compile(rb"\r\ncontent-type:[ \t]*(?:multipart/|image/|application/octet-stream)", re.IGNORECASE)
+_TLS_HANDSHAKE = b"\x16\x03"
 _HEALTH_CHECK = (b"GET /healthz ", b"HEAD /healthz ")
 
 
@@ -52,7 +53,7 @@ class BufferedConnection(TConn):  # type: ignore[misc]
         return True
 
     def _suffices(self) -> bool:
-        if len(self.arrived) >= BUFFER:
+        if len(self.arrived) >= BUFFER or self.is_tls():
             return True
         end = self.arrived.find(b"\r\n\r\n") + 4
         if end < 4:
@@ -64,6 +65,10 @@ class BufferedConnection(TConn):  # type: ignore[misc]
             return self.arrived.endswith(b"\r\n\r\n", end)
         length = _LENGTH.search(head)
         return not length or len(self.arrived) - end >= int(length[1])
+
+    def is_tls(self) -> bool:
+        """Return whether the peer begins a TLS handshake (RFC 8446, section 5.1): it would wait for an answer to it."""
+        return self.arrived.startswith(_TLS_HANDSHAKE)
 
     def is_health_check(self) -> bool:
         """Return whether the request asks only whether the process lives."""

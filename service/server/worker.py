@@ -72,6 +72,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if not conn.arrived:
             conn.begin_request()
         if conn.receive():
+            if conn.is_tls():
+                conn.close()
+                self.nr_conns -= 1
+                return
             pool = self._pool_for(conn)
             conn.unbuffer()
             answered = pool.submit(self.handle, conn)
@@ -106,6 +110,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def handle_request(self, req: Any, conn: BufferedConnection) -> bool:
         """Answer a request; a fault in its body's framing is answered like all that the client does wrong."""
+        bad_requests.refuse_transfer_coding(req.headers)
         req.body.reader = BodyReader(req)
         return bool(super().handle_request(req, conn))
 
@@ -118,6 +123,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
         """Answer with a problem document, and log the kind of fault and where it came from."""
+        exc = bad_requests.found_fault(exc)
         if not isinstance(exc, ParseException | TooSlow) or isinstance(exc, OUR_FAULTS):
             super().handle_error(req, client, addr, exc)
             return

@@ -75,7 +75,7 @@ class DiskStorage:
             logs.event(log, "the folder of files cannot be used", logging.WARNING, fault=fault)
             use = "written to" if error.errno == errno.EROFS else "used"
             detail = f"The folder of files cannot be {use} now. Try again in a few seconds."
-            raise Unavailable(detail, retry_after=5) from error
+            raise Unavailable(detail, retry_after=5, code="store_unavailable") from error
 
     def _check_root(self) -> None:
         """Raise OSError when the root itself is gone: it is not made anew, since its files are somewhere else then."""

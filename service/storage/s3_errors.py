@@ -77,7 +77,9 @@ def code_of(error: ClientError) -> str:
 
 def unreachable() -> Unavailable:
     """Return what a client is told while the store cannot be used."""
-    return Unavailable("The store of files cannot be reached now. Try again in a few seconds.", retry_after=5)
+    return Unavailable(
+        "The store of files cannot be reached now. Try again in a few seconds.", retry_after=5, code="store_unavailable"
+    )
 
 
 def _status(error: ClientError) -> int:

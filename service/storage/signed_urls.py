@@ -71,8 +71,8 @@ class SignedUrls:
         try:
             key, end, *download = self._serializer.loads(token)
         except BadSignature as error:
-            raise NotFound("There is no such file.") from error
+            raise NotFound("There is no such file.", code="file_not_found") from error
         left = end - time.time()
         if left <= 0:
-            raise Forbidden("This link has expired. Ask for a new one.")
+            raise Forbidden("This link has expired. Ask for a new one.", code="link_expired")
         return key, left, Download(*download)

@@ -41,4 +41,4 @@ class NoCredentialsIssuer:
 
     def issue(self, prefix: str, actions: Collection[Action], lifetime: int | None, name: str) -> NoReturn:
         """Raise Conflict with the reason."""
-        raise Conflict(self._reason)
+        raise Conflict(self._reason, code="no_temporary_credentials")

@@ -28,7 +28,7 @@ def tasks(task_id: str = "") -> Response:
 
 @page.before_app_request
 def redirect_trailing_slash() -> Response | None:
-    """Redirect a person who typed a trailing slash. Programs get 404."""
+    """Redirect a person who typed a trailing slash, so that the page has one address."""
     if request.path == "/tasks/" and request.method in ("GET", "HEAD") and _is_for_a_person():
         return make_response(redirect("/tasks", 308))
     return None

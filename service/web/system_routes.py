@@ -15,12 +15,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from service.config import Settings
 from service.db.database import Database
 from service.errors import NotFound
+from service.http import problem_codes
 from service.http.basic_auth import basic
 from service.http.bodies import StrictModel
 from service.http.openapi_document import document
 from service.http.openapi_views import describe
 from service.http.problems import render
-from service.http.responses import answer, file_answer
+from service.http.responses import answer, file_answer, shown_anywhere
 from service.http.services import provided
 from service.jobs import models
 from service.jobs.executors import Executor
@@ -109,7 +110,8 @@ def readyz() -> Response:
             log.exception("not ready", extra={"lines": ({"check": name},)})
             missing[name] = "missing"
     if missing:
-        return render(503, f"Not ready: {', '.join(missing)}.", headers={"Retry-After": "5"}, missing=sorted(missing))
+        detail, headers = f"Not ready: {', '.join(missing)}.", {"Retry-After": "5"}
+        return render(503, detail, "not_ready", headers=headers, missing=sorted(missing))
     return answer({"status": "ready"})
 
 
@@ -143,12 +145,12 @@ def get_file(token: str, name: str) -> Response:
     try:
         stream = storage.open(key)
     except FileNotFoundError as error:
-        raise NotFound("There is no such file any more.") from error
+        raise NotFound("There is no such file any more.", code="file_not_found") from error
     size = stream.seek(0, SEEK_END)
     stream.seek(0)
     response = file_answer(StoredFile(stream, size, token.rpartition(".")[2], download))
     response.headers["Cache-Control"] = f"private, max-age={int(left)}"
-    return response
+    return shown_anywhere(response)
 
 
 @web.get("/openapi.json")
@@ -163,6 +165,13 @@ def openapi() -> Response:
 def docs() -> str:
     """Return the page of the API documentation, where calls can be tried."""
     return render_template("docs.html")
+
+
+@web.get("/docs/errors")
+@describe({200: "text/html"}, open=True)
+def error_codes() -> str:
+    """Return the page of the codes that problems have, to which their `type` leads."""
+    return render_template("errors.html", about=problem_codes.ABOUT, codes=problem_codes.CODES)
 
 
 @web.get("/docs/<path:name>")

@@ -1,15 +1,16 @@
 """Users of augmentation: registration, login, tokens.
 
-An e-mail is one user's, whatever its case: mail systems that tell Ann@ from ann@ are rare, and people who type it both
-ways are not. Its domain is compared as IDNA writes it. It is not looked up: a service on a machine of one's own has
-users at names that only that network knows.
+An e-mail is one user's, whatever its case and its Unicode form: mail systems that tell Ann@ from ann@ are rare, and
+people who type it both ways are not. Its domain is compared as IDNA writes it. It is not looked up: a service on a
+machine of one's own has users at names that only that network knows.
 """
 
 import hashlib
 import time
+import unicodedata
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -21,6 +22,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import VerifyMismatchError
 from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from service.cpu_slots import CpuSlots
 from service.db.database import Database
@@ -28,6 +30,7 @@ from service.db.results import record_result
 from service.errors import Conflict, Invalid, Unauthorized
 from service.features.augmentation.models import User
 from service.http.login_throttle import LoginThrottle
+from service.http.passwords import opaque_string, readings
 
 if TYPE_CHECKING:
     from jwt.types import Options
@@ -63,7 +66,7 @@ def register(
 ) -> dict[str, Any]:
     """Add a user and return what `token_of` takes; raises Conflict for a known e-mail, which must be one by now."""
     with accounts.slots.hold(TURN_SECONDS, _BUSY, retry_after=5):
-        hashed = _hasher.hash(password)
+        hashed = _hasher.hash(opaque_string(password))
     user = User(
         id=str(uuid.uuid4()),
         email=normalized(email),
@@ -75,13 +78,13 @@ def register(
     login = {"user_id": user.id, "moment": int(time.time())}
     try:
         with accounts.database.write() as session:
+            if _user_with(session, _spellings(email)):
+                raise _known_email()
             session.add(user)
             session.flush()
             record_result(session, lambda: login)
-    except IntegrityError as error:
-        raise Conflict(
-            "There is already a user with this e-mail address. Log in, or register with another address."
-        ) from error
+    except IntegrityError as error:  # only where writers do not wait for each other
+        raise _known_email() from error
     return login
 
 
@@ -102,15 +105,12 @@ def log_in(accounts: Accounts, email: str, password: str, client: str) -> dict[s
 
     `client` is whose tries these are; they are counted for it, and for the e-mail, which takes twice as many.
     """
-    try:
-        address = normalized(email)
-    except EmailNotValidError:
-        address = email.lower()
-    names = (_tries_from(client), f"augmentation {address}")
+    addresses = _spellings(email)
+    names = (_tries_from(client), f"augmentation {addresses[-1]}")
     accounts.login_throttle.check(names[0])
     accounts.login_throttle.check(names[1], times=2)
     with accounts.database.read() as session:
-        user = session.scalar(sa.select(User).where(User.email == address)) if "\0" not in address else None
+        user = _user_with(session, addresses)
     with accounts.slots.hold(TURN_SECONDS, _BUSY, retry_after=5):
         right = _verify(_nobody(), password, user.password if user else None)
     if not (user and right):
@@ -138,14 +138,50 @@ def user_of(accounts: Accounts, token: str) -> str:
 
 
 def normalized(email: str) -> str:
-    """Return an e-mail as it is compared and stored; raises EmailNotValidError."""
+    """Return an e-mail as it is compared and stored: NFKC and lower case. Raise EmailNotValidError."""
+    return _nfkc(_validated(_nfkc(email)))
+
+
+def _spellings(email: str) -> list[str]:
+    """Return how a user's e-mail may be stored: as earlier versions wrote it, whose accounts stay, then as now."""
+    found = [email.lower()]
+    for spell in (_validated, normalized):
+        with suppress(EmailNotValidError):
+            found.append(spell(email))
+    return found[1:] or found
+
+
+def _validated(email: str) -> str:
     return validate_email(email.strip(), check_deliverability=False, globally_deliverable=False).normalized.lower()
+
+
+def _nfkc(text: str) -> str:
+    return unicodedata.normalize("NFKC", text)
+
+
+def _user_with(session: Session, addresses: Sequence[str]) -> User | None:
+    """Return the user that has the first of these addresses that any has."""
+    found = session.scalars(sa.select(User).where(User.email.in_(_without_nul(addresses))))
+    named = {user.email: user for user in found}
+    return next((named[address] for address in addresses if address in named), None)
+
+
+def _without_nul(texts: Sequence[str]) -> list[str]:
+    return [text for text in texts if "\0" not in text]  # which PostgreSQL refuses to look for
+
+
+def _known_email() -> Conflict:
+    return Conflict("There is already a user with this e-mail address. Log in, or use another one.", code="email_taken")
 
 
 def _verify(nobody: str, password: str, hashed: str | None) -> bool:
     """Return whether the password is right; compare an unknown user's with nobody's, so that it takes as long."""
+    return any(_is_hash_of(hashed or nobody, text) for text in readings(password)) and hashed is not None
+
+
+def _is_hash_of(hashed: str, password: str) -> bool:
     try:
-        return _hasher.verify(hashed or nobody, password) and hashed is not None
+        return _hasher.verify(hashed, password)
     except VerifyMismatchError:
         return False
 
@@ -170,5 +206,6 @@ def _key(accounts: Accounts) -> bytes:
 def _refusal() -> Unauthorized:
     return Unauthorized(
         "The token is not valid, or it has expired. Log in again.",
+        code="token_invalid",
         headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
     )

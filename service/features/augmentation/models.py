@@ -12,7 +12,7 @@ COPIES = ("rotated", "gray", "scaled")
 
 
 class User(Model):
-    """Somebody who may upload. The e-mail is in lower case; of the password there is the Argon2id hash."""
+    """Somebody who may upload. The e-mail is in lower case and NFKC; of the password there is the Argon2id hash."""
 
     __tablename__ = "User"
 

@@ -49,7 +49,8 @@ class Services:
 def add_images(services: Services, user_id: str, uploads: Sequence[Upload]) -> str:
     """Check and store the files, and start a task for them: all of them or none. Return its id."""
     if not uploads:
-        raise Invalid("There is no file in this request: send one or more parts named `files`.", pointer="#/files")
+        detail = "There is no file in this request: send one or more parts named `files`."
+        raise Invalid(detail, pointer="#/files", code="file_missing")
     task_id = str(uuid.uuid4())
     files = [
         file_row(task_id, position, upload.name, ORIGINAL, _media_type(upload))
@@ -120,7 +121,8 @@ def archive(services: Services, user_id: str, task_id: str) -> Iterator[bytes]:
         task, _ = _find(session, user_id, task_id)
         files = _files(session, ImageTask.task_id == task_id)
     if task.status != "finished":
-        raise Conflict(f"This task's status is {task.status}: only one that is finished can be downloaded.")
+        detail = f"This task's status is {task.status}: only one that is finished can be downloaded."
+        raise Conflict(detail, code="task_not_finished")
     return zip_stream.stream(
         (file.img_link, _pieces(services, file.key))
         for file in sorted(files.values(), key=lambda file: (file.position, SUFFIXES.index(file.suffix)))
@@ -140,7 +142,7 @@ def _check_scaled(services: Services, name: str, picture: Picture) -> None:
         transform.check_size(*edit.size(picture.width, picture.height), picture.media_type)
     except TooLarge as error:
         detail = f"{printable(name)} cannot be scaled by {services.factor:g}. {error.detail}"
-        raise TooLarge(detail, limit=error.limit) from error
+        raise TooLarge(detail, code=error.code, limit=error.limit) from error
 
 
 def _add_rows(
@@ -167,7 +169,7 @@ def _add_rows(
 def _find(session: Session, user_id: str, task_id: str) -> tuple[AugmentationTask, Sequence[AugmentationImage]]:
     task = session.get(AugmentationTask, task_id)
     if not task or task.user_id != user_id:
-        raise NotFound("There is no such task.")
+        raise NotFound("There is no such task.", code="task_not_found")
     images = sa.select(AugmentationImage).where(AugmentationImage.task_id == task_id)
     return task, session.scalars(images.order_by(AugmentationImage.position)).all()
 

@@ -52,11 +52,15 @@ def _take_key() -> None:
 
 @augmentation.before_request
 def require_token() -> None:
-    """Refuse a request without the token of a user."""
+    """Refuse a request without the token of a user; browsers ask what they may send (OPTIONS) without one."""
+    if request.method == "OPTIONS":
+        return
     given = request.authorization
     if not given or given.type != "bearer" or not given.token:
         raise Unauthorized(
-            "Send the token of a login: `Authorization: Bearer …`.", headers={"WWW-Authenticate": "Bearer"}
+            "Send the token of a POST /login: `Authorization: Bearer …`.",
+            code="token_missing",
+            headers={"WWW-Authenticate": "Bearer"},
         )
     g.user_id = user_of(_accounts(), given.token)
     g.asker = f"augmentation:{g.user_id}"
@@ -115,7 +119,7 @@ def show_status(task_id: str) -> Response:
 def show_history(user_id: str) -> Response:
     """List the user's own images, newest first, with links that live for an hour and need no token."""
     if user_id != g.user_id:
-        raise NotFound("There is no such user, or it is not you.")
+        raise NotFound("There is no such user, or it is not you.", code="user_not_found")
     wanted = query(HistoryQuery)
     items, end = operations.history(_services(), user_id, wanted.limit, number_of(wanted.cursor))
     for item in items:

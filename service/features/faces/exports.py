@@ -1,7 +1,5 @@
 """A task's faces as files: rows of text, and photos with the faces drawn in."""
 
-import csv
-import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,16 +12,16 @@ import sqlalchemy as sa
 from service.features.faces.drawing import draw_boxes
 from service.features.faces.models import Face, Image, image_key
 from service.features.faces.operations import Services, find_image, find_task, unknown_image
-from service.features.faces.representation import FACE_MEMBERS, FACES, detection, face
+from service.features.faces.representation import FACES, detection, face
+from service.features.faces.tables import FACE_COLUMNS, PHOTO_COLUMNS, as_csv, harmless
 from service.storage import zip_stream as archives
 
 BATCH = 200
 """Images read from the database at a time."""
 TURN_SECONDS = 30
 """How long a photo waits for its turn to be drawn before the client is asked to come again."""
-COLUMNS = ("image_id", "name", *FACE_MEMBERS)
+SHOWN = (Image.id, Image.name, Image.status, Image.error_code, Image.error_detail, Image.digest)
 _LINE = orjson.OPT_APPEND_NEWLINE
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +38,37 @@ class Shown:
 
     id: str
     name: str
+    status: str
+    error_code: str | None
+    error_detail: str | None
+    digest: str | None
     faces: list[Sequence[Any]]
 
 
-def faces_csv(services: Services, task_id: str) -> Export:
-    """Return one row a face, after a header row: RFC 4180, UTF-8."""
-    return _export(services, task_id, "faces.csv", _csv)
+def faces_csv(services: Services, task_id: str, *, bom: bool = False) -> Export:
+    """Return one row a face, after a header row."""
+
+    def rows(pages: Iterable[list[Shown]]) -> Iterator[bytes]:
+        faces = ([(image.id, harmless(image.name), *face) for image in page for face in image.faces] for page in pages)
+        return as_csv(FACE_COLUMNS, faces, bom=bom)
+
+    return _export(services, task_id, "faces.csv", rows)
+
+
+def photos_csv(services: Services, task_id: str, *, bom: bool = False) -> Export:
+    """Return one row a photo, after a header row: a photo without faces, a failed and a missing one differ."""
+
+    def rows(pages: Iterable[list[Shown]]) -> Iterator[bytes]:
+        photos = ([_photo_row(image) for image in page] for page in pages)
+        return as_csv(PHOTO_COLUMNS, photos, bom=bom)
+
+    return _export(services, task_id, "photos.csv", rows)
+
+
+def _photo_row(image: Shown) -> tuple[object, ...]:
+    faces = len(image.faces) if image.status == "done" else None
+    error = harmless(image.error_detail or "")
+    return image.id, harmless(image.name), image.status, faces, image.error_code, error, image.digest
 
 
 def faces_jsonl(services: Services, task_id: str) -> Export:
@@ -96,8 +119,9 @@ def _pages(services: Services, task_id: str) -> Iterator[list[Shown]]:
         with services.database.read() as session:
             find_task(session, task_id)
             later = (Image.task_id == task_id, Image.position > last)
-            columns = (Image.position, Image.id, Image.name)
-            images = session.execute(sa.select(*columns).where(*later).order_by(Image.position).limit(BATCH)).all()
+            images = session.execute(
+                sa.select(Image.position, *SHOWN).where(*later).order_by(Image.position).limit(BATCH)
+            ).all()
             if not images:
                 return
             last = images[-1].position
@@ -105,26 +129,10 @@ def _pages(services: Services, task_id: str) -> Iterator[list[Shown]]:
             faces: dict[str, list[Sequence[Any]]] = {}
             for row in rows:
                 faces.setdefault(row.image_id, []).append(row[1:])
-        yield [Shown(image_id, name, faces.get(image_id, [])) for _, image_id, name in images]
-
-
-def _csv(pages: Iterable[list[Shown]]) -> Iterator[bytes]:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(COLUMNS)
-    for page in pages:
-        for image in page:
-            name = f"'{image.name}" if image.name.startswith(_FORMULA) else image.name
-            writer.writerows((image.id, name, *members) for members in image.faces)
-        yield from _taken(text)
-    yield from _taken(text)
-
-
-def _taken(text: io.StringIO) -> Iterator[bytes]:
-    if written := text.getvalue():
-        yield written.encode()
-        text.seek(0)
-        text.truncate()
+        yield [
+            Shown(image_id, name, status, code, detail, digest, faces.get(image_id, []))
+            for _, image_id, name, status, code, detail, digest in images
+        ]
 
 
 def _jsonl(pages: Iterable[list[Shown]]) -> Iterator[bytes]:

@@ -12,6 +12,7 @@ from service.cpu_slots import CpuSlots
 from service.db.database import Database, now
 from service.db.results import record_result
 from service.errors import Conflict, Invalid, NotFound, TooLarge
+from service.features.faces.duplicates import digests_of, for_each_upload, read_missing_digests, without_known
 from service.features.faces.job import KIND
 from service.features.faces.models import Face, Image, Task, image_key, thumbnail_key
 from service.features.faces.representation import (
@@ -95,8 +96,14 @@ def list_tasks(
 
 def task_version(services: Services, task_id: str) -> int:
     """Return a number that is another one after each change of the task."""
+    return task_state(services, task_id)[0]
+
+
+def task_state(services: Services, task_id: str) -> tuple[int, str]:
+    """Return the task's version, as `task_version` does, and its status."""
     with services.database.read() as session:
-        return find_task(session, task_id).version
+        task = find_task(session, task_id)
+        return task.version, task.status
 
 
 def get_task(services: Services, task_id: str) -> tuple[dict[str, Any], int]:
@@ -130,21 +137,41 @@ def start(services: Services, task_id: str) -> dict[str, Any]:
     return started
 
 
-def add_images(services: Services, task_id: str, uploads: Sequence[Upload]) -> list[dict[str, Any]]:
-    """Check and store the files, then add their rows: all of them or none."""
+def add_images(
+    services: Services, task_id: str, uploads: Sequence[Upload], *, skip_existing: bool = False
+) -> list[dict[str, Any]]:
+    """Check and store the files, then add their rows: all of them or none.
+
+    With `skip_existing` bytes that the task has are left out; the images that have them are returned as skipped.
+    """
+    if not uploads:
+        detail = "There is no image in this request: send one or more parts named `image`."
+        raise Invalid(detail, pointer="#/image", code="file_missing")
+    if skip_existing:
+        read_missing_digests(services.database, services.storage, task_id)
     with services.database.read() as session:
-        _check_room(services, find_task(session, task_id), len(uploads))
-    ids = [str(uuid.uuid4()) for _ in uploads]
-    keys = [image_key(task_id, image_id) for image_id in ids]
+        fresh = without_known(uploads, digests_of(session, task_id)) if skip_existing else uploads
+        _check_room(services, find_task(session, task_id), len(fresh))
+    keys = {str(uuid.uuid4()): upload for upload in fresh}
+    unneeded = []
     try:
-        with services.intake.keeping(uploads, keys) as pictures, services.database.write() as session:
+        paths = [image_key(task_id, image_id) for image_id in keys]
+        with services.intake.keeping(fresh, paths) as pictures, services.database.write() as session:
             task = _hold_task(services, session, task_id)
-            images = _add_rows(session, services, task, list(zip(ids, uploads, pictures, strict=True)))
+            known = digests_of(session, task_id) if skip_existing else set()  # another request may have added some
+            files = [(*pair, picture) for pair, picture in zip(keys.items(), pictures, strict=True)]
+            unneeded = [image_id for image_id, upload, _ in files if upload.digest in known]
+            images = _add_rows(session, services, task, [file for file in files if file[1].digest not in known])
+            if skip_existing:
+                images = for_each_upload(session, task_id, uploads, [image["id"] for image in images])
             record_result(session, lambda: images)
     except FileNotFoundError:  # a deletion took the folder away while it was written to
         with services.database.read() as session:
             find_task(session, task_id)
         raise
+    if unneeded:
+        surplus = [image_key(task_id, image_id) for image_id in unneeded]
+        delete_files(services.database, services.executor, services.storage, *surplus)
     return images
 
 
@@ -202,7 +229,9 @@ def _check_webhook(services: Services, url: str) -> None:
         outbound.check_url(url, private_allowed=services.private_webhooks)
     except outbound.Refused as refusal:
         errors = [{"detail": str(refusal), "pointer": "#/webhook_url"}]
-        raise Invalid(f"The webhook's address cannot be used. {refusal}", errors) from refusal
+        raise Invalid(
+            f"The webhook's address cannot be used. {refusal}", errors, code="webhook_url_refused"
+        ) from refusal
 
 
 def _add_rows(
@@ -222,10 +251,12 @@ def _add_rows(
             "width": picture.width,
             "height": picture.height,
             "attempts": 0,
+            "digest": upload.digest,
         }
         for number, (image_id, upload, picture) in enumerate(files)
     ]
-    session.execute(sa.insert(Image), rows)
+    if rows:
+        session.execute(sa.insert(Image), rows)
     task.total += len(rows)
     task.next_position += len(rows)
     task.version += 1
@@ -235,9 +266,10 @@ def _add_rows(
 
 def _start(session: Session, task: Task) -> None:
     if task.status not in ("forming", "error"):
-        raise Conflict(f"This task is {task.status}: only one that is forming, or ended in error, can be started.")
+        detail = f"This task is {task.status}: only one that is forming, or ended in error, can be started."
+        raise Conflict(detail, code="task_not_startable")
     if not task.total:
-        raise Conflict("This task has no images. Upload some, then start it.")
+        raise Conflict("This task has no images. Upload some, then start it.", code="task_has_no_images")
     waiting = Image.status == ("pending" if task.status == "forming" else "failed")
     chosen = (Image.task_id == task.id, waiting)
     queue.remove(session, task.id, failed_only=True)
@@ -277,28 +309,28 @@ def find_image(session: Session, task_id: str, image_id: str) -> Image:
 def _check_room(services: Services, task: Task, number: int) -> None:
     if task.status != "forming":
         raise _not_forming(task)
-    if not number:
-        raise Invalid("There is no image in this request: send one or more parts named `image`.", pointer="#/image")
     most = services.images_per_task
     if task.total + number > most:
         raise TooLarge(
             f"A task takes at most {most} images: this one has {task.total}, and {number} more came. "
             "Put the rest into another task.",
+            code="too_many_images",
             limit=most,
         )
 
 
 def _unknown_task() -> NotFound:
-    return NotFound("There is no such task. It may have been deleted.")
+    return NotFound("There is no such task. It may have been deleted.", code="task_not_found")
 
 
 def unknown_image() -> NotFound:
     """Return the problem of an image that is not there."""
-    return NotFound("There is no such image in this task. It may have been deleted.")
+    return NotFound("There is no such image in this task. It may have been deleted.", code="image_not_found")
 
 
 def _not_forming(task: Task) -> Conflict:
-    return Conflict(f"This task is {task.status}: images can be added and removed only before it is started.")
+    detail = f"This task is {task.status}: images can be added and removed only before it is started."
+    return Conflict(detail, code="task_not_forming")
 
 
 def _with_images(session: Session, task: Task) -> dict[str, Any]:

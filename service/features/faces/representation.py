@@ -14,7 +14,7 @@ FACE_MEMBERS = (
     *("male_probability", "age_low", "age_high", "quality_height", "quality_sharpness", "quality_brightness", "number"),
 )
 """What a database keeps of a face and a table shows, in this order."""
-IMAGE_MEMBERS = ("id", "name", "status", "media_type", "size", "width", "height", "attempts")
+IMAGE_MEMBERS = ("id", "name", "status", "media_type", "size", "width", "height", "attempts", "digest")
 SEARCH_MEMBERS = ("searched_width", "rotation")
 """How an image was looked at; null before it was."""
 
@@ -45,7 +45,7 @@ def task_summary(task: Task) -> dict[str, Any]:
 
 def image_with_faces(row: Any, faces: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     """Return a row of IMAGES with its faces, which are those under its id."""
-    image_id, name, status, media_type, size, width, height, attempts, searched_width, rotation, code, detail = row
+    image_id, name, status, media_type, size, width, height, attempts, digest, searched, rotation, code, detail = row
     return {
         "id": image_id,
         "name": name,
@@ -55,8 +55,9 @@ def image_with_faces(row: Any, faces: dict[str, list[dict[str, Any]]]) -> dict[s
         "width": width,
         "height": height,
         "attempts": attempts,
+        "digest": digest,
         "error": {"code": code, "detail": detail} if code else None,
-        "searched_width": searched_width,
+        "searched_width": searched,
         "rotation": rotation,
         "faces": faces.get(image_id, []),
     }

@@ -14,10 +14,13 @@ from service.features.faces.schemas import (
     ImageOut,
     ImagesOut,
     Limits,
+    TableQuery,
     TaskIn,
     TaskList,
     TaskOut,
     TaskQuery,
+    UploadQuery,
+    WaitQuery,
 )
 from service.features.faces.uploads import MAX_REQUEST_BYTES, NEW_TASK, UPLOAD, read_task, read_uploads
 from service.http.basic_auth import require_basic
@@ -28,6 +31,7 @@ from service.http.pagination import page_answer, place_of
 from service.http.responses import answer, file_answer, file_or_redirect, stream_answer
 from service.http.services import provided
 from service.http.uploads import MAX_PARTS
+from service.http.waiting_requests import WaitingRequests
 from service.imaging.media_types import ACCEPTED
 from service.storage.signed_urls import Download
 from service.storage.stored_file import StoredFile
@@ -100,10 +104,26 @@ def list_tasks() -> Response:
 
 
 @faces.get("/tasks/<id:task_id>")
-@describe({200: TaskOut}, 404, conditional=True)
+@describe({200: TaskOut}, 404, 422, query=WaitQuery, conditional=True, headers={200: ("Retry-After?",)})
 def get_task(task_id: str) -> Response:
-    """Get a task with its images, their faces, and its statistics."""
-    tag = f"{task_id}.{operations.task_version(_services(), task_id)}"
+    """Get a task with its images, their faces, and its statistics; with `wait`, when it has changed or ended."""
+    seconds = query(WaitQuery).wait
+    waited = provided(WaitingRequests).wait(lambda: _is_worth_answering(task_id), seconds)
+    response = _task_answer(task_id)
+    if not waited:
+        response.headers["Retry-After"] = "1"
+    return response
+
+
+def _is_worth_answering(task_id: str) -> bool:
+    version, status = operations.task_state(_services(), task_id)
+    if request.if_none_match:
+        return not request.if_none_match.contains_weak(f"{task_id}.{version}")
+    return status in ("completed", "error")
+
+
+def _task_answer(task_id: str) -> Response:
+    tag = f"{task_id}.{operations.task_state(_services(), task_id)[0]}"
     if request.if_none_match.contains_weak(tag):
         return Response(status=304, headers={"ETag": f'"{tag}"'})
     text = finished.get(tag)
@@ -136,16 +156,18 @@ def start_task(task_id: str) -> Response:
 
 
 @faces.post("/tasks/<id:task_id>/images")
-@describe({201: ImagesOut}, 400, 404, 409, 413, 415, 422, 503, 507, content=UPLOAD)
+@describe({201: ImagesOut}, 400, 404, 409, 413, 415, 422, 503, 507, content=UPLOAD, query=UploadQuery)
 @idempotent(_added, form=True)
 def add_images(task_id: str) -> Response:
     """Upload images: multipart parts `image` with as many `name` fields or none, or the bare bytes with `?name=`.
 
     An empty `name` stands for the file's own. A name has at most 255 characters; a longer one loses its
-    middle. All or nothing: one bad file refuses the request and is named in the answer.
+    middle. All or nothing: one bad file refuses the request and is named in the answer. An upload that broke off can
+    be sent again with `skip_existing=true`: only what the task has not is added.
     """
+    skip = query(UploadQuery).skip_existing == "true"
     with read_uploads(request, _services().intake.limits.bytes) as uploads:
-        return _added(operations.add_images(_services(), task_id, uploads))
+        return _added(operations.add_images(_services(), task_id, uploads, skip_existing=skip))
 
 
 @faces.get("/tasks/<id:task_id>/images/<id:image_id>")
@@ -195,16 +217,28 @@ def _boxed(task_id: str, image_id: str) -> Response:
 
 
 @faces.get("/tasks/<id:task_id>/faces.csv")
-@describe({200: "text/csv"}, 404)
+@describe({200: "text/csv"}, 404, query=TableQuery)
 def get_faces_csv(task_id: str) -> Response:
     """Get one row a face found so far, in the order of upload and then of size, as CSV (RFC 4180, UTF-8).
 
     The first row names the columns: image_id, name, x, y, width, height, gender, age, score, male_probability, age_low,
-    age_high, quality_height, quality_sharpness, quality_brightness, number. What is not known is empty. A name that a
-    spreadsheet program would take for a formula, since it begins with `=`, `+`, `-`, `@`, a tab or a carriage return,
-    has an apostrophe before it. If the task is deleted meanwhile, the answer breaks off.
+    age_high, quality_height, quality_sharpness, quality_brightness, number. What is not known is empty. A part of a
+    name that a spreadsheet program would take for a formula, since it begins with `=`, `+`, `-` or `@` after any
+    separator, has an apostrophe before it. If the task is deleted meanwhile, the answer breaks off.
     """
-    export = exports.faces_csv(_services(), task_id)
+    export = exports.faces_csv(_services(), task_id, bom=query(TableQuery).bom == "1")
+    return stream_answer(export.pieces, "text/csv; charset=utf-8", export.file_name)
+
+
+@faces.get("/tasks/<id:task_id>/photos.csv")
+@describe({200: "text/csv"}, 404, query=TableQuery)
+def get_photos_csv(task_id: str) -> Response:
+    """Get one row a photo in the order of upload, as CSV: photos without faces, failed and missing ones differ.
+
+    The first row names the columns: id, name, status, faces, error_code, error_detail, digest. `faces` is their number,
+    empty while the photo is not done. Names are made harmless as in `faces.csv`.
+    """
+    export = exports.photos_csv(_services(), task_id, bom=query(TableQuery).bom == "1")
     return stream_answer(export.pieces, "text/csv; charset=utf-8", export.file_name)
 
 

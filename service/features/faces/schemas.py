@@ -2,10 +2,11 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
+from service.errors import Invalid
 from service.features.faces.engines.engine import Gender
-from service.http.bodies import StrictModel
+from service.http.bodies import StrictModel, WholeNumber
 from service.http.pagination import Page
 
 _ID, _IMAGE_ID = "b982acff-a46c-420b-b9be-24d137bd21e6", "83b014c2-0fe6-48af-b4d7-ce77705687ae"
@@ -31,6 +32,7 @@ _IMAGE: dict[str, Any] = {
     "width": 512,
     "height": 512,
     "attempts": 1,
+    "digest": "sha-256:(64 hexadecimal digits)",
     "error": None,
     "searched_width": 512,
     "rotation": 0,
@@ -69,6 +71,16 @@ class TaskIn(StrictModel):
     name: Annotated[str | None, Field(max_length=200, description="For people; it need not be unique.")] = None
     webhook_url: Annotated[str | None, Field(max_length=2000, description=_WEBHOOK)] = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _say_where_start_belongs(cls, members: Any) -> Any:
+        if isinstance(members, dict) and "start" in members and "start" not in cls.model_fields:
+            detail = "`start` belongs to a form that has images. In JSON, create the task, add images, then start it."
+            raise Invalid(
+                f"{detail} POST /api/v1/tasks/{{id}}/start does that.", pointer="#/start", code="unknown_member"
+            )
+        return members
+
 
 class TaskForm(TaskIn):
     """What a new task may be given in a form, beside its images."""
@@ -90,6 +102,36 @@ class TaskQuery(Page):
     """The query of the list of tasks."""
 
     status: Annotated[TaskStatus | None, Field(description="Only tasks of this status.")] = None
+
+
+class WaitQuery(StrictModel):
+    """The query of one task."""
+
+    wait: Annotated[
+        WholeNumber,
+        Field(
+            ge=0,
+            le=60,
+            description="Seconds to wait until the task's version differs from `If-None-Match` or, without that, until "
+            "it has ended. Where too many wait, the answer comes at once, with `Retry-After`.",
+        ),
+    ] = 0
+
+
+class UploadQuery(StrictModel):
+    """The query of an upload."""
+
+    name: Annotated[str | None, Field(description="The name of a bare image.")] = None
+    skip_existing: Annotated[
+        Literal["true", "false"],
+        Field(description="`true`: bytes that the task has are left out; the answer has their images as they are."),
+    ] = "false"
+
+
+class TableQuery(StrictModel):
+    """The query of a table."""
+
+    bom: Annotated[Literal["0", "1"], Field(description="`1`: begin with a byte order mark, as Excel wants it.")] = "0"
 
 
 class ContentQuery(StrictModel):
@@ -169,6 +211,10 @@ class ImageOut(StrictModel):
         int,
         Field(description="Attempts made so far; a start after an error sets it back to 0 for the images that failed."),
     ]
+    digest: Annotated[
+        str | None,
+        Field(description="`sha-256:` and 64 hexadecimal digits. Null for an image of an earlier version."),
+    ]
     error: ImageError | None
     searched_width: Annotated[
         int | None, Field(description="The image's width in pixels at the closest look; null where it is not said.")
@@ -182,12 +228,18 @@ class ImageOut(StrictModel):
     faces: list[FaceOut]
 
 
+class AddedImage(ImageOut):
+    """An image of an upload."""
+
+    skipped: Annotated[bool, Field(description="Whether the task had these bytes, so that nothing was added.")] = False
+
+
 class ImagesOut(StrictModel):
     """The images that an upload added, in its order."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"items": [_IMAGE | _PENDING]}]})
 
-    items: list[ImageOut]
+    items: list[AddedImage]
 
 
 class Progress(StrictModel):

@@ -8,10 +8,11 @@ from flask import Request
 
 from service.errors import Invalid, Malformed, UnsupportedType
 from service.features.faces.schemas import TaskForm, TaskIn
+from service.features.uploads import upload_of
 from service.http.bodies import body, form_fields
 from service.http.idempotency import reserve, reserve_json
 from service.http.openapi_views import FILE, multipart, without_null
-from service.http.uploads import Form, Spool, display_name, fingerprint, read_form, spooling
+from service.http.uploads import Form, Spool, display_name, read_form, spooling
 from service.imaging.intake import Upload
 from service.imaging.media_types import ACCEPTED
 
@@ -41,7 +42,7 @@ def read_uploads(request: Request, limit: int) -> Iterator[list[Upload]]:
     Raise Malformed, Invalid, TooLarge, UnsupportedType, and what `idempotency.reserve` raises.
     """
     if request.mimetype == "multipart/form-data":
-        with read_form(request, ("image", "name"), limit, KIND, MAX_REQUEST_BYTES) as form:
+        with read_form(request, ("image",), ("name",), limit, KIND, MAX_REQUEST_BYTES) as form:
             yield _parts(form)
     elif request.mimetype.startswith("image/") or request.mimetype == "application/octet-stream":
         request.max_content_length = MAX_REQUEST_BYTES
@@ -67,30 +68,27 @@ def read_task(request: Request, limit: int) -> Iterator[tuple[TaskForm, list[Upl
         new = body(TaskIn, "application/json or multipart/form-data")
         yield TaskForm.model_construct(**new.model_dump()), []  # in JSON an empty text is no way to say nothing
         return
-    fields = tuple(TaskForm.model_fields)
-    with read_form(request, (*fields, "image"), limit, KIND, MAX_REQUEST_BYTES) as form:
-        files = sorted(set(form.files).intersection(fields))
-        if files or "image" in form.texts:
-            wrong = f"`{files[0]}` must be a text." if files else _NO_FILE
-            raise Invalid(wrong, pointer=f"#/{files[0] if files else 'image'}")
+    with read_form(request, ("image",), tuple(TaskForm.model_fields), limit, KIND, MAX_REQUEST_BYTES) as form:
+        if not (form.texts or form.files):
+            raise Invalid(
+                "The form has no parts: nothing was made. Send `image` or `name`, or no body at all.", code="form_empty"
+            )
         task = form_fields(TaskForm, form.texts)
         if task.start == "true" and "image" not in form.files:
-            raise Invalid("There is no image to start with: send one or more parts named `image`.", pointer="#/image")
+            detail = "There is no image to start with: send one or more parts named `image`."
+            raise Invalid(detail, pointer="#/image", code="file_missing")
         yield task, _named(form, [])
 
 
-_NO_FILE = "Each `image` part must be a file with a file name."
-
-
 def _parts(form: Form) -> list[Upload]:
-    if form.texts.getlist("image") or form.files.getlist("name"):
-        raise Invalid("Each `image` part must be a file with a file name, and each `name` a text.", pointer="#/image")
     images, names = form.files.getlist("image"), form.texts.getlist("name")
     if not any(names):  # as forms of browsers send what nobody filled in
         names = []
     if names and len(names) != len(images):
         counts = f"Images: {len(images)}, names: {len(names)}"
-        raise Invalid(f"{counts}. Send a `name` for each `image`, or none.", pointer="#/name")
+        raise Invalid(
+            f"{counts}. Send a `name` for each `image`, or none.", pointer="#/name", code="names_do_not_match"
+        )
     return _named(form, names)
 
 
@@ -98,9 +96,7 @@ def _named(form: Form, names: list[str]) -> list[Upload]:
     images = form.files.getlist("image")
     given = names or [""] * len(images)
     return [
-        Upload(
-            display_name(name, display_name(image.filename or "", KIND)), cast(Any, image.stream), f"#/image/{place}"
-        )
+        upload_of(image, f"#/image/{place}", name)
         for place, (name, image) in enumerate(zip(given, images, strict=True))
     ]
 
@@ -109,9 +105,9 @@ def _bare(request: Request, name: str, file: Spool) -> Upload:
     while chunk := request.stream.read(256 * 1024):
         file.write(chunk)
     if request.content_length is not None and file.tell() < request.content_length:
-        raise Malformed(f"{name} was cut off: fewer bytes came than Content-Length says.")
+        raise Malformed(f"{name} was cut off: fewer bytes came than Content-Length says.", code="body_cut_off")
     if not file.tell():
-        raise Invalid("The body is empty: send the bytes of one image.")
+        raise Invalid("The body is empty: send the bytes of one image.", code="file_empty")
     file.seek(0)
-    reserve("bytes", request.mimetype, fingerprint(file))
-    return Upload(name, cast(Any, file))
+    reserve("bytes", request.mimetype, file.sha256)
+    return Upload(name, cast(Any, file), f"sha-256:{file.sha256}")

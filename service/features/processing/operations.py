@@ -37,7 +37,8 @@ class Services:
 def add_files(services: Services, uploads: Sequence[Upload]) -> list[int]:
     """Check and store the files, then add their rows: all of them or none."""
     if not uploads:
-        raise Invalid("There is no file in this request: send one or more parts named `file`.", pointer="#/file")
+        detail = "There is no file in this request: send one or more parts named `file`."
+        raise Invalid(detail, pointer="#/file", code="file_missing")
     keys = [upload_key(str(uuid.uuid4())) for _ in uploads]
     with services.intake.keeping(uploads, keys) as found, services.database.write() as session:
         now = moment()
@@ -84,7 +85,7 @@ def delete_file(services: Services, file_id: int) -> None:
             ProcessingTask.source_id == file_id, ProcessingTask.status.in_(_UNDER_WAY)
         )
         if (task := session.scalar(needing.limit(1))) is not None:
-            raise Conflict(f"Task {task} needs this file. Delete it when the task has ended.")
+            raise Conflict(f"Task {task} needs this file. Delete it when the task has ended.", code="file_in_use")
         session.delete(file)
     delete_files(services.database, services.executor, services.intake.storage, file.key)
 
@@ -133,7 +134,7 @@ def restart(services: Services, task_id: int) -> dict[str, Any]:
         failed = (ProcessingTask.id == task_id, ProcessingTask.status == "error")
         fresh = sa.update(ProcessingTask).where(*failed).values(status="pending", updated_at=moment())
         if not session.execute(fresh.returning(ProcessingTask.id)).first():
-            raise NotAllowed("task hasn't failed", headers={"Allow": "POST, OPTIONS"})
+            raise NotAllowed("task hasn't failed", code="task_has_not_failed", headers={"Allow": "POST, OPTIONS"})
         queue.remove(session, f"{PREFIX}{task_id}")
         _enqueue(session, [task_id])
         task = _task(session, task_id)
@@ -169,16 +170,19 @@ def _check_size(services: Services, width: int, height: int, media_types: set[st
     most = services.intake.limits.pixels
     try:
         if width * height > most:
-            raise TooLarge(f"{width} × {height} are too many pixels: at most {most} are made.", limit=most)
+            raise TooLarge(
+                f"{width} × {height} are too many pixels: at most {most} are made.", code="too_many_pixels", limit=most
+            )
         for media_type in media_types:
             transform.check_size(width, height, media_type)
     except TooLarge as error:
         pointers = ("#/params/width", "#/params/height")
-        raise Invalid(error.detail, [{"detail": "is too large", "pointer": pointer} for pointer in pointers]) from error
+        faults = [{"detail": "is too large", "pointer": pointer} for pointer in pointers]
+        raise Invalid(error.detail, faults, code="invalid_member") from error
 
 
 def _unknown_file(file: str = "such file") -> NotFound:
-    return NotFound(f"There is no {file}. It may have been deleted.")
+    return NotFound(f"There is no {file}. It may have been deleted.", code="file_not_found")
 
 
 _MEMBERS = ("algorithm", "created_at", "id", "params", "result_id", "source_id", "status", "updated_at")
@@ -190,5 +194,5 @@ def _task(session: Session, task_id: int) -> dict[str, Any]:
     if task_id <= LARGEST_ID:
         row = session.execute(_TASKS.where(ProcessingTask.id == task_id)).mappings().first()
     if not row:
-        raise NotFound("There is no such task.")
+        raise NotFound("There is no such task.", code="task_not_found")
     return dict(row)

@@ -1,4 +1,4 @@
-"""The HTTP interface of processing."""
+"""The HTTP interface of processing. Its paths may be written with `image_processing` too."""
 
 from functools import partial
 from typing import Any
@@ -64,6 +64,7 @@ def delete_file(file_id: int) -> Response:
 
 
 @processing.get("/image-processing/")
+@processing.get("/image_processing/", alias=True)
 @describe({200: [ProcessingTaskOut]})
 def list_processing_tasks() -> Response:
     """List all tasks in the order in which they were made."""
@@ -71,6 +72,7 @@ def list_processing_tasks() -> Response:
 
 
 @processing.post("/image-processing/")
+@processing.post("/image_processing/", alias=True)
 @describe({200: TaskIdsOut}, 400, 404, 413, 422, body=ProcessingIn)
 @idempotent(_started)
 def create_processing_tasks() -> Response:
@@ -80,6 +82,7 @@ def create_processing_tasks() -> Response:
 
 
 @processing.get("/image-processing/<number:task_id>")
+@processing.get("/image_processing/<number:task_id>", alias=True)
 @describe({200: ProcessingTaskOut}, 404)
 def get_processing_task(task_id: int) -> Response:
     """Get a task: pending, processing, finished with its `result_id`, or error."""
@@ -87,6 +90,7 @@ def get_processing_task(task_id: int) -> Response:
 
 
 @processing.post("/image-processing/<number:task_id>/restart")
+@processing.post("/image_processing/<number:task_id>/restart", alias=True)
 @describe({200: ProcessingTaskOut}, 404, 405, body=EmptyBody)
 @idempotent(answer)
 def restart_processing_task(task_id: int) -> Response:
@@ -101,7 +105,7 @@ def _order() -> ProcessingIn:
     _refuse_missing(("file_ids", "algorithm", "params"), members, "field")
     order = validated(ProcessingIn, members)
     if not order.file_ids:
-        raise Malformed("specify at least one task")
+        raise Malformed("specify at least one task", code="invalid_member")
     shape = PARAMS[order.algorithm]
     _refuse_missing(shape.model_fields, order.params, "parameter")
     validated(shape, order.params, "params")
@@ -111,4 +115,4 @@ def _order() -> ProcessingIn:
 def _refuse_missing(names: Any, members: dict[str, Any], what: str) -> None:
     for name in names:
         if name not in members:
-            raise Malformed(f"[{name}] {what} is missing")
+            raise Malformed(f"[{name}] {what} is missing", code="missing_member")

@@ -90,7 +90,7 @@ def fetch_questions(services: Services, number: int) -> dict[str, Any]:
         return saved.previous
     count = saved.number if saved else 0
     detail, retry_after = trouble or _shortage(short < number, bool(candidates), bool(unusable))
-    raise Unavailable(f"{detail} {count} of {number} were stored.", retry_after, saved=count)
+    raise Unavailable(f"{detail} {count} of {number} were stored.", retry_after, code="source_unavailable", saved=count)
 
 
 def list_questions(services: Services, limit: int, before: int | None) -> tuple[list[dict[str, Any]], int | None]:

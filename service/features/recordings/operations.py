@@ -58,6 +58,11 @@ def add_user(services: Services, name: str) -> dict[str, Any]:
     return {"id": user.id, "token": token}
 
 
+def same_uuid(text: str) -> str:
+    """Return a UUID as it is stored, whatever case it came in (RFC 9562, section 4); any other text as it is."""
+    return text.lower() if _UUID.fullmatch(text.lower()) else text
+
+
 def check_token(services: Services, user_id: str, token: str) -> None:
     """Raise Unauthorized, with one text, for an unknown user and for a wrong token."""
     known = None
@@ -69,6 +74,7 @@ def check_token(services: Services, user_id: str, token: str) -> None:
     if not (right and known):
         raise Unauthorized(
             "The user is unknown, or the token is not this user's.",
+            code="user_or_token_wrong",
             headers={"WWW-Authenticate": 'Token realm="recordings"'},
         )
 
@@ -159,4 +165,4 @@ def _store(services: Services, recording: Recording, mp3: BinaryIO) -> None:
 
 
 def _unknown() -> NotFound:
-    return NotFound("There is no such recording.")
+    return NotFound("There is no such recording.", code="recording_not_found")

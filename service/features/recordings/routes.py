@@ -17,7 +17,7 @@ from service.http.client_address import address
 from service.http.idempotency import idempotent, identify
 from service.http.login_throttle import LoginThrottle
 from service.http.openapi_views import FILE, describe, multipart
-from service.http.responses import absolute, answer, file_or_redirect
+from service.http.responses import absolute, answer, file_or_redirect, shown_anywhere
 from service.http.services import provided
 from service.http.uploads import Form
 
@@ -74,7 +74,7 @@ def add_recording() -> Response:
     with read_single_file("audio", ("user", "token"), services.limits.bytes, "recording", _check_token) as form:
         _check(form)
         _check_token(form.texts)
-        user = form.texts["user"]
+        user = operations.same_uuid(form.texts["user"])
         identify(f"recordings:{user}")
         return _added(operations.add_recording(services, user, cast(Any, form.files["audio"].stream)))
 
@@ -90,8 +90,10 @@ def add_recording() -> Response:
 )
 def get_recording() -> Response:
     """Download a recording's MP3, whole or by `Range`. No credentials: who has the link may."""
-    wanted = (_services(), request.args.get("user", ""), request.args.get("id", ""))
-    return file_or_redirect(partial(operations.recording_url, *wanted), partial(operations.open_recording, *wanted))
+    user, recording = (operations.same_uuid(request.args.get(name, "")) for name in ("user", "id"))
+    wanted = (_services(), user, recording)
+    url, open_recording = partial(operations.recording_url, *wanted), partial(operations.open_recording, *wanted)
+    return shown_anywhere(file_or_redirect(url, open_recording))
 
 
 def _check_token(texts: MultiDict[str, str]) -> None:
@@ -99,7 +101,7 @@ def _check_token(texts: MultiDict[str, str]) -> None:
     user, token = texts.get("user"), texts.get("token")
     if user and token and g.get("checked") != (user, token):
         with provided(LoginThrottle).counting(f"recordings {address()}"):
-            operations.check_token(_services(), user, token)
+            operations.check_token(_services(), operations.same_uuid(user), operations.same_uuid(token))
         g.checked = (user, token)
 
 
@@ -109,6 +111,9 @@ def _check(form: Form) -> None:
     if missing:
         faults = [{"detail": "must be sent", "pointer": f"#/{name}"} for name in missing]
         named = " and ".join(f"`{name}`" for name in missing)
-        raise Invalid(f"The form lacks {named}: `user` and `token` are texts, `audio` is a file with a name.", faults)
+        detail = f"The form lacks {named}: `user` and `token` are texts, `audio` is a file with a name."
+        raise Invalid(detail, faults, code="missing_member")
     if len([*form.texts.items(multi=True), *form.files.items(multi=True)]) > len(FIELDS):
-        raise Invalid("The form has a part more than once: send `user`, `token` and `audio` once each.")
+        raise Invalid(
+            "The form has a part more than once: send `user`, `token` and `audio` once each.", code="invalid_member"
+        )

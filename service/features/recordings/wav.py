@@ -98,9 +98,8 @@ def _check_begin(begin: bytes) -> None:
     if not begin:
         raise Invalid("The file is empty: send audio as RIFF, RF64 or BW64 WAVE.")
     if not any(begin[:4] == name[: len(begin)] for name in MAGIC) or begin[8:] != b"WAVE"[: len(begin[8:])]:
-        raise UnsupportedType(
-            "This is not a WAV file: send audio as RIFF, RF64 or BW64 WAVE.", accepted_types=["audio/wav"]
-        )
+        detail = "This is not a WAV file: send audio as RIFF, RF64 or BW64 WAVE."
+        raise UnsupportedType(detail, code="not_a_wav", accepted_types=["audio/wav"])
     if len(begin) < 12:
         raise Invalid(f"The WAV file is cut off in its header: it has {len(begin)} bytes.")
 

@@ -10,7 +10,7 @@ PREFIX = "images/"
 
 _LONGEST_NAME = 128
 _OWN_KEY = re.compile(
-    r"(?:^|/)(images/[^/]+/[^/]+/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/)(original|(?:full|large|medium|small)\.webp)$"
+    r"(?:^|/)(images/[^/]+/[^/]+/((?i:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}))/)(original|(?:full|large|medium|small)\.webp)$"
 )
 
 
@@ -69,7 +69,10 @@ def keys_in(folder: str) -> list[str]:
 def original_in(text: str) -> tuple[str, str] | None:
     """Return the key of an original, and its version's id, with which a path or a full key ends; else None."""
     found = _OWN_KEY.search(text)
-    return (found[1] + found[3], found[2]) if found and found[3] == "original" else None
+    if not found or found[3] != "original":
+        return None
+    version = found[2].lower()  # a UUID in capitals is the same one
+    return f"{found[1][: -len(version) - 1]}{version}/{found[3]}", version
 
 
 def version_in(key: str) -> str | None:

@@ -168,7 +168,7 @@ def _check_webp(services: Services, name: str, picture: Picture) -> None:
             transform.check_size(*transform.scale(scale).size(picture.width, picture.height), "image/webp")
     except TooLarge as error:
         detail = f"{printable(name)} is too large for its renditions. {error.detail}"
-        raise TooLarge(detail, limit=error.limit) from error
+        raise TooLarge(detail, code=error.code, limit=error.limit) from error
 
 
 def _delete(services: Services, *which: sa.ColumnElement[bool]) -> bool:
@@ -208,7 +208,7 @@ def _find(session: Session, image_id: str, *, lock: bool = False) -> OwnedImage:
 
 
 def _unknown() -> NotFound:
-    return NotFound("There is no such image. It may have been deleted.")
+    return NotFound("There is no such image. It may have been deleted.", code="image_not_found")
 
 
 def _of(owner: Owner) -> tuple[sa.ColumnElement[bool], ...]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 from flask import Blueprint, Response, request, url_for
 
@@ -21,7 +21,7 @@ from service.features.renditions.schemas import (
     OwnerIn,
     WholeOwner,
 )
-from service.features.uploads import read_single_file
+from service.features.uploads import read_single_file, upload_of
 from service.http.basic_auth import require_basic
 from service.http.bodies import body, query, validated
 from service.http.idempotency import idempotent
@@ -29,7 +29,6 @@ from service.http.openapi_views import FILE, describe, multipart
 from service.http.pagination import number_of, page_answer
 from service.http.responses import absolute, answer
 from service.http.services import provided
-from service.http.uploads import display_name
 from service.imaging.intake import Upload
 
 renditions = Blueprint("renditions", __name__)
@@ -165,12 +164,11 @@ def _sent(*names: str) -> Iterator[Sent]:
     """Yield the one image of a form, and the texts with these names."""
     with read_single_file("image", names, _services().intake.limits.bytes, "image") as form:
         files = form.files.getlist("image")
-        if len(files) != 1 or "image" in form.texts:
+        if len(files) != 1:
             fault = {"detail": "must be sent once, as a file", "pointer": "#/image"}
-            raise Invalid("The form needs one part `image`, which is a file with a name.", [fault])
+            raise Invalid("The form needs one part `image`, which is a file with a name.", [fault], code="file_missing")
         repeated = [name for name, values in form.texts.lists() if len(values) > 1]
         if repeated:
-            raise Invalid(f"The form has `{repeated[0]}` more than once: send it once.")
+            raise Invalid(f"The form has `{repeated[0]}` more than once: send it once.", code="invalid_member")
         filled = {key: text for key, text in form.texts.items() if text}
-        name = display_name(files[0].filename or "", "image")
-        yield Sent(Upload(name, cast(Any, files[0].stream), "#/image"), filled or form.texts.to_dict())
+        yield Sent(upload_of(files[0], "#/image"), filled or form.texts.to_dict())

@@ -2,12 +2,14 @@
 
 const ROOT = "/api/v1";
 
-// What the service refused. The detail is its sentence for people; without an answer the status is 0.
+// What the service refused. The detail is its sentence for people, the code stands for it; without an answer the status
+// is 0.
 export class Refusal extends Error {
-  constructor(status, detail, retryAfter = 0) {
+  constructor(status, { detail = "", code = "" } = {}, retryAfter = 0) {
     super(detail);
     this.status = status;
     this.detail = detail;
+    this.code = code;
     this.retryAfter = retryAfter;
   }
 }
@@ -29,7 +31,7 @@ export async function call(method, address, { json, etag } = {}) {
   try {
     answer = await fetch(path, { method, headers, body: json && JSON.stringify(json) });
   } catch {
-    throw new Refusal(0, "");
+    throw new Refusal(0);
   }
   if (answer.status === 304) return { changed: false };
   const text = await answer.text();
@@ -39,13 +41,13 @@ export async function call(method, address, { json, etag } = {}) {
 
 export function refusal(status, text, retryAfter) {
   if (status === 401) document.dispatchEvent(new Event("locked-out"));
-  let detail = "";
+  let problem = {};
   try {
-    detail = JSON.parse(text).detail;
+    problem = JSON.parse(text);
   } catch {
     // Something between here and the service answered in its own way: there is no sentence to show.
   }
-  return new Refusal(status, detail, Number(retryAfter) || 0);
+  return new Refusal(status, problem, Number(retryAfter) || 0);
 }
 
 const SOONEST = 500;

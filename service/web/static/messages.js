@@ -1,6 +1,7 @@
 // The words of the page in the person's language, and how that language writes numbers, sizes and times.
 
 let texts = {};
+let problems = {};
 let plural = new Intl.PluralRules("en");
 let formats = new Map(); // to make one takes longer than to use it a hundred times
 
@@ -12,6 +13,7 @@ export async function speak(wanted) {
   const answer = await fetch(`/static/${wanted}.json`);
   if (!answer.ok) throw new Error(`no words for ${wanted}`);
   texts = await answer.json();
+  problems = wanted === "en" ? {} : await (await fetch(`/static/problems-${wanted}.json`)).json();
   plural = new Intl.PluralRules(wanted);
   formats = new Map();
   document.documentElement.lang = wanted;
@@ -25,6 +27,11 @@ export function t(key, values = {}) {
     const value = values[name];
     return typeof value === "number" ? number(value) : value;
   });
+}
+
+// Returns what the code of a problem means, in a language other than the service's own, or nothing.
+export function problemText(code) {
+  return problems[code];
 }
 
 export function number(value, digits = 0) {

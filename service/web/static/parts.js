@@ -2,7 +2,7 @@
 
 import { call, taskAddress } from "./api.js";
 import { h, icon } from "./dom.js";
-import { language, moment, t } from "./messages.js";
+import { language, moment, problemText, t } from "./messages.js";
 import { ask } from "./question.js";
 import { uploadOf } from "./upload.js";
 
@@ -25,18 +25,18 @@ export function shareDone(task) {
   return total ? (done + failed) / total : 0;
 }
 
-// Returns the service's own sentence, which is English, or what to say when there was no answer at all. In another
-// language what `reason` stands for, a status or a code, goes before it in words of the page, and the file's name first.
-export function sentence({ status, detail, reason = "", name = "" }) {
+// Returns the service's own sentence, which is English; in another language what its code means, after the file's name.
+// Without an answer it says so.
+export function sentence({ status, detail, code = "", name = "" }) {
   if (!detail) return h("span", {}, t(status ? "strange-answer" : "no-answer"));
-  const own = h("span", { lang: language() === "en" ? null : "en" }, detail);
-  const words = reason && t(`reason-${reason}`);
-  return words ? h("span", {}, name && `${name}: `, `${words} `, h("small", {}, own)) : own;
+  const words = problemText(code);
+  if (words) return h("span", {}, name && `${name}: `, words);
+  return h("span", { lang: language() === "en" ? null : "en" }, detail);
 }
 
 // Returns why an image failed, or waits.
 export function reasonOf({ code, detail }) {
-  return sentence({ status: 1, detail, reason: code });
+  return sentence({ status: 1, detail, code });
 }
 
 export function notice(kind, ...content) {

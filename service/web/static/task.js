@@ -397,7 +397,7 @@ function reasons(items) {
 
 function refusals(refused) {
   if (!refused.length) return [];
-  const items = refused.map((refusal) => h("li", {}, refusal.reason ? sentence({ ...refusal, status: 1 }) : refusal.detail));
+  const items = refused.map((refusal) => h("li", {}, refusal.code ? sentence({ ...refusal, status: 1 }) : refusal.detail));
   return [
     h(
       "section",
@@ -421,7 +421,7 @@ function downloads(task) {
   const address = taskAddress(task.id);
   const link = (file, text, label) => h("a", { class: "button", href: `${address}/${file}`, download: true, "aria-label": label, title: label }, icon("down"), text);
   return [
-    link("faces.csv", "CSV", t("download-csv")),
+    link("faces.csv?bom=1", "CSV", t("download-csv")),
     link("faces.jsonl", "JSONL", t("download-jsonl")),
     link("boxed.zip", t("boxed-photos"), t("download-zip")),
   ];

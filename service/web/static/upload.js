@@ -227,7 +227,7 @@ class Upload extends EventTarget {
         if (request.status < 300) resolve();
         else reject(refusal(request.status, request.responseText, request.getResponseHeader("Retry-After")));
       };
-      request.onerror = request.onabort = () => reject(new Refusal(0, ""));
+      request.onerror = request.onabort = () => reject(new Refusal(0));
       request.send(form);
     });
   }
@@ -242,14 +242,14 @@ class Upload extends EventTarget {
     this.#settle(batch.files);
   }
 
-  // What the service said has a reason, its status; what the page says itself has none.
-  #refuseAs(file, { status, detail }) {
-    if (detail) this.#refuse(file, detail, String(status));
+  // What the service said has a code; what the page says itself has none.
+  #refuseAs(file, { detail, code }) {
+    if (detail) this.#refuse(file, detail, code);
     else this.#refuse(file, t("file-unreadable", { name: file.name }));
   }
 
-  #refuse(file, detail, reason = null) {
-    this.refused.push({ name: file.name, detail, reason });
+  #refuse(file, detail, code = null) {
+    this.refused.push({ name: file.name, detail, code });
     this.#settle([file]);
   }
 

@@ -20,6 +20,7 @@ from service.features.faces.analyze import Analysed, Analysis, find_photos
 from service.features.faces.commands.face_table import add_rows, face_table, printable
 from service.features.faces.engines.engine import Engine
 from service.features.faces.representation import FACE_MEMBERS, SEARCH_MEMBERS, face, numbered
+from service.features.faces.tables import harmless
 from service.http.services import provided
 
 COLUMNS = ("file", *FACE_MEMBERS)
@@ -89,7 +90,7 @@ def _show(results: Iterable[Analysed], form: str | None) -> None:
         rows = csv.writer(sys.stdout, lineterminator="\n")
         rows.writerow(COLUMNS)
         for analysed in results:
-            rows.writerows((analysed.photo.name, *members) for members in numbered(analysed.found.faces))
+            rows.writerows((harmless(analysed.photo.name), *members) for members in numbered(analysed.found.faces))
             sys.stdout.flush()
     elif form == "json":
         for analysed in results:
