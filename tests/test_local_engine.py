@@ -329,6 +329,9 @@ def test_portraits_of_people_of_known_age(engine: LocalEngine) -> None:
     answers = {row[0]: row for row in tables["Gender by threshold"]}
     assert float(answers["0.5"][3]) == 100
     assert float(answers["0.8"][2]) > 90 and float(answers["0.8"][3]) == 100
+    groups = [row[:4] for row in tables["Gender as answered"]]
+    assert groups[0] == ("all", "12", "91.7", "100.0")
+    assert [name for name, *_ in groups] == ["all", "18 to 34", "35 to 59", "60 and over", "female", "male"]
     assert float(tables["Calibration of gender"][0][1]) < 0.05
     ages = tables["Age in years"][0]
     assert float(ages[2]) <= 7.7 and abs(float(ages[4])) <= 2.5 and float(ages[6]) >= 80

@@ -85,7 +85,7 @@ def evaluate(engine: Engine, labels: Iterable[Label]) -> list[Report]:
     """Run the engine on every photo and return the tables. Raises `Failure` as the engine does."""
     outcomes = [Outcome(label, Detections.of(engine.detect(label.path.read_bytes())).faces) for label in labels]
     people = [outcome for outcome in outcomes if outcome.label.faces == 1 and outcome.face]
-    return [_found(outcomes), _genders(people), _calibration(people), _ages(people)]
+    return [_found(outcomes), _genders(people), _answers(people), _calibration(people), _ages(people)]
 
 
 def _found(outcomes: Sequence[Outcome]) -> Report:
@@ -110,6 +110,17 @@ def _genders(people: Sequence[Outcome]) -> Report:
     return Report("Gender by threshold", ("threshold", "faces", "answered %", "right %", "95 %"), rows)
 
 
+def _answers(people: Sequence[Outcome]) -> Report:
+    """Tell by group how often the engine names a gender by its own threshold, and how many of these are right."""
+    rows: list[tuple[str, ...]] = []
+    for name, group in _grouped([outcome for outcome in people if outcome.label.gender]):
+        answers = [(outcome.face.gender, outcome.label.gender) for outcome in group if outcome.face]
+        answered = np.array([gender != "unknown" for gender, _ in answers], float)
+        hits = np.array([gender == truth for gender, truth in answers if gender != "unknown"], float)
+        rows.append((name, str(len(answers)), _percent(answered), _percent(hits), _interval(hits, 100)))
+    return Report("Gender as answered", ("group", "faces", "answered %", "right %", "95 %"), rows)
+
+
 def _calibration(people: Sequence[Outcome]) -> Report:
     """Return the expected calibration error: the mean distance of confidence and share of right answers, over bins."""
     chances, males = _chances(people)
@@ -121,20 +132,27 @@ def _calibration(people: Sequence[Outcome]) -> Report:
 
 
 def _ages(people: Sequence[Outcome]) -> Report:
-    groups: dict[str, list[Outcome]] = {}
-    for outcome in people:
-        if outcome.label.age is not None and outcome.face and outcome.face.age is not None:
-            for order, name in _groups_of(outcome.label, outcome.label.age):
-                groups.setdefault(f"{order}{name}", []).append(outcome)
-    rows = [_age_row(name[1:], groups[name]) for name in sorted(groups)]
+    known = [
+        outcome for outcome in people if outcome.label.age is not None and outcome.face and outcome.face.age is not None
+    ]
+    rows = [_age_row(name, group) for name, group in _grouped(known)]
     return Report("Age in years", ("group", "faces", "off by", "95 %", "bias", "95 %", "in range %", "range"), rows)
 
 
-def _groups_of(label: Label, age: float) -> Iterator[tuple[int, str]]:
-    """Yield the names of the groups that a face belongs to, each with a digit by which they are sorted."""
+def _grouped(outcomes: Sequence[Outcome]) -> list[tuple[str, list[Outcome]]]:
+    """Return the outcomes of all, of each age group, of each gender and of each named group."""
+    groups: dict[tuple[int, str], list[Outcome]] = {}
+    for outcome in outcomes:
+        for key in _groups_of(outcome.label):
+            groups.setdefault(key, []).append(outcome)
+    return [(name, groups[order, name]) for order, name in sorted(groups)]
+
+
+def _groups_of(label: Label) -> Iterator[tuple[int, str]]:
+    """Yield the names of the groups that a face belongs to, each with a number by which they are sorted."""
     yield 0, "all"
     for low, high in AGE_GROUPS:
-        if low <= age < high:
+        if label.age is not None and low <= label.age < high:
             yield 1, f"{low:02} and over" if high == AGE_GROUPS[-1][1] else f"{low:02} to {high - 1}"
     if label.gender:
         yield 2, label.gender
