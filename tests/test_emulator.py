@@ -169,8 +169,7 @@ def test_a_chunked_body_is_read(http):
 
 
 def test_a_transfer_coding_that_is_not_read_is_501(http):
-    headers = {"Transfer-Encoding": "gzip, chunked"}
-    assert http.post("/api/v1/detect", data=iter([b"x"]), headers=headers).status_code == 501
+    assert http.post("/api/v1/detect", data=b"x", headers={"Transfer-Encoding": "gzip"}).status_code == 501
 
 
 @pytest.mark.parametrize(

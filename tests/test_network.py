@@ -24,7 +24,7 @@ from tests.support import photo
 from tests.test_object_store import storage_at
 
 FACECLOUD, QUIZ, STORE = "facecloud.example", "quiz.example", "store.example"
-FACE = Detection(x=1, y=2, width=30, height=40, gender="male", age=20.0, score=0.9)
+FACE = Detection(1, 2, 30, 40, "male", 20.0, 0.9, age_low=8.3, age_high=31.7)
 NOBODY = "http://127.0.0.1:9"
 NAMES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")
 BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "AWS_CA_BUNDLE")
