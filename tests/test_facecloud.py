@@ -169,7 +169,7 @@ def test_unusual_values_are_taken_as_far_as_they_say_something(client, emulator)
     assert client.detect(picture()) == [
         Detection(x=1, y=2, width=300, height=400, gender="unknown", age=None, score=None),
         Detection(x=-1, y=3, width=30, height=40, gender="unknown", age=None, score=1.0),
-        Detection(x=5, y=5, width=5, height=5, gender="unknown", age=28.25, score=None),
+        Detection(5, 5, 5, 5, "unknown", 28.25, None, age_low=16.5, age_high=40.0),
     ]
 
 
