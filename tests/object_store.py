@@ -27,7 +27,7 @@ class ObjectStore:
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="object-store-")
         folder = Path(self._folder.name)
-        self.port, *others = _free_ports(4)
+        self.port, *others = free_ports(4)
         self.url = f"http://127.0.0.1:{self.port}"
         self.keys = {name: (name.upper() + secrets.token_hex(4), secrets.token_hex(20)) for name in ("admin", "app")}
         actions = {"admin": ["Admin", "Read", "Write", "List", "Tagging"], "app": ["Read", "Write", "List"]}
@@ -130,7 +130,7 @@ def _roles() -> dict[str, Any]:
     }
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Return ports P that are free together with P + 10000, where SeaweedFS listens for its own talk."""
     ports: list[int] = []
     while len(ports) < count:

@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ import requests
 from PIL import Image
 
 from service.config import Settings
-from service.features.augmentation.operations import file_name
+from service.features.augmentation.files import file_key, file_name
 from tests.conftest import MakeService
 from tests.object_store import ObjectStore
 from tests.support import Service, photo, wait_for
@@ -165,6 +166,24 @@ def test_a_copy_is_named_after_its_original_and_its_type(name: str, media_type: 
     assert file_name(name, "gray", media_type) == expected
 
 
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("my holiday.jpg", "my_holiday_gray.jpg"),
+        ("../../etc/passwd.jpg", "_.._etc_passwd_gray.jpg"),
+        ("C:\\photos\\new.jpg", "C_photos_new_gray.jpg"),
+        ("отпуск.jpeg", "отпуск_gray.jpeg"),
+        (".hidden.jpg", "hidden_gray.jpg"),
+        ("a%2Fb?c#d.jpg", "a_2Fb_c_d_gray.jpg"),
+        ("я" * 200 + ".jpg", "я" * 60 + "_gray.jpg"),
+        ("\0.jpg", "__gray.jpg"),
+        (".jpg", "image_gray.jpg"),
+    ],
+)
+def test_a_key_has_a_safe_form_of_the_name(name: str, key: str) -> None:
+    assert file_key("task", 3, name, "gray", "image/jpeg") == f"augmentation/task/3/{key}"
+
+
 def test_links_and_zips_drop_an_extension_that_is_not_the_types_own(ada: Visitor) -> None:
     task = ada.upload(("photo.txt", photo(1)), ("my.holiday.PNG", photo(2)))
     first, second = ada.ended(task)["images"]
@@ -182,13 +201,22 @@ def test_the_tables_have_their_agreed_columns_and_a_row_for_each_file(ada: Visit
             table: [row[1] for row in database.execute(f"PRAGMA table_info('{table}')")]
             for table in ("User", "ImageTask")
         }
-        files = database.execute("SELECT img_link FROM ImageTask WHERE task_id = ?", (task,)).fetchall()
-        (hashed,) = database.execute("SELECT password FROM User WHERE email = 'ada@example.com'").fetchone()
+        files = database.execute(
+            "SELECT img_link, key, id, created_at FROM ImageTask WHERE task_id = ? ORDER BY number", (task,)
+        ).fetchall()
+        hashed, registered = database.execute(
+            "SELECT password, created_at FROM User WHERE email = 'ada@example.com'"
+        ).fetchone()
     assert columns == {
         "User": ["id", "email", "password", "created_at", "first_name", "last_name"],
-        "ImageTask": ["id", "task_id", "img_link", "created_at"],
+        "ImageTask": ["number", "id", "task_id", "position", "suffix", "img_link", "key", "created_at"],
     }
-    assert len(files) == 4
+    names = [f"a_{suffix}.jpg" for suffix in ("original", "rotated", "gray", "scaled")]
+    assert [(link, key) for link, key, _, _ in files] == [(name, f"augmentation/{task}/0/{name}") for name in names]
+    assert len({uuid.UUID(number) for _, _, number, _ in files}) == 4
+    for moment in (registered, *(moment for *_, moment in files)):
+        age = datetime.now(UTC) - datetime.fromisoformat(moment).replace(tzinfo=UTC)
+        assert timedelta(0) <= age < timedelta(minutes=10)
     assert hashed.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
     assert PASSWORD not in service.log.read_text()
 
@@ -427,7 +455,7 @@ def test_an_image_that_is_lost_ends_its_task_in_error_and_the_others_have_copies
         assert database.execute("SELECT count(*) FROM ImageTask").fetchone() == (16,)
 
     task = ada.upload(*[("big.png", kept)] * 3, ("small.jpg", photo(1)), ("gone.png", kept))
-    (service.files / "augmentation" / task / "4-original").write_bytes(kept[:-10_000])
+    (service.files / "augmentation" / task / "4" / "gone_original.png").write_bytes(kept[:-10_000])
     os.kill(service.workers()[0], signal.SIGKILL)
     shown = ada.ended(task, 90)
     assert shown["status"] == "error"

@@ -183,23 +183,25 @@ def test_every_slice_is_looked_at(patient: tuple[Path, dict[str, str]]) -> None:
         " VALUES (7, 'processing/uploads/x', 'image/png', 1, 1, 1, '')",
         "INSERT INTO processing_task (id, algorithm, params, status, source_id, created_at, updated_at)"
         " VALUES (8, 'flip', '{}', 'processing', 7, '', '')",
-        "INSERT INTO User (id, email, password, created_at) VALUES ('u', 'u@example.com', '', '')",
+        "INSERT INTO User (id, email, password, created_at) VALUES ('u', 'u@example.com', '', '2026-01-01 00:00:00')",
         "INSERT INTO augmentation_task (id, user_id, status, created_at, total, done, failed)"
         " VALUES ('t', 'u', 'pending', '', 1, 0, 0)",
         "INSERT INTO augmentation_image (id, task_id, position, name, media_type, status)"
         " VALUES (9, 't', 0, 'x', 'image/png', 'pending')",
         "INSERT INTO owned_image (number, id, owner_type, owner_id, replaces, created_at)"
         " VALUES (11, 'i', 'user', '1', 0, '')",
-        "INSERT INTO image_version (number, id, image_id, name, status, media_type, size, width, height)"
-        " VALUES (12, 'v', 'i', 'x.png', 'pending', 'image/png', 1, 1, 1)",
-        "INSERT INTO rendition (version_id, kind, width, height, size) VALUES ('v', 'small', 1, 1, 1)",
-        "INSERT INTO ImageTask (id, task_id, img_link, created_at) VALUES (10, 't', 'augmentation/t/0-original', '')",
+        "INSERT INTO image_version (number, id, image_id, name, path, status, media_type, size, width, height)"
+        " VALUES (12, 'v', 'i', 'x.png', 'images/user/1/v/original', 'pending', 'image/png', 1, 1, 1)",
+        "INSERT INTO rendition (version_id, kind, name, path, width, height, size)"
+        " VALUES ('v', 'small', 'x_small.webp', 'images/user/1/v/small.webp', 1, 1, 1)",
+        "INSERT INTO ImageTask (number, id, task_id, position, suffix, img_link, key, created_at) VALUES"
+        " (10, 'f', 't', 0, 'original', 'x_original.png', 'augmentation/t/0-original', '2026-01-01 00:00:00')",
     )
     assert [sentence.partition(":")[0] for sentence in inconsistencies(folder)] == [
         "Image 9 of augmentation task t is pending, and no job will copy it.",
         "Processing task 8 is processing, and no job will do it.",
         "Version v of image i is pending, and no job will make its renditions.",
-        "File 10 of augmentation is not in the store at augmentation/t/0-original",
+        "File f of augmentation is not in the store at augmentation/t/0-original",
         "Processing file 7 is not in the store at processing/uploads/x",
         "The original of version v is not in the store",
         "Rendition small of version v is not in the store",

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from devtools.facecloud_emulator.app import Emulator
 from devtools.facecloud_emulator.faces import derived, without_exif
 from devtools.facecloud_emulator.faults import Mood, Script
 from devtools.facecloud_emulator.server import EmulatorServer
-from service.features.faces.engines.engine import Detection
+from service.features.faces.engines.engine import Detection, Detections
 
 EMAIL = f"{secrets.token_hex(6)}@example.com"
 PASSWORD = secrets.token_hex(12)
@@ -120,8 +121,56 @@ def test_the_options_of_the_detector_are_honoured(http, query, found):
     assert len(http.detect(query=f"?{query}").json()["data"]) == found
 
 
-def test_an_option_that_is_no_number_is_400(http):
-    assert http.detect(query="?fd_min_size=big").status_code == 400
+@pytest.mark.parametrize(
+    "query", ["fd_min_size=big", "fd_max_size=1.5", "fd_threshold=high", "face=1,2,3", "face=a,b,c,d", "face=1,2,0,4"]
+)
+def test_an_option_that_cannot_be_read_is_400(http, query):
+    assert http.detect(query=f"?{query}").status_code == 400
+
+
+@pytest.mark.parametrize("block", ["attributes", "landmarks", "liveness", "masks", "quality"])
+def test_each_block_is_added_where_it_is_asked_for(http, block):
+    [face] = http.detect(query=f"?{block}=true").json()["data"]
+    assert set(face) == {"bbox", "score", block}
+
+
+def test_the_blocks_have_facecloud_s_form(http):
+    [face] = http.detect(query="?attributes=1&landmarks=True&liveness=true&masks=1&quality=1").json()["data"]
+    assert set(face["attributes"]) == {"facial_hair", "glasses", "hair_color", "hair_type", "headwear"}
+    assert all(isinstance(text, str) for text in face["attributes"].values())
+    assert len(face["landmarks"]) == 29
+    assert all(1 <= point["x"] <= 31 and 2 <= point["y"] <= 42 for point in face["landmarks"])
+    assert {type(point[side]) for point in face["landmarks"] for side in "xy"} == {int}
+    assert 0 <= face["liveness"] <= 1
+    assert set(face["masks"]) == {"full_face_mask", "lower_face_mask", "no_mask", "other_mask"}
+    assert set(face["quality"]) == {"blurriness", "overexposure", "underexposure"}
+
+
+def test_ages_are_whole_and_their_variance_is_that_of_the_range(http, emulator):
+    emulator.faces = [replace(FACE, age=27.6, age_low=19, age_high=35), replace(FACE, age=30.4)]
+    ages = [face["demographics"]["age"] for face in http.detect().json()["data"]]
+    assert ages == [{"mean": 28.0, "variance": 23.7}, {"mean": 30.0, "variance": 51.0}]
+
+
+def test_a_given_box_is_the_face_and_has_no_score(http, emulator):
+    emulator.faces = [FACE, replace(FACE, x=100, gender="female", age=40.0)]
+    [face] = http.detect(query="?demographics=true&face=95,0,30,50").json()["data"]
+    assert (face["bbox"], face["score"]) == ({"x": 95, "y": 0, "width": 30, "height": 50}, None)
+    assert (face["demographics"]["gender"], face["demographics"]["age"]["mean"]) == ("female", 40.0)
+    [face] = http.detect(query="?demographics=true&face=500,500,9,9&fd_min_size=100").json()["data"]
+    assert face["demographics"] == {"ethnicity": "caucasian", "gender": "unknown"}
+
+
+def test_a_chunked_body_is_read(http):
+    image = picture()
+    answer = http.detect(image=iter([image[:100], image[100:101], image[101:]]))
+    assert (answer.status_code, len(answer.json()["data"])) == (200, 1)
+    assert http.detect().status_code == 200
+
+
+def test_a_transfer_coding_that_is_not_read_is_501(http):
+    headers = {"Transfer-Encoding": "gzip, chunked"}
+    assert http.post("/api/v1/detect", data=iter([b"x"]), headers=headers).status_code == 501
 
 
 @pytest.mark.parametrize(
@@ -190,11 +239,69 @@ def test_an_engine_sees_the_pixels_as_stored():
     image = picture(exif=exif)
     assert without_exif(image) != image
     with EmulatorServer(Emulator(Engine())) as server:
-        body = {"email": "any@example.com", "password": secrets.token_hex(4)}
-        token = requests.post(f"{server.url}/api/v1/login", json=body, timeout=10).json()["data"]["access_token"]
-        headers = {"Authorization": f"Bearer {token}"}
-        answer = requests.post(f"{server.url}/api/v1/detect", data=image, headers=headers, timeout=10)
-    assert answer.json()["data"] == [{"bbox": {"height": 48, "width": 64, "x": 0, "y": 0}, "score": None}]
+        answer = detected(server, image, "")
+    assert answer["data"] == [{"bbox": {"height": 48, "width": 64, "x": 0, "y": 0}, "score": None}]
+
+
+class UprightOnly:
+    """An engine that sees one face: where the picture is red at its top left. `turns` is what it says of turning."""
+
+    turns = None
+
+    def detect(self, image, *_):
+        with Image.open(io.BytesIO(image)) as seen:
+            red, green, _ = seen.convert("RGB").getpixel((5, 5))
+            is_upright = red > 200 and green < 100
+            return Detections([replace(FACE, width=seen.width // 2)] if is_upright else [], rotation=self.turns)
+
+    def limit(self):
+        return None
+
+    def close(self):
+        pass
+
+
+def corner(place):
+    """Return a JPEG of 160 × 120 that is red at one place and white elsewhere."""
+    image = Image.new("RGB", (160, 120), "white")
+    image.paste("red", (*place, place[0] + 16, place[1] + 16))
+    written = io.BytesIO()
+    image.save(written, "JPEG", quality=95)
+    return written.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("place", "rotation", "width"), [((0, 0), 0, 80), ((0, 104), 90, 60), ((144, 104), 180, 80), ((144, 0), 270, 60)]
+)
+def test_a_picture_is_turned_until_there_are_faces_and_boxes_are_in_the_turned_one(place, rotation, width):
+    with EmulatorServer(Emulator(UprightOnly())) as server:
+        answer = detected(server, corner(place), "?rotate_until_faces_found=true")
+        assert (answer["rotation"], answer["data"][0]["bbox"]["width"]) == (rotation, width)
+        plain = detected(server, corner(place), "")
+        assert "rotation" not in plain
+        assert len(plain["data"]) == (rotation == 0)
+
+
+def test_a_picture_without_faces_is_not_turned():
+    with EmulatorServer(Emulator(UprightOnly())) as server:
+        answer = detected(server, picture((160, 120)), "?rotate_until_faces_found=true")
+    assert (answer["data"], answer["rotation"]) == ([], 0)
+
+
+def test_what_an_engine_finds_by_turning_is_found_only_where_turning_is_asked_for():
+    engine = UprightOnly()
+    engine.turns = 90
+    with EmulatorServer(Emulator(engine)) as server:
+        assert detected(server, corner((0, 0)), "")["data"] == []
+
+
+def detected(server, image, query):
+    body = {"email": "any@example.com", "password": secrets.token_hex(4)}
+    token = requests.post(f"{server.url}/api/v1/login", json=body, timeout=10).json()["data"]["access_token"]
+    headers = {"Authorization": f"Bearer {token}"}
+    answer = requests.post(f"{server.url}/api/v1/detect{query}", data=image, headers=headers, timeout=10)
+    assert answer.status_code == 200
+    return answer.json()
 
 
 # Moods

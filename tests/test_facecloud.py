@@ -700,12 +700,6 @@ def test_a_redirect_is_not_followed(connect, emulator):
         assert other.emulator.counters()["calls"] == {}
 
 
-def test_the_proxy_of_the_environment_is_not_used(connect, monkeypatch):
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    assert connect().detect(picture()) == [FACE, SMALL]
-
-
 def test_no_secret_is_in_any_exception_or_log_line(connect, emulator, caplog):
     caplog.set_level(logging.DEBUG)
     client = connect()

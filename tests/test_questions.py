@@ -17,7 +17,7 @@ import pytest
 from service.features.questions import builtin
 from service.features.questions.opentdb import INTERVAL
 from service.features.questions.operations import ROUNDS
-from service.features.questions.source import fetched_question
+from service.features.questions.source import fetched_question, strip_html
 from tests.conftest import MakeService, on_both_databases
 from tests.support import Client, wait_for
 
@@ -316,6 +316,64 @@ def test_texts_are_stored_decoded(make_service: MakeService, quiz: QuizServer) -
     assert question["category"] is None
 
 
+@on_both_databases
+def test_what_a_jservice_says_of_a_question_is_kept(make_service: MakeService, quiz: QuizServer) -> None:
+    dates = {"airdate": "1999-12-31T23:00:00.000-02:00", "created_at": "2014-02-11T22:47:18.687Z"}
+    quiz.answers["/api/random"] = in_turn(
+        as_json(
+            [
+                clue(71, **dates, value=400),
+                clue(72, **dates | {"airdate": None}, value=None),
+                clue(73, airdate="some day", created_at=7, value="much"),
+                clue(74, airdate="2004-12-31", value=1e300),
+            ]
+        )
+    )
+    client = make_service(QUIZ_SOURCE=quiz.url).start()
+    assert post(client, 4) == {}
+    kept = [(q["external_id"], q["asked_at"], q["value"], q["difficulty"]) for q in stored(client)]
+    assert kept == [
+        ("71", "2000-01-01T01:00:00.000Z", 400, None),
+        ("72", "2014-02-11T22:47:18.687Z", None, None),
+        ("73", None, None, None),
+        ("74", "2004-12-31T00:00:00.000Z", None, None),
+    ]
+    quiz.answers["/api/random"] = in_turn(as_json([clue(75)]))
+    answer = post(client, 1)
+    assert (answer["external_id"], answer["asked_at"]) == ("74", "2004-12-31T00:00:00.000Z")
+    assert answer["created_at"] > "2026"
+
+
+def test_clues_that_were_found_invalid_are_skipped(make_service: MakeService, quiz: QuizServer) -> None:
+    clues = [clue(1, invalid_count=1), clue(2, invalid_count=None), clue(3, invalid_count=0), clue(4, invalid_count=12)]
+    quiz.answers["/api/random"] = in_turn(as_json(clues))
+    client = make_service(QUIZ_SOURCE=quiz.url).start()
+    assert refused(client, 3)["saved"] == 2
+    assert [question["external_id"] for question in stored(client)] == ["2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("markup", "text"),
+    [
+        ("a<br>b", "a b"),
+        ("a<br/>b", "a b"),
+        ("a<BR clear=all>b", "a b"),
+        ("a <br /> b", "a b"),
+        ("<p>a</p><p>b</p>", "a b"),
+        ("<ul><li>a</li><li>b</li></ul>", "a b"),
+        ("<i>a</i>b", "ab"),
+        ("<b>a</b>, b", "a, b"),
+    ],
+)
+def test_a_tag_that_begins_a_line_parts_the_words_beside_it(markup: str, text: str) -> None:
+    made = fetched_question(1, strip_html(markup), "yes", None)
+    plain = fetched_question(2, text, "yes", None)
+    marked = fetched_question(3, markup, "yes", None)
+    assert made and plain and marked
+    assert made.question == text
+    assert made.fingerprint == plain.fingerprint == marked.fingerprint
+
+
 def test_a_source_of_repeats_is_asked_ten_times(make_service: MakeService, quiz: QuizServer) -> None:
     quiz.answers["/api/random"] = in_turn(as_json([clue(1), clue(2)]))
     client = make_service(QUIZ_SOURCE=f"{quiz.url}/").start()
@@ -517,6 +575,7 @@ def test_trivia_comes_with_a_shared_token_and_one_call_in_five_seconds(
     question = stored(client)[0]
     assert question["question"] == "100% of 1 <br> & “é”?"
     assert (question["answer"], question["category"], question["source"]) == ("<b>", "Science: Computers", "opentdb")
+    assert (question["difficulty"], question["external_id"], question["asked_at"]) == ("easy", None, None)
 
 
 def test_a_hundred_trivia_are_two_calls(make_service: MakeService, quiz: QuizServer) -> None:

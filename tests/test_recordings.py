@@ -302,7 +302,7 @@ def test_numbers_that_are_none_and_beyond_full_scale_do_no_harm(stage: Stage) ->
 
 SOUND = coded(sweep(16_000), 16)
 DS64 = chunk(b"ds64", struct.pack("<QQQI", 0, len(SOUND), len(SOUND) // 2, 0))
-LONG_DS64 = chunk(b"ds64", struct.pack("<QQQI", 0, len(SOUND) + 2, 0, 0))
+LONG_DS64 = chunk(b"ds64", struct.pack("<QQQI", 0, len(SOUND) + 200, 0, 0))
 PLACEHOLDERS = (0x7FFFF000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFDB, 0xFFFFFF00, 0xFFFFFFFE)
 GOOD = {
     "RF64": wav(sweep(16_000), riff=b"RF64", riff_length=2**32 - 1, before=DS64, data_length=2**32 - 1),

@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import signal
+import sqlite3
 import threading
 import time
 import uuid
@@ -622,6 +623,26 @@ def test_scales_that_cannot_be_used_are_refused_at_the_start(scales: str) -> Non
         Settings.from_env({"API_PASSWORD": "x", "RENDITION_SCALES": scales})
 
 
+@pytest.mark.parametrize("cdn", ["", "https://cdn.example.com"])
+def test_the_tables_have_the_names_paths_and_addresses_of_all_files(make_service: MakeService, cdn: str) -> None:
+    service = make_service(FACE_ENGINE="local", WEB_CONCURRENCY=1, CDN_URL=cdn)
+    client = service.start()
+    answer = client.post("/images", data={"user_id": 1}, files={"image": ("my cat.png", photo(1, form="PNG"))})
+    image = answer.json()["id"]
+    wait_for(lambda: client.get(f"/images/{image}").json()["status"] == "done", 30, "the renditions")
+    shown = client.get(f"/images/{image}").json()
+    with sqlite3.connect(service.folder / "service.db") as database:
+        originals = database.execute("SELECT name, path, url FROM image_version").fetchall()
+        made = database.execute("SELECT kind, name, path, url FROM rendition").fetchall()
+    address = shown["original"]["url"] if cdn else None
+    assert originals == [("my cat.png", shown["original"]["key"], address)]
+    assert sorted(made) == sorted(
+        (file["kind"], f"my cat_{file['kind']}.webp", file["key"], file["url"] if cdn else None)
+        for file in shown["renditions"]
+    )
+    assert len(made) == 4
+
+
 def test_credentials_of_a_folder_are_409(client: Client) -> None:
     good = {"user_id": 1, "actions": ["read"]}
     assert "folder" in problem(client.post("/images/credentials", json=good), 409)
@@ -703,7 +724,7 @@ def test_with_a_cdn_the_url_is_its_address_and_the_key(place: Place, make_servic
     assert client.delete("/images", params={"url": image["original"]["url"]}).status_code == 204
 
 
-def borrowed(place: Place, given: dict[str, Any]) -> Any:
+def borrowed(given: dict[str, Any]) -> Any:
     return boto3.client(
         "s3",
         endpoint_url=given["endpoint_url"],
@@ -739,7 +760,7 @@ def test_temporary_keys_do_what_was_asked_for_below_the_owners_prefix_and_nothin
     own, others = "media/images/user/1/a", ["media/images/user/10/a", "media/tasks/x", "media/images/user/1"]
     for key in (own, *others):
         admin.put_object(Bucket=bucket, Key=key, Body=b"x")
-    reads, writes, client = "read" in actions, "write" in actions, borrowed(place, given)
+    reads, writes, client = "read" in actions, "write" in actions, borrowed(given)
     assert is_allowed(client.get_object, Bucket=bucket, Key=own) == reads
     assert is_allowed(client.list_objects_v2, Bucket=bucket, Prefix=given["prefix"]) == reads
     assert is_allowed(client.put_object, Bucket=bucket, Key=own, Body=b"x") == writes
@@ -753,7 +774,7 @@ def test_temporary_keys_do_what_was_asked_for_below_the_owners_prefix_and_nothin
     assert not is_allowed(client.delete_object, Bucket=bucket, Key=own)
     assert not is_allowed(client.put_object_acl, Bucket=bucket, Key=own, ACL="public-read")
     assert not is_allowed(client.create_bucket, Bucket="another-bucket")
-    forged = borrowed(place, given | {"session_token": given["session_token"][:-4] + "AAAA"})
+    forged = borrowed(given | {"session_token": given["session_token"][:-4] + "AAAA"})
     assert not is_allowed(forged.get_object, Bucket=bucket, Key=own)
     assert given["secret_access_key"] not in place.service.log.read_text()
     assert given["session_token"] not in place.service.log.read_text()
@@ -764,7 +785,7 @@ def test_temporary_keys_do_what_was_asked_for_below_the_owners_prefix_and_nothin
 def test_a_temporary_key_ends(place: Place) -> None:
     """The store's keys live three seconds where no lifetime is asked for."""
     given = place.client.post("/images/credentials", json={"user_id": 2, "actions": ["write", "read"]}).json()
-    client, key = borrowed(place, given), f"{given['prefix']}note"
+    client, key = borrowed(given), f"{given['prefix']}note"
     assert is_allowed(client.put_object, Bucket=place.bucket, Key=key, Body=b"x")
     assert is_allowed(client.get_object, Bucket=place.bucket, Key=key)
     wait_for(lambda: not is_allowed(client.get_object, Bucket=place.bucket, Key=key), 10, "the end of the key")

@@ -284,7 +284,7 @@ def test_a_bad_file_is_refused_by_name_and_nothing_of_the_request_is_kept(
         assert refused.json()["limit"] == (200_000 if "bytes" in case else 50_000_000)
     if status == 415:
         assert "image/webp" in detail or "WebP" in detail
-        assert refused.json()["accepted_types"] == ["image/jpeg", "image/png", "image/webp"]
+        assert refused.json()["accepted_types"] == ["image/jpeg", "image/png", "image/webp", "image/heic", "image/avif"]
     if case != "too many bytes":  # which is told before all of it has come
         assert refused.json()["errors"] == [{"detail": detail, "pointer": "#/image/1"}]
     problem(
@@ -540,7 +540,7 @@ def test_unknown_paths_and_methods_are_problems_too(client: Client) -> None:
 def test_limits_tell_what_is_enforced(client: Client) -> None:
     limits = client.get("/api/v1/limits").json()
     Limits.model_validate(limits)
-    assert limits["accepted_types"] == ["image/jpeg", "image/png", "image/webp"]
+    assert limits["accepted_types"] == ["image/jpeg", "image/png", "image/webp", "image/heic", "image/avif"]
     assert (limits["max_image_bytes"], limits["max_images_per_task"]) == (200_000, 200)
     assert limits["max_parts_per_request"] == MAX_PARTS
     task = client.task(*photos(199))

@@ -15,15 +15,13 @@ from typing import TYPE_CHECKING, Any
 from werkzeug.wrappers import Request, Response
 
 from devtools.facecloud_emulator.controls import MAX_BYTES, Controls
-from devtools.facecloud_emulator.faces import decodes, derived, is_wanted, without_exif
+from devtools.facecloud_emulator.faces import decodes, derived, given_face, is_wanted, look
 from devtools.facecloud_emulator.faults import Mood, Script, faulty_answer
-from devtools.facecloud_emulator.wire import Refused, account, error, json_answer, jwt, ok, wire
-from service.features.faces.engines.engine import Detection, Detections, Engine
+from devtools.facecloud_emulator.wire import Refused, account, error, is_asked, json_answer, jwt, ok, wire
+from service.features.faces.engines.engine import Detection, Engine
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
-
-TRUE = ("true", "True", "1")
 
 
 class Emulator(Controls):
@@ -140,16 +138,21 @@ class Emulator(Controls):
         if not image.startswith(b"\xff\xd8\xff") or (self.decode and not decodes(image)):
             raise Refused(400, "The image is not a valid JPEG")
         asked = request.args
-        demographics = asked.get("demographics") in TRUE
-        return ok([wire(face, demographics) for face in self._find(image, sha256) if is_wanted(face, asked)])
+        faces, rotation = self._find(image, sha256, is_asked(asked, "rotate_until_faces_found"))
+        if "face" in asked:
+            faces = [given_face(asked["face"], faces)]
+        else:
+            faces = [face for face in faces if is_wanted(face, asked)]
+        written = [wire(face, asked) for face in faces]
+        return ok(written, rotation=rotation) if is_asked(asked, "rotate_until_faces_found") else ok(written)
 
-    def _find(self, image: bytes, sha256: str) -> Sequence[Detection]:
+    def _find(self, image: bytes, sha256: str, turning: bool) -> tuple[Sequence[Detection], int]:
         found = self.faces_of.get(sha256, self.faces)
         if found is not None:
-            return found
+            return found, 0
         if self.engine is not None:
-            return Detections.of(self.engine.detect(without_exif(image))).faces
-        return derived(sha256)
+            return look(self.engine, image, turning=turning)
+        return derived(sha256), 0
 
     def _in_mood(self, mood: Mood, right: Callable[[], Response]) -> Response:
         if mood.name != "drip":  # its seconds lie between the bytes

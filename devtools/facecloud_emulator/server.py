@@ -11,7 +11,7 @@ import threading
 import time
 from http import HTTPStatus
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any, NoReturn, Self
 
 from devtools.facecloud_emulator.app import Emulator
 from devtools.facecloud_emulator.faults import Dropped
@@ -117,16 +117,39 @@ class _Connection(socketserver.BaseRequestHandler):
         return environ
 
     def _read_body(self, reader: IO[bytes], body: io.BytesIO, length: int, environ: dict[str, Any]) -> None:
-        if "HTTP_TRANSFER_ENCODING" in environ or not 0 <= length <= LARGEST_BODY:
-            self.request.sendall(b"HTTP/1.1 411 Length Required\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-            raise ValueError("not a request that this server reads")
+        coding = environ.pop("HTTP_TRANSFER_ENCODING", "")
+        if coding.lower() not in ("", "chunked"):
+            self._refuse("501 Not Implemented")
+        if not 0 <= length <= LARGEST_BODY:
+            self._refuse("413 Content Too Large")
         if environ.get("HTTP_EXPECT", "").lower() == "100-continue":
             self.request.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-        content = reader.read(length)
-        if len(content) < length:
-            raise ValueError("not a request that this server reads")
+        content = self._read_chunks(reader) if coding else _exactly(reader, length)
+        environ["CONTENT_LENGTH"] = str(len(content))
         body.write(content)
         body.seek(0)
+
+    def _read_chunks(self, reader: IO[bytes]) -> bytes:
+        content = b""
+        while length := int(reader.readline(65_537).partition(b";")[0], 16):
+            if not 0 <= len(content) + length <= LARGEST_BODY:
+                self._refuse("413 Content Too Large")
+            content += _exactly(reader, length)
+            _exactly(reader, 2)
+        while reader.readline(65_537) not in (b"\r\n", b"\n", b""):
+            pass  # trailers
+        return content
+
+    def _refuse(self, status: str) -> NoReturn:
+        self.request.sendall(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+        raise ValueError("not a request that this server reads")
+
+
+def _exactly(reader: IO[bytes], length: int) -> bytes:
+    content = reader.read(length)
+    if len(content) < length:
+        raise ValueError("the request ended early")
+    return content
 
 
 class _Server(socketserver.ThreadingTCPServer):

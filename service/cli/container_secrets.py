@@ -1,5 +1,6 @@
 """Make up the secrets of an installation in containers, once: `python -m service.cli.container_secrets FOLDER`."""
 
+import base64
 import json
 import os
 import secrets
@@ -7,6 +8,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+BUCKET = "media"
+ROLE = "Clients"
 DATABASE_URL = "postgresql+psycopg://service:{password}@postgres/service"
 
 
@@ -28,6 +31,7 @@ def main(folder: Path, password: str) -> None:
     _once(folder / "s3_key", lambda: "service-" + secrets.token_hex(6))
     _once(folder / "s3_secret", secrets.token_hex)
     _once(folder / "s3.json", lambda: _identities(folder))
+    _once(folder / "s3_roles.json", _roles)
 
 
 def _identities(folder: Path) -> str:
@@ -39,6 +43,38 @@ def _identities(folder: Path) -> str:
         "actions": ["Admin", "Read", "Write", "List", "Tagging"],
     }
     return json.dumps({"identities": [identity]}, indent=1)
+
+
+def _roles() -> str:
+    """Return SeaweedFS's roles: the one that clients' temporary keys are made from, and who may assume it."""
+    actions = ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]
+    allowed = [
+        {"Effect": "Allow", "Action": actions, "Resource": f"arn:aws:s3:::{BUCKET}/images/*"},
+        {"Effect": "Allow", "Action": ["s3:ListBucket"], "Resource": f"arn:aws:s3:::{BUCKET}"},
+    ]
+    # Whoever has keys of the store at all: those are the service alone.
+    trusted = [{"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": ["sts:AssumeRole"]}]
+    return json.dumps(
+        {
+            "sts": {
+                "tokenDuration": "1h",
+                "maxSessionLength": "12h",
+                "issuer": "object-store",
+                "signingKey": base64.b64encode(secrets.token_bytes(32)).decode(),
+            },
+            "policy": {"defaultEffect": "Deny", "storeType": "memory"},
+            "policies": [{"name": ROLE, "document": {"Version": "2012-10-17", "Statement": allowed}}],
+            "roles": [
+                {
+                    "roleName": ROLE,
+                    "roleArn": f"arn:aws:iam::role/{ROLE}",
+                    "attachedPolicies": [ROLE],
+                    "trustPolicy": {"Version": "2012-10-17", "Statement": trusted},
+                }
+            ],
+        },
+        indent=1,
+    )
 
 
 def _once(file: Path, text: Callable[[], str]) -> bool:

@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import boto3
+import botocore.session
 from botocore.config import Config
+
+from service.certificates import system_bundle
 
 TRIES = 3
 """So often a call is made, and a broken download taken up again, before the store counts as unreachable."""
@@ -66,7 +69,15 @@ class Clients:
         if service == "s3":
             config = config.merge(_s3_config(endpoint))
         region = session.region_name or "us-east-1"
-        return session.client(service, endpoint_url=endpoint or None, region_name=region, config=config)
+        return session.client(
+            service, endpoint_url=endpoint or None, region_name=region, config=config, verify=_trusted_bundle()
+        )
+
+
+def _trusted_bundle() -> str | None:
+    """Return the system's certificates; None where boto3 itself takes those that the environment or a profile names."""
+    named = botocore.session.get_session().get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")
+    return None if named else system_bundle()
 
 
 def _s3_config(endpoint: str) -> Config:

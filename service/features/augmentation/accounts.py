@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from service.cpu_slots import CpuSlots
-from service.db.database import Database, now
+from service.db.database import Database
 from service.db.results import record_result
 from service.errors import Conflict, Invalid, Unauthorized
 from service.features.augmentation.models import User
@@ -70,7 +71,7 @@ def register(
         id=str(uuid.uuid4()),
         email=normalized(email),
         password=hashed,
-        created_at=now(),
+        created_at=datetime.now(UTC),
         first_name=first_name,
         last_name=last_name,
     )

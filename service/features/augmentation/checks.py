@@ -21,9 +21,9 @@ INSPECTION = Inspection(
     files=(
         Stored(
             key=ImageTask.id,
-            rows=sa.select(ImageTask.id, ImageTask.img_link),
-            name=lambda row: str(row.img_link),
-            sentence="File {id} of augmentation is not in the store at {img_link}: put it back from a backup.",
+            rows=sa.select(ImageTask.id, ImageTask.key),
+            name=lambda row: str(row.key),
+            sentence="File {id} of augmentation is not in the store at {key}: put it back from a backup.",
         ),
     ),
 )

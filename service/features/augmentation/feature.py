@@ -41,6 +41,6 @@ AUGMENTATION = Feature(
         augmentation: "Images of users, each turned, made gray and scaled.",
     },
     make=make,
-    known_keys={"augmentation/": keys_of(ImageTask.img_link)},
+    known_keys={"augmentation/": keys_of(ImageTask.key)},
     checks=INSPECTION,
 )

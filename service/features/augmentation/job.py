@@ -1,18 +1,19 @@
 """The operation of augmentation: one image into its rotated, gray and scaled copies, decoded once."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from service.db.database import now
+from service.features.augmentation.files import file_row
 from service.features.augmentation.models import (
     COPIES,
     ORIGINAL,
     AugmentationImage,
     AugmentationTask,
     ImageTask,
-    file_key,
 )
 from service.imaging import transform
 from service.imaging.failures import image_failures
@@ -21,6 +22,17 @@ from service.jobs.operation import Failure, Operation, Run
 from service.storage.storage import Storage
 
 KIND = "augmentation"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the original of an image stands, and what names its copies."""
+
+    original: str
+    task_id: str
+    position: int
+    name: str
+    media_type: str
 
 
 class Augmentation(Operation):
@@ -34,33 +46,47 @@ class Augmentation(Operation):
         self.pixels = pixels
         self.factor = factor
 
-    def load(self, session: Session, runs: Sequence[Run]) -> list[tuple[str, int]]:
-        """Return where the images stand; they and their tasks are being processed from now on."""
+    def load(self, session: Session, runs: Sequence[Run]) -> list[Place | None]:
+        """Return where the images stand, None for deleted ones; from now on their tasks are being processed."""
         _set_status(session, runs, "processing")
         waiting = sa.update(AugmentationTask).where(
             AugmentationTask.id.in_({run.task for run in runs}), AugmentationTask.status == "pending"
         )
         session.execute(waiting.values(status="processing"), execution_options={"synchronize_session": False})
-        return [(run.task, run.position) for run in runs]
+        query = (
+            sa.select(AugmentationImage.id, ImageTask.key, AugmentationImage)
+            .join(
+                ImageTask,
+                sa.and_(
+                    ImageTask.task_id == AugmentationImage.task_id,
+                    ImageTask.position == AugmentationImage.position,
+                    ImageTask.suffix == ORIGINAL,
+                ),
+            )
+            .where(AugmentationImage.id.in_([int(run.subject) for run in runs]))
+        )
+        places = {
+            str(number): Place(key, image.task_id, image.position, image.name, image.media_type)
+            for number, key, image in session.execute(query)
+        }
+        return [places.get(run.subject) for run in runs]
 
-    def work(self, place: tuple[str, int], cancelled: Callable[[], bool]) -> None:
-        """Make the copies and store them: the files come before their rows."""
+    def work(self, place: Place | None, cancelled: Callable[[], bool]) -> list[dict[str, Any]]:
+        """Make the copies and store them: the files come before their rows, which are returned."""
+        if place is None:
+            raise Failure("engine_failed", "The image has been deleted.")
         edits = [transform.rotate(), transform.gray(), transform.scale(self.factor)]
         with image_failures():
-            made = transform.copies(self.storage.read(file_key(*place, ORIGINAL)), edits, self.pixels)
-            for suffix, copy in zip(COPIES, made, strict=True):
-                self.storage.save(file_key(*place, suffix), copy.stream)
+            made = transform.copies(self.storage.read(place.original), edits, self.pixels)
+            rows = [file_row(place.task_id, place.position, place.name, suffix, place.media_type) for suffix in COPIES]
+            for row, copy in zip(rows, made, strict=True):
+                self.storage.save(row["key"], copy.stream)
+        return rows
 
-    def save(self, session: Session, results: Sequence[tuple[Run, None]]) -> None:
+    def save(self, session: Session, results: Sequence[tuple[Run, list[dict[str, Any]]]]) -> None:
         """Add the copies' rows, and end their images and perhaps tasks."""
         runs = [run for run, _ in results]
-        moment = now()
-        rows = [
-            {"task_id": run.task, "img_link": file_key(run.task, run.position, suffix), "created_at": moment}
-            for run in runs
-            for suffix in COPIES
-        ]
-        session.execute(sa.insert(ImageTask), rows)
+        session.execute(sa.insert(ImageTask), [row for _, rows in results for row in rows])
         _set_status(session, runs, "finished")
         _count(session, runs, "done")
 

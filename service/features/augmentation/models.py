@@ -1,5 +1,7 @@
 """The rows of augmentation. `User` and `ImageTask` have the names and columns that other programs read."""
 
+from datetime import datetime
+
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -17,21 +19,29 @@ class User(Model):
     id: Mapped[str] = mapped_column(sa.String(36), primary_key=True)
     email: Mapped[str] = mapped_column(sa.String(254), unique=True)
     password: Mapped[str] = mapped_column(sa.String(200))
-    created_at: Mapped[str] = mapped_column(sa.String(24))
+    created_at: Mapped[datetime] = mapped_column(sa.DateTime(timezone=True))
     first_name: Mapped[str | None] = mapped_column(sa.String(200))
     last_name: Mapped[str | None] = mapped_column(sa.String(200))
 
 
 class ImageTask(Model):
-    """A stored file. `img_link` is its storage key: links that work end, so they are made from it when asked for."""
+    """A stored file: the original of an image, or a copy with its suffix. `number` is the order of arrival.
+
+    `img_link` is the file's name, `<name>_<suffix>.<ext>`; links that work end, so they are made of `key` when asked
+    for. Files that were stored before keys had names in them keep their keys.
+    """
 
     __tablename__ = "ImageTask"
-    __table_args__ = (sa.Index(None, "task_id"), {"sqlite_autoincrement": True})
+    __table_args__ = (sa.Index(None, "task_id", "position"), {"sqlite_autoincrement": True})
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[str] = mapped_column(sa.String(36), unique=True)
     task_id: Mapped[str] = mapped_column(sa.ForeignKey("augmentation_task.id", ondelete="CASCADE"))
-    img_link: Mapped[str] = mapped_column(sa.String(100), unique=True)
-    created_at: Mapped[str] = mapped_column(sa.String(24))
+    position: Mapped[int]
+    suffix: Mapped[str] = mapped_column(sa.String(16))
+    img_link: Mapped[str] = mapped_column(sa.String(255))
+    key: Mapped[str] = mapped_column(sa.String(400), unique=True)
+    created_at: Mapped[datetime] = mapped_column(sa.DateTime(timezone=True))
 
 
 class AugmentationTask(Model):
@@ -50,7 +60,7 @@ class AugmentationTask(Model):
 
 
 class AugmentationImage(Model):
-    """An uploaded image. Its files' keys follow from task and position."""
+    """An uploaded image. Its files are the rows of `ImageTask` with its task and position."""
 
     __tablename__ = "augmentation_image"
     __table_args__ = (sa.Index(None, "task_id", "position"), {"sqlite_autoincrement": True})
@@ -63,8 +73,3 @@ class AugmentationImage(Model):
     status: Mapped[str] = mapped_column(sa.String(16), default="pending")
     error_code: Mapped[str | None] = mapped_column(sa.String(32))
     error_detail: Mapped[str | None] = mapped_column(sa.String(500))
-
-
-def file_key(task_id: str, position: int, suffix: str) -> str:
-    """Return the storage key of an original or a copy. It is known before the work, so a repeated run overwrites."""
-    return f"augmentation/{task_id}/{position}-{suffix}"

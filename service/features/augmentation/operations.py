@@ -1,6 +1,5 @@
 """What a user can do with images: plain values and streams in, plain values out. All of another user's is unknown."""
 
-import re
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from service.db.database import Database, now
 from service.db.keyset import newest
 from service.db.results import record_result
 from service.errors import Conflict, Invalid, NotFound, TooLarge
+from service.features.augmentation.files import file_row
 from service.features.augmentation.job import KIND
 from service.features.augmentation.models import (
     COPIES,
@@ -20,7 +20,6 @@ from service.features.augmentation.models import (
     AugmentationImage,
     AugmentationTask,
     ImageTask,
-    file_key,
 )
 from service.imaging import transform
 from service.imaging.intake import Intake, Upload, pointing_at
@@ -32,8 +31,9 @@ from service.storage.signed_urls import Download
 
 LINK_SECONDS = 3600
 TYPES = ("image/jpeg", "image/png")
+PNG = b"\x89PNG\r\n\x1a\n"
+SUFFIXES = (ORIGINAL, *COPIES)
 PIECE = 256 * 1024
-_EXTENSION = re.compile(r"\.([A-Za-z][A-Za-z0-9]{0,4})$")
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,17 @@ def add_images(services: Services, user_id: str, uploads: Sequence[Upload]) -> s
         detail = "There is no file in this request: send one or more parts named `files`."
         raise Invalid(detail, pointer="#/files", code="file_missing")
     task_id = str(uuid.uuid4())
-    keys = [file_key(task_id, position, ORIGINAL) for position in range(len(uploads))]
-    with services.intake.keeping(uploads, keys) as found:
+    files = [
+        file_row(task_id, position, upload.name, ORIGINAL, _media_type(upload))
+        for position, upload in enumerate(uploads)
+    ]
+    with services.intake.keeping(uploads, [file["key"] for file in files]) as found:
         for upload, picture in zip(uploads, found, strict=True):
             with pointing_at(upload):
                 _check_scaled(services, upload.name, picture)
         with queue.dispatching(services.database, services.executor) as session:
             _add_rows(session, user_id, task_id, uploads, found)
+            session.execute(sa.insert(ImageTask), files)
             record_result(session, lambda: task_id)
     return task_id
 
@@ -67,15 +71,16 @@ def show_status(services: Services, user_id: str, task_id: str) -> dict[str, Any
     """Return how far a task is, with its images; links are made anew."""
     with services.database.read() as session:
         task, images = _find(session, user_id, task_id)
+        files = _files(session, ImageTask.task_id == task_id)
     return {
         "task_id": task_id,
         "status": task.status,
         "images": [
             {
-                "img_link": _link(services, image, ORIGINAL),
+                "img_link": _link(services, image, files[image.task_id, image.position, ORIGINAL]),
                 "status": image.status,
                 "name": image.name,
-                **_copies(services, image),
+                **_copies(services, image, files),
                 "error": {"code": image.error_code, "detail": image.error_detail} if image.error_code else None,
             }
             for image in images
@@ -94,14 +99,16 @@ def history(
     )
     with services.database.read() as session:
         rows, end = newest(session, query, limit, before)
+        places = [(image.task_id, image.position) for _, image, _ in rows]
+        files = _files(session, sa.tuple_(ImageTask.task_id, ImageTask.position).in_(places))
     items = [
         {
             "task_id": image.task_id,
             "created_at": created_at,
             "name": image.name,
             "status": image.status,
-            ORIGINAL: _link(services, image, ORIGINAL),
-            **_copies(services, image),
+            ORIGINAL: _link(services, image, files[image.task_id, image.position, ORIGINAL]),
+            **_copies(services, image, files),
         }
         for _, image, created_at in rows
     ]
@@ -111,24 +118,22 @@ def history(
 def archive(services: Services, user_id: str, task_id: str) -> Iterator[bytes]:
     """Return a zip of all files of a finished task, made while it is sent; raises Conflict for any other."""
     with services.database.read() as session:
-        task, images = _find(session, user_id, task_id)
+        task, _ = _find(session, user_id, task_id)
+        files = _files(session, ImageTask.task_id == task_id)
     if task.status != "finished":
         detail = f"This task's status is {task.status}: only one that is finished can be downloaded."
         raise Conflict(detail, code="task_not_finished")
     return zip_stream.stream(
-        (file_name(image.name, suffix, image.media_type), _pieces(services, file_key(task_id, image.position, suffix)))
-        for image in images
-        for suffix in (ORIGINAL, *COPIES)
+        (file.img_link, _pieces(services, file.key))
+        for file in sorted(files.values(), key=lambda file: (file.position, SUFFIXES.index(file.suffix)))
     )
 
 
-def file_name(name: str, suffix: str, media_type: str) -> str:
-    """Return `<name>_<suffix>.<ext>` for a client's file name; an extension that is not its type's gives way."""
-    found = _EXTENSION.search(name)
-    stem, extension = (name[: found.start()], found[1]) if found else (name, "")
-    fitting = {"image/jpeg": ("jpg", "jpeg"), "image/png": ("png",)}[media_type]
-    stem = zip_stream.without_middle(stem, 200) if stem.strip(" .") else "image"
-    return f"{stem}_{suffix}.{extension if extension.lower() in fitting else fitting[0]}"
+def _media_type(upload: Upload) -> str:
+    """Return the type that the first bytes show; what is of neither is refused before it is stored."""
+    head = upload.stream.read(len(PNG))
+    upload.stream.seek(0)
+    return "image/png" if head == PNG else "image/jpeg"
 
 
 def _check_scaled(services: Services, name: str, picture: Picture) -> None:
@@ -143,8 +148,7 @@ def _check_scaled(services: Services, name: str, picture: Picture) -> None:
 def _add_rows(
     session: Session, user_id: str, task_id: str, uploads: Sequence[Upload], found: Sequence[Picture]
 ) -> None:
-    moment = now()
-    session.add(AugmentationTask(id=task_id, user_id=user_id, created_at=moment, total=len(uploads)))
+    session.add(AugmentationTask(id=task_id, user_id=user_id, created_at=now(), total=len(uploads)))
     session.flush()
     images = [
         {
@@ -157,11 +161,6 @@ def _add_rows(
         for position, (upload, picture) in enumerate(zip(uploads, found, strict=True))
     ]
     session.execute(sa.insert(AugmentationImage), images)
-    files = [
-        {"task_id": task_id, "img_link": file_key(task_id, position, ORIGINAL), "created_at": moment}
-        for position in range(len(uploads))
-    ]
-    session.execute(sa.insert(ImageTask), files)
     number = sa.cast(AugmentationImage.id, sa.String)
     chosen = sa.select(number, AugmentationImage.task_id, AugmentationImage.position)
     queue.enqueue(session, KIND, chosen.where(AugmentationImage.task_id == task_id))
@@ -175,13 +174,22 @@ def _find(session: Session, user_id: str, task_id: str) -> tuple[AugmentationTas
     return task, session.scalars(images.order_by(AugmentationImage.position)).all()
 
 
-def _link(services: Services, image: AugmentationImage, suffix: str) -> str:
-    download = Download(file_name(image.name, suffix, image.media_type), image.media_type, inline=True)
-    return services.intake.storage.url(file_key(image.task_id, image.position, suffix), LINK_SECONDS, download)
+def _files(session: Session, which: sa.ColumnElement[bool]) -> dict[tuple[str, int, str], ImageTask]:
+    """Return the files of which this is true, by task, position and suffix."""
+    files = session.scalars(sa.select(ImageTask).where(which))
+    return {(file.task_id, file.position, file.suffix): file for file in files}
 
 
-def _copies(services: Services, image: AugmentationImage) -> dict[str, str | None]:
-    return {suffix: _link(services, image, suffix) if image.status == "finished" else None for suffix in COPIES}
+def _link(services: Services, image: AugmentationImage, file: ImageTask) -> str:
+    download = Download(file.img_link, image.media_type, inline=True)
+    return services.intake.storage.url(file.key, LINK_SECONDS, download)
+
+
+def _copies(
+    services: Services, image: AugmentationImage, files: dict[tuple[str, int, str], ImageTask]
+) -> dict[str, str | None]:
+    found = {suffix: files.get((image.task_id, image.position, suffix)) for suffix in COPIES}
+    return {suffix: _link(services, image, file) if file else None for suffix, file in found.items()}
 
 
 def _pieces(services: Services, key: str) -> Iterator[bytes]:

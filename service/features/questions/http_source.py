@@ -10,6 +10,7 @@ import orjson
 import requests
 import urllib3
 
+from service.certificates import system_bundle
 from service.features.questions.source import SourceFailed
 
 CONNECT_TIMEOUT = 3.05
@@ -19,12 +20,15 @@ RETRY_AFTER = 5
 
 
 class JSONClient:
-    """A JSON service at a base URL. One object serves all threads."""
+    """A JSON service at a base URL. One object serves all threads.
+
+    It is called as `requests` calls: through the proxy, and trusting the certificates, that the environment names.
+    """
 
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/")
         self._session = requests.Session()
-        self._session.trust_env = False
+        self._session.verify = system_bundle()
         self._session.max_redirects = 3
         self._session.headers.update({"Accept": "application/json", "User-Agent": "media-batch-service"})
 

@@ -10,6 +10,7 @@ from service.features.questions.source import (
     SourceName,
     fetched_question,
     strip_html,
+    time_of,
 )
 
 
@@ -22,7 +23,7 @@ class JService:
         self._client = JSONClient(url)
 
     def fetch(self, count: int, deadline: float) -> Batch:
-        """Ask for `count` clues; those without a question or an answer are left out."""
+        """Ask for `count` clues; those without a question or an answer, or found invalid, are left out."""
         clues = self._client.get("/api/random", {"count": str(count)}, deadline)
         if not isinstance(clues, list):
             raise SourceFailed("The source of questions answered something else than a list of questions.")
@@ -31,12 +32,13 @@ class JService:
 
 
 def _question(clue: Any) -> FetchedQuestion | None:
-    if not isinstance(clue, dict):
+    if not isinstance(clue, dict) or clue.get("invalid_count"):
         return None
     category = clue.get("category")
     title = category.get("title") if isinstance(category, dict) else None
     texts = (clue.get("question"), clue.get("answer"), title)
-    return fetched_question(clue.get("id"), *map(_text, texts))
+    asked_at = time_of(clue.get("airdate")) or time_of(clue.get("created_at"))
+    return fetched_question(clue.get("id"), *map(_text, texts), asked_at=asked_at, value=clue.get("value"))
 
 
 def _text(value: Any) -> str | None:

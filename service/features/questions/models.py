@@ -7,7 +7,11 @@ from service.db.database import BigId, Model
 
 
 class Question(Model):
-    """A question, stored once for ever: by its source's id for it, and by its text."""
+    """A question, stored once for ever: by its source's id for it, and by its text.
+
+    `external_id` is the fingerprint where the source has no ids. `asked_at` is the source's date of the question,
+    `created_at` the time of saving.
+    """
 
     __tablename__ = "question"
     __table_args__ = (
@@ -24,6 +28,9 @@ class Question(Model):
     question: Mapped[str] = mapped_column(sa.Text)
     answer: Mapped[str] = mapped_column(sa.Text)
     category: Mapped[str | None] = mapped_column(sa.String(200))
+    asked_at: Mapped[str | None] = mapped_column(sa.String(24))
+    difficulty: Mapped[str | None] = mapped_column(sa.String(32))
+    value: Mapped[int | None]
     created_at: Mapped[str] = mapped_column(sa.String(24))
 
 

@@ -140,5 +140,6 @@ def _batch(results: Any) -> Batch:
 
 
 def _question(result: dict[str, Any]) -> FetchedQuestion | None:
-    texts = (result.get("question"), result.get("correct_answer"), result.get("category"))
-    return fetched_question(None, *(html.unescape(unquote(text)) if isinstance(text, str) else None for text in texts))
+    members = (result.get(name) for name in ("question", "correct_answer", "category", "difficulty"))
+    *texts, difficulty = (html.unescape(unquote(text)) if isinstance(text, str) else None for text in members)
+    return fetched_question(None, *texts, difficulty=difficulty)

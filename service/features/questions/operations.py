@@ -121,7 +121,7 @@ def _count_fresh(services: Services, candidates: Sequence[FetchedQuestion], numb
 def _save(services: Services, candidates: Sequence[FetchedQuestion], number: int, *, whole: bool) -> Saved | None:
     """Store up to `number` of the candidates in one transaction; with `whole`, all of them or none.
 
-    Others may have stored some since they were looked at, so they are looked at again services.
+    Others may have stored some since they were looked at, so they are looked at again.
     """
     if not candidates:
         return None
@@ -166,5 +166,15 @@ def _fresh(session: Session, source: str, candidates: Sequence[FetchedQuestion])
                 yield question
 
 
-_MEMBERS = ("id", "question", "answer", "category", "created_at", "source")
-_QUESTIONS = sa.select(*(getattr(Question, name) for name in _MEMBERS))
+_QUESTIONS = sa.select(
+    Question.id,
+    Question.question,
+    Question.answer,
+    Question.category,
+    Question.created_at,
+    Question.asked_at,
+    sa.func.nullif(Question.external_id, Question.fingerprint).label("external_id"),
+    Question.difficulty,
+    Question.value,
+    Question.source,
+)

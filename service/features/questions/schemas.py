@@ -13,6 +13,10 @@ _QUESTION: dict[str, Any] = {
     "answer": "Jupiter",
     "category": "Astronomy",
     "created_at": "2026-01-02T03:04:05.678Z",
+    "asked_at": None,
+    "external_id": "1204832",
+    "difficulty": None,
+    "value": None,
     "source": "builtin",
 }
 _TIMES = {"created_at": "2026-01-02T12:00:00.000Z", "updated_at": "2026-01-02T12:00:00.000Z"}
@@ -31,7 +35,11 @@ class QuestionOut(StrictModel):
     question: str
     answer: str
     category: str | None
-    created_at: str
+    created_at: Annotated[str, Field(description="The time of saving.")]
+    asked_at: Annotated[str | None, Field(description="The question's own date at its source.")]
+    external_id: Annotated[str | None, Field(description="The question's id at its source.")]
+    difficulty: str | None
+    value: int | None
     source: SourceName
 
 

@@ -5,6 +5,7 @@ import html
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Literal, NamedTuple, Protocol
 
 SourceName = Literal["jservice", "opentdb", "builtin"]
@@ -13,19 +14,28 @@ QUESTION_LENGTH = 2_000
 ANSWER_LENGTH = 1_000
 CATEGORY_LENGTH = 200
 EXTERNAL_ID_LENGTH = 64
+DIFFICULTY_LENGTH = 32
+LARGEST_VALUE = 2**31 - 1  # what the database's integers hold
 
+_BREAK = re.compile(r"</?(?:br|p|div|li|[ou]l|hr|t[rdh]|h[1-6]|blockquote|section|article)\b[^<>]*>", re.IGNORECASE)
 _TAG = re.compile(r"</?[A-Za-z][^<>]*>|<!--.*?-->", re.DOTALL)
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class FetchedQuestion(NamedTuple):
-    """A question as a source gave it, decoded; `external_id` is its id there."""
+    """A question as a source gave it, decoded.
+
+    `external_id` is its id there, else its fingerprint; `asked_at` its own date, in the form of the service's times.
+    """
 
     external_id: str
     fingerprint: str
     question: str
     answer: str
     category: str | None
+    asked_at: str | None = None
+    difficulty: str | None = None
+    value: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +72,16 @@ class Source(Protocol):
         """
 
 
-def fetched_question(external_id: object, question: object, answer: object, category: object) -> FetchedQuestion | None:
+def fetched_question(
+    external_id: object,
+    question: object,
+    answer: object,
+    category: object,
+    *,
+    asked_at: str | None = None,
+    difficulty: object = None,
+    value: object = None,
+) -> FetchedQuestion | None:
     """Return a question of these members; None where the text or the answer is missing, empty or without measure.
 
     A source without ids, or with unusable ones, has its questions told apart by their text.
@@ -75,10 +94,38 @@ def fetched_question(external_id: object, question: object, answer: object, cate
         return None
     usable = isinstance(external_id, str | int) and not isinstance(external_id, bool)
     name = one_line(str(external_id)) if usable else ""
-    title = one_line(category)[:CATEGORY_LENGTH] if isinstance(category, str) else ""
     return FetchedQuestion(
-        name if 0 < len(name) <= EXTERNAL_ID_LENGTH else digest, digest, question, answer, title or None
+        name if 0 < len(name) <= EXTERNAL_ID_LENGTH else digest,
+        digest,
+        question,
+        answer,
+        _short_text(category, CATEGORY_LENGTH),
+        asked_at,
+        _short_text(difficulty, DIFFICULTY_LENGTH),
+        _whole(value),
     )
+
+
+def _short_text(value: object, length: int) -> str | None:
+    return (one_line(value)[:length] if isinstance(value, str) else "") or None
+
+
+def _whole(value: object) -> int | None:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) <= LARGEST_VALUE:
+        return None
+    return int(value)
+
+
+def time_of(text: object) -> str | None:
+    """Return a time of ISO 8601 in the form of the service's own, in UTC where it names no zone; None for no time."""
+    if not isinstance(text, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(text.strip())
+        moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def one_line(text: str) -> str:
@@ -88,12 +135,17 @@ def one_line(text: str) -> str:
 
 def strip_html(markup: str) -> str:
     """Return the text of a bit of HTML: without its tags, with its entities decoded."""
-    return html.unescape(_TAG.sub("", markup))
+    return html.unescape(_without_tags(markup))
 
 
 def fingerprint(text: str) -> str:
     """Return what questions of one text share: SHA-256 after entities, tags, case and spaces are taken out of play."""
-    return hashlib.sha256(one_line(_TAG.sub("", html.unescape(text))).casefold().encode()).hexdigest()
+    return hashlib.sha256(one_line(_without_tags(html.unescape(text))).casefold().encode()).hexdigest()
+
+
+def _without_tags(markup: str) -> str:
+    """Return a text without its tags, with a space where one begins a line or a cell."""
+    return _TAG.sub("", _BREAK.sub(" ", markup))
 
 
 _EMPTY = fingerprint("")

@@ -18,8 +18,9 @@ def make(kernel: Kernel) -> Parts:
     settings = kernel.settings
     scales = (1.0, *settings.scales)
     small = Limits(bytes=settings.max_rendition_bytes, pixels=settings.max_image_pixels)
+    files = FileAddresses(kernel.storage, settings.cdn_url.rstrip("/"))
     return Parts(
-        lanes=[kernel.image_lane(RenditionCreation(kernel.storage, kernel.pixels, scales))],
+        lanes=[kernel.image_lane(RenditionCreation(files, kernel.pixels, scales))],
         services=lambda executor: {
             operations.Services: operations.Services(
                 database=kernel.database,
@@ -28,7 +29,7 @@ def make(kernel: Kernel) -> Parts:
                 scales=scales,
                 signed_urls=kernel.signed_urls,
                 credentials_issuer=make_credentials_issuer(settings),
-                files=FileAddresses(kernel.storage, settings.cdn_url.rstrip("/")),
+                files=files,
             )
         },
     )

@@ -2,21 +2,21 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from service.features.renditions.keys import KINDS, original_key, rendition_key
-from service.features.renditions.models import ImageVersion, OwnedImage, Rendition, folders
+from service.features.renditions.keys import KINDS, rendition_key, rendition_name
+from service.features.renditions.models import ImageVersion, OwnedImage, Rendition
 from service.features.renditions.removal import remove_images, remove_versions
+from service.features.renditions.representation import FileAddresses
 from service.imaging import transform
 from service.imaging.failures import image_failures
 from service.imaging.pixel_budget import PixelBudget
 from service.jobs.file_deletion import delete_later
 from service.jobs.operation import Cancelled, Failure, Operation, Run
-from service.storage.storage import Storage
 
 KIND = "renditions"
 
@@ -26,9 +26,24 @@ class Made:
     """A rendition that was made and stored; size is in bytes."""
 
     kind: str
+    name: str
+    path: str
+    url: str | None
     width: int
     height: int
     size: int
+
+
+class Place(NamedTuple):
+    """The storage key and the file name of what was uploaded as a version."""
+
+    path: str
+    name: str
+
+    @property
+    def folder(self) -> str:
+        """The prefix of the version's keys."""
+        return self.path[: self.path.rindex("/") + 1]
 
 
 class RenditionCreation(Operation):
@@ -37,38 +52,40 @@ class RenditionCreation(Operation):
     kind = KIND
     failure_code = "engine_failed"
 
-    def __init__(self, storage: Storage, pixels: PixelBudget, scales: Sequence[float]) -> None:
-        self.storage = storage
+    def __init__(self, files: FileAddresses, pixels: PixelBudget, scales: Sequence[float]) -> None:
+        self.files = files
+        self.storage = files.storage
         self.pixels = pixels
         self.scales = scales
 
-    def load(self, session: Session, runs: Sequence[Run]) -> list[str]:
-        """Return the folders of the versions."""
+    def load(self, session: Session, runs: Sequence[Run]) -> list[Place | None]:
+        """Return where the versions stand, None for deleted ones."""
         ids = [run.subject for run in runs]
-        known = {version: folder for folder, version, _ in folders(session, ImageVersion.id.in_(ids))}
-        return [known.get(version, "") for version in ids]
+        query = sa.select(ImageVersion.id, ImageVersion.path, ImageVersion.name).where(ImageVersion.id.in_(ids))
+        known = {version: Place(path, name) for version, path, name in session.execute(query)}
+        return [known.get(version) for version in ids]
 
-    def work(self, folder: str, cancelled: Callable[[], bool]) -> list[Made]:
+    def work(self, place: Place | None, cancelled: Callable[[], bool]) -> list[Made]:
         """Decode once, make and store each rendition: the files come before their rows."""
-        if not folder:
+        if place is None:
             raise Failure("engine_failed", "The image has been deleted.")
-        made = []
+        folder, made = place.folder, []
         with image_failures():
-            original = self.storage.read(original_key(folder))
+            original = self.storage.read(place.path)
             with closing(transform.renditions(original, self.scales, self.pixels)) as copies:  # type: ignore[type-var]
                 for kind, copy in zip(KINDS, copies, strict=True):
                     if cancelled():
                         raise Cancelled
-                    size = self.storage.save(rendition_key(folder, kind), copy.stream, copy.media_type)
-                    made.append(Made(kind, copy.width, copy.height, size))
+                    path = rendition_key(folder, kind)
+                    size = self.storage.save(path, copy.stream, copy.media_type)
+                    name, url = rendition_name(place.name, kind), self.files.lasting(path)
+                    made.append(Made(kind, name, path, url, copy.width, copy.height, size))
         return made
 
     def save(self, session: Session, results: Sequence[tuple[Run, list[Made]]]) -> None:
         """End the versions, and remove what they replace: all in the transaction that ends the jobs."""
         for run, made in results:
-            fixed = {"version_id": run.subject}
-            rows = [fixed | {"kind": m.kind, "width": m.width, "height": m.height, "size": m.size} for m in made]
-            session.execute(sa.insert(Rendition), rows)
+            session.execute(sa.insert(Rendition), [{"version_id": run.subject, **asdict(file)} for file in made])
             _set_status(session, run, "done", None)
             _remove_older(session, run.subject)
 
@@ -86,7 +103,7 @@ class RenditionCreation(Operation):
         """Remove what runs wrote whose versions were deleted under their hands; others may need theirs."""
         ids = [run.subject for run, _ in dropped]
         there = set(session.scalars(sa.select(ImageVersion.id).where(ImageVersion.id.in_(ids))))
-        delete_later(session, [folder for run, folder in dropped if folder and run.subject not in there])
+        delete_later(session, [place.folder for run, place in dropped if place and run.subject not in there])
 
 
 def _set_status(session: Session, run: Run, status: str, failure: Failure | None) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import re
 from dataclasses import dataclass
+from pathlib import PurePath
 
 KINDS = ("full", "large", "medium", "small")
 PREFIX = "images/"
@@ -53,6 +54,11 @@ def original_key(folder: str) -> str:
 def rendition_key(folder: str, kind: str) -> str:
     """Return the key of a rendition. It is known before the work, so a run that is repeated overwrites."""
     return f"{folder}{kind}.webp"
+
+
+def rendition_name(name: str, kind: str) -> str:
+    """Return the file name of a rendition of an image with this name."""
+    return f"{PurePath(name.replace('/', '_')).stem}_{kind}.webp"
 
 
 def keys_in(folder: str) -> list[str]:

@@ -32,7 +32,8 @@ class OwnedImage(Model):
 class ImageVersion(Model):
     """What was uploaded for an image, once; a newer version that is done removes it. `id` stands in the keys.
 
-    Width and height are the upright picture's; size is in bytes.
+    Width and height are the upright picture's; size is in bytes. `path` is the storage key of the original; `url` its
+    lasting address, where it has one: a CDN's.
     """
 
     __tablename__ = "image_version"
@@ -42,6 +43,8 @@ class ImageVersion(Model):
     id: Mapped[str] = mapped_column(sa.String(36), unique=True)
     image_id: Mapped[str] = mapped_column(sa.ForeignKey("owned_image.id", ondelete="CASCADE"))
     name: Mapped[str] = mapped_column(sa.String(255))
+    path: Mapped[str] = mapped_column(sa.String(300))
+    url: Mapped[str | None] = mapped_column(sa.String(2000))
     status: Mapped[str] = mapped_column(sa.String(16), default="pending")
     media_type: Mapped[str] = mapped_column(sa.String(32))
     size: Mapped[int]
@@ -52,12 +55,15 @@ class ImageVersion(Model):
 
 
 class Rendition(Model):
-    """A WebP that was made of a version."""
+    """A WebP that was made of a version: its file name, its storage key, and its lasting address if it has one."""
 
     __tablename__ = "rendition"
 
     version_id: Mapped[str] = mapped_column(sa.ForeignKey("image_version.id", ondelete="CASCADE"), primary_key=True)
     kind: Mapped[str] = mapped_column(sa.String(8), primary_key=True)
+    name: Mapped[str] = mapped_column(sa.String(300))
+    path: Mapped[str] = mapped_column(sa.String(300))
+    url: Mapped[str | None] = mapped_column(sa.String(2000))
     width: Mapped[int]
     height: Mapped[int]
     size: Mapped[int]

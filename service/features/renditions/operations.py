@@ -134,7 +134,8 @@ def grant(services: Services, owner: Owner, actions: Collection[Action], lifetim
 def _accept(services: Services, owner: Owner, upload: Upload, place: Callable[[Session], OwnedImage]) -> dict[str, Any]:
     """Check and store a file; then its row and its job, in one transaction."""
     version_id = str(uuid.uuid4())
-    with services.intake.keeping([upload], [original_key(folder_of(owner, version_id))]) as (picture,):
+    path = original_key(folder_of(owner, version_id))
+    with services.intake.keeping([upload], [path]) as (picture,):
         with pointing_at(upload):
             _check_webp(services, upload.name, picture)
         with queue.dispatching(services.database, services.executor) as session:
@@ -145,6 +146,8 @@ def _accept(services: Services, owner: Owner, upload: Upload, place: Callable[[S
                     id=version_id,
                     image_id=image.id,
                     name=upload.name,
+                    path=path,
+                    url=services.files.lasting(path),
                     media_type=picture.media_type,
                     size=picture.size,
                     width=picture.width,

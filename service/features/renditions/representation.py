@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from service.features.renditions.keys import KINDS, Owner, folder_of, original_key, rendition_key
+from service.features.renditions.keys import KINDS
 from service.features.renditions.models import ImageVersion, OwnedImage, Rendition
 from service.jobs.file_deletion import FileDeletion
 from service.storage.signed_urls import Download
@@ -25,10 +24,14 @@ class FileAddresses:
     storage: Storage
     cdn: str
 
-    def show(self, key: str, row: ImageVersion | Rendition, download: Download) -> dict[str, Any]:
+    def lasting(self, key: str) -> str | None:
+        """Return the address of a file that does not end: a CDN's, else none."""
+        return f"{self.cdn}/{self.storage.full_key(key)}" if self.cdn else None
+
+    def show(self, row: ImageVersion | Rendition, download: Download) -> dict[str, Any]:
         """Return a file with its address, its size in bytes, and its width and height in pixels."""
-        full = self.storage.full_key(key)
-        url = f"{self.cdn}/{full}" if self.cdn else self.storage.url(key, LINK_SECONDS, download)
+        url = self.lasting(row.path) or self.storage.url(row.path, LINK_SECONDS, download)
+        full = self.storage.full_key(row.path)
         return {"key": full, "url": url, "width": row.width, "height": row.height, "size": row.size}
 
 
@@ -63,27 +66,21 @@ def _show_image(
     done: ImageVersion | None,
     made: dict[str, dict[str, Rendition]],
 ) -> dict[str, Any]:
-    owner = Owner(image.owner_type, image.owner_id)
     download = Download(version.name, version.media_type, inline=True)
     return {
         "id": image.id,
-        "owner_type": owner.type,
-        "owner_id": owner.id,
+        "owner_type": image.owner_type,
+        "owner_id": image.owner_id,
         "name": version.name,
         "status": version.status,
         "created_at": image.created_at,
         "error": {"code": version.error_code, "detail": version.error_detail} if version.error_code else None,
-        "original": files.show(original_key(folder_of(owner, version.id)), version, download),
-        "renditions": _show_renditions(files, folder_of(owner, done.id), done.name, made[done.id]) if done else [],
+        "original": files.show(version, download),
+        "renditions": _show_renditions(files, made[done.id]) if done else [],
     }
 
 
-def _show_renditions(files: FileAddresses, folder: str, name: str, made: dict[str, Rendition]) -> list[dict[str, Any]]:
-    stem = PurePath(name.replace("/", "_")).stem
+def _show_renditions(files: FileAddresses, made: dict[str, Rendition]) -> list[dict[str, Any]]:
     return [
-        {"kind": kind}
-        | files.show(
-            rendition_key(folder, kind), made[kind], Download(f"{stem}_{kind}.webp", "image/webp", inline=True)
-        )
-        for kind in KINDS
+        {"kind": kind} | files.show(made[kind], Download(made[kind].name, "image/webp", inline=True)) for kind in KINDS
     ]

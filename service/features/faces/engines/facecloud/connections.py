@@ -6,8 +6,8 @@ from collections.abc import Callable
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
-from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
+from service.certificates import system_bundle
 from service.features.faces.engines.facecloud.failures import CONNECT_TIMEOUT, TIMEOUTS, TRANSPORT, unanswered
 from service.features.faces.engines.facecloud.wire import Answer, read_answer
 from service.jobs.operation import Cancelled
@@ -20,59 +20,66 @@ class Connections:
     """Sends POST requests. `size` connections are kept; `observe` hears the outcome and the seconds of each call."""
 
     def __init__(self, url: str, timeout: float, size: int, observe: Callable[[str, float], None] | None) -> None:
-        root = url.rstrip("/").removesuffix("/api/v1").rstrip("/")
-        self._prefix = f"{urllib3.util.parse_url(root).path or ''}/api/v1"
-        self._seconds = timeout
-        self._timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT, read=timeout)
+        self._root = f"{url.rstrip('/').removesuffix('/api/v1').rstrip('/')}/api/v1"
+        self._timeout = timeout
         self._observe = observe
-        self._session = requests.Session()
-        self._session.trust_env = False
-        self._pool = _pool(self._session, root, size)
+        self._session = _session(self._root, size)
+        self._prepared: dict[str, requests.PreparedRequest] = {}
 
     def post(self, path: str, body: bytes, headers: dict[str, str], cancelled: Callable[[], bool]) -> Answer:
         """Send a body below `/api/v1` and read the whole answer; whatever goes wrong on the way is a `Failure`."""
         if cancelled():
             raise Cancelled
-        headers |= {"Content-Length": str(len(body)), "Accept": "application/json", "User-Agent": "media-batch-service"}
         begun = time.monotonic()
         outcome = "unanswered"
         try:
-            response = self._pool.urlopen(
-                "POST",
-                self._prefix + path,
-                body,
-                headers,
-                _ONCE,
-                redirect=False,
-                timeout=self._timeout,
-                preload_content=False,
+            response = self._session.send(
+                self._request(path, body, headers),
+                timeout=(CONNECT_TIMEOUT, self._timeout),
+                allow_redirects=False,
+                stream=True,
+                proxies=self._session.proxies,
+                verify=self._session.verify,
             )
-            content = _read(response, self._seconds)
-            outcome = str(response.status)
+            content = _read(response.raw, self._timeout)
+            outcome = str(response.status_code)
         except TRANSPORT as error:
             outcome = "timeout" if isinstance(error, TIMEOUTS) else outcome
-            raise unanswered(error, self._seconds) from error
+            raise unanswered(error, self._timeout) from error
         finally:
             if self._observe is not None:
                 self._observe(outcome, time.monotonic() - begun)
-        return read_answer(response.status, content, response.headers.get("Retry-After"))
+        return read_answer(response.status_code, content, response.headers.get("Retry-After"))
+
+    def _request(self, path: str, body: bytes, headers: dict[str, str]) -> requests.PreparedRequest:
+        """Return a request of its own, made of the one of its path: to prepare each anew costs a third of the call."""
+        prepared = self._prepared.get(path)
+        if prepared is None:
+            prepared = self._session.prepare_request(requests.Request("POST", self._root + path))
+            self._prepared[path] = prepared
+        request = prepared.copy()
+        request.body = body
+        request.headers.update(headers, **{"Content-Length": str(len(body))})
+        return request
 
     def close(self) -> None:
         """Close the connections."""
         self._session.close()
 
 
-def _pool(session: requests.Session, root: str, size: int) -> urllib3.HTTPConnectionPool:
-    """Return the session's connections to one host.
+def _session(url: str, size: int) -> requests.Session:
+    """Return a session for one host, with the proxies and certificates that the environment names for it.
 
-    Calls go straight to them: going through the session costs 0.15 ms a call more, a third of it, for
-    redirects, cookies and a URL to take apart, of which this protocol has none.
+    The session asks the environment once: doing so in every call, as it would by itself, costs as much as the call.
     """
-    adapter = HTTPAdapter(pool_connections=1, pool_maxsize=size)
-    session.mount(root, adapter)
-    trusted = {"cert_reqs": "CERT_REQUIRED", "ca_certs": DEFAULT_CA_BUNDLE_PATH} if root.startswith("https:") else None
-    pool: urllib3.HTTPConnectionPool = adapter.poolmanager.connection_from_url(root, trusted)
-    return pool
+    session = requests.Session()
+    session.verify = system_bundle()
+    named = session.merge_environment_settings(url, {}, None, None, None)
+    session.proxies, session.verify, session.trust_env = named["proxies"], named["verify"], False
+    session.headers.update({"Accept": "application/json", "User-Agent": "media-batch-service"})
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, HTTPAdapter(pool_connections=1, pool_maxsize=size, max_retries=_ONCE))
+    return session
 
 
 def _read(response: urllib3.BaseHTTPResponse, seconds: float) -> bytes:

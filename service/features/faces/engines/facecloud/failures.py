@@ -23,6 +23,7 @@ TRANSPORT = (
 TIMEOUTS = (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)
 _UNREACHED = (urllib3.exceptions.NewConnectionError, ConnectionRefusedError)
 _UNREACHED_IN_TIME = (requests.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError)
+_PROXY = (requests.exceptions.ProxyError, requests.exceptions.InvalidProxyURL, urllib3.exceptions.ProxyError)
 _INSECURE = (requests.exceptions.SSLError, urllib3.exceptions.SSLError)
 _BROKEN = (requests.ConnectionError, urllib3.exceptions.ProtocolError, OSError)
 
@@ -51,6 +52,7 @@ class Refused(Failure):
 def unanswered(error: Exception, seconds: float) -> Failure:
     """Return what it means that a call ended without an answer, in a sentence without addresses or secrets."""
     for kinds, detail in (
+        (_PROXY, "FaceCloud could not be reached by the proxy that HTTP_PROXY or HTTPS_PROXY names."),
         (_UNREACHED, "FaceCloud could not be reached."),
         (_UNREACHED_IN_TIME, f"FaceCloud could not be reached within {CONNECT_TIMEOUT:g} s."),
         (TIMEOUTS, f"FaceCloud did not answer within {seconds:g} s."),
@@ -58,7 +60,7 @@ def unanswered(error: Exception, seconds: float) -> Failure:
         (_BROKEN, "FaceCloud broke off the connection before its answer was complete."),
     ):
         if isinstance(error, kinds):
-            return (Unreached if kinds in (_UNREACHED, _UNREACHED_IN_TIME) else Unserved)(detail)
+            return (Unreached if kinds in (_PROXY, _UNREACHED, _UNREACHED_IN_TIME) else Unserved)(detail)
     return Unserved("FaceCloud's answer could not be read.")
 
 
