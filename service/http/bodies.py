@@ -81,8 +81,9 @@ class EmptyBody(StrictModel):
 
 
 def refuse_body() -> None:
-    """Refuse a body that says anything: it would have no effect."""
-    body(EmptyBody)
+    """Refuse JSON with members and forms, whose files would be lost. A body of another type is not read."""
+    if request.is_json or request.mimetype == "multipart/form-data":
+        body(EmptyBody)
 
 
 def query(model: type[M]) -> M:
