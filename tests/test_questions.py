@@ -153,7 +153,8 @@ def test_each_request_gets_the_last_question_before_it(make_service: MakeService
     everything = stored(client)
     assert len(everything) == 105
     assert [question["id"] for question in everything] == sorted({question["id"] for question in everything})
-    assert set(everything[0]) == {"id", "question", "answer", "category", "created_at", "source"}
+    origin = {"source", "external_id", "asked_at", "difficulty", "value"}
+    assert set(everything[0]) == {"id", "question", "answer", "category", "created_at", *origin}
     assert everything[0]["source"] == "builtin"
     assert everything[0]["created_at"].endswith("Z")
 
