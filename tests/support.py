@@ -101,7 +101,8 @@ def flask(database_url: object, *arguments: str) -> None:
 
 @contextmanager
 def application(folder: Path, database_url: object = None) -> Iterator[Flask]:
-    """Give the application on a service's folder, without a server."""
+    """Give the application on a service's folder, without a server, with the folder of files that a start makes."""
+    (folder / "files").mkdir(exist_ok=True)
     settings = Settings(
         api_password="unused",
         database_url=str(database_url or f"sqlite:///{folder}/service.db"),

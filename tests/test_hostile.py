@@ -344,7 +344,8 @@ def test_a_file_name_is_a_label_and_nothing_else(service: Service, client: Clien
     texts = b'\r\n--x\r\nContent-Disposition: form-data; name="name"\r\n\r\n' + raw
     for body in (part + b"\r\n--x--\r\n", part + texts + b"\r\n--x--\r\n"):
         answer = client.post(f"{TASKS}/{task}/images", data=body, headers=headers)
-        assert answer.status_code in {201, 400, 413, 422}, answer.text
+        # With an empty line in its name the part begins earlier, and its bytes are no photo.
+        assert answer.status_code in {201, 400, 413, 422} | ({415} if kind == "newlines" else set()), answer.text
         if answer.status_code != 201:
             problem(answer, answer.status_code)
     answer = client.post(
@@ -463,6 +464,10 @@ JSONS: dict[str, tuple[bytes, set[int]]] = {
 }
 
 
+IS_READ = ("a number for a text", "a byte order mark")
+"""With `questions_num` for `name` these are right: a number is wanted there."""
+
+
 @pytest.mark.parametrize("kind", JSONS)
 def test_json_of_any_kind_is_no_fault_of_the_service(client: Client, kind: str) -> None:
     text, expected = JSONS[kind]
@@ -473,7 +478,7 @@ def test_json_of_any_kind_is_no_fault_of_the_service(client: Client, kind: str) 
         assert len(answer.content) < 500_000
         for path in ("/users", "/questions"):
             answer = client.post(path, data=text.replace(b'"name"', b'"questions_num"'), headers=headers)
-            assert 400 <= answer.status_code < 500 or kind == "a number for a text", answer.text
+            assert 400 <= answer.status_code < 500 or kind in IS_READ, answer.text
 
 
 def test_of_a_member_that_comes_twice_the_last_counts(client: Client) -> None:
