@@ -197,7 +197,9 @@ def test_many_reasons_are_reached_on_a_phone_without_a_list_that_scrolls_by_itse
         region = page.get_by_role("region", name=name)
         region.get_by_text("ещё 2").click()
         expect(region.locator("li").last).to_be_visible()
-    expect(page.get_by_role("listitem").filter(has_text="10.jpg:")).to_contain_text("10.jpg: Это не фото принимаемого типа")
+    expect(page.get_by_role("listitem").filter(has_text="10.jpg:")).to_contain_text(
+        "10.jpg: Это не фото принимаемого типа"
+    )
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     check_accessible(page)
     on_a_phone.check(415, 422)

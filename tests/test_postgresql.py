@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from devtools.facecloud_emulator.server import EmulatorServer
 from service.db.database import Database, is_away, open_database
+from service.features.faces.engines.engine import Detections
 from service.features.faces.job import FaceDetection
 from service.features.faces.models import Image, Task
 from service.jobs import models
@@ -85,7 +86,7 @@ def test_the_last_two_images_finished_by_two_workers_at_once_end_the_task(two: t
             with database.write() as session:
                 ready.wait()
                 assert models.finish(session, [run])
-                detection.save(session, [(run, [])])
+                detection.save(session, [(run, Detections([]))])
 
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(finish, two, runs))

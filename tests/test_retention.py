@@ -51,7 +51,7 @@ def add_tasks(database: Database, number: int, days: float, images: int = 1, fil
             image = str(uuid.uuid4())
             measures = {"media_type": "image/jpeg", "size": 1, "width": 1, "height": 1, "status": "done"}
             rows.append({"id": image, "task_id": task, "position": position, "name": "a", **measures})
-            faces.append({"image_id": image, "position": 0, "x": 0, "y": 0, "width": 1, "height": 1, "gender": "male"})
+            faces.append({"image_id": image, "number": 1, "x": 0, "y": 0, "width": 1, "height": 1, "gender": "male"})
             jobs.append({"kind": "face", "subject": image, "task": task, "position": position, "status": "succeeded"})
             if files:
                 path = files / image_key(task, image)
