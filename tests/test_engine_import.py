@@ -8,6 +8,7 @@ from tests.support import ROOT
 
 # Runs where everything but the standard library, these three packages and the service's own modules is missing.
 PROGRAM = """
+import importlib.util
 import json
 import sys
 
@@ -17,6 +18,8 @@ class Missing:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Missing())
+found = importlib.util.find_spec
+importlib.util.find_spec = lambda name, package=None: None if name == "pi_heif" else found(name, package)
 
 from service.features.faces.engines.local import LocalEngine
 
@@ -35,9 +38,12 @@ MODULES = {
     "service.features.faces.engines.engine",
     "service.imaging",
     "service.imaging.colour",
+    "service.imaging.colour_spaces",
     "service.imaging.decode",
     "service.imaging.formats",
+    "service.imaging.formats.coded_size",
     "service.imaging.formats.exif",
+    "service.imaging.formats.heif",
     "service.imaging.formats.jpeg",
     "service.imaging.formats.jpeg_integrity",
     "service.imaging.formats.png",

@@ -188,7 +188,8 @@ def test_a_bad_file_stops_no_other_and_the_services_own_sentence_says_why(visit:
     assert sorted(refused.get_by_role("listitem").all_inner_texts()) == [
         "broken.jpg begins as JPEG but does not decode: it is damaged or cut off. Save it anew, or leave it out.",
         "huge.jpg has 301 kB; at most 200 kB are accepted. Make it smaller, then add it again.",
-        "notes.txt is not a picture of a known type; accepted are image/jpeg, image/png, image/webp, image/heic, image/avif.",
+        "notes.txt is not a picture of a known type; "
+        "accepted are image/jpeg, image/png, image/webp, image/heic, image/avif.",
     ]
     check_accessible(page)
     visit.check(415, 422)

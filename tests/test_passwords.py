@@ -2,6 +2,7 @@
 
 import base64
 import unicodedata
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import sqlalchemy as sa
@@ -50,7 +51,7 @@ def test_an_account_with_the_exact_old_email_wins(shared_service: Service, clien
 def add_user(service: Service, email: str, password: str) -> None:
     """Add a user as an earlier version did: with the e-mail and the password as they came."""
     hashed = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1).hash(password)
-    row = {"id": str(uuid4()), "email": email, "password": hashed, "created_at": "2026-01-01T00:00:00.000Z"}
+    row = {"id": str(uuid4()), "email": email, "password": hashed, "created_at": datetime(2026, 1, 1, tzinfo=UTC)}
     engine = sa.create_engine(str(service.settings["DATABASE_URL"]))
     with engine.begin() as connection:
         connection.execute(sa.insert(User).values(**row))
