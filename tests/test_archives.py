@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from service.features.augmentation.operations import file_name
+from service.features.augmentation.files import file_name
 from service.storage.zip_stream import safe_name, stream, unique_name
 
 

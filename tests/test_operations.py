@@ -178,7 +178,9 @@ def test_an_upgrade_from_the_release_before_keeps_what_was_there(
     new = stored(url)
     assert {column: new[column] for column in old} == old
     client = service.start()
-    assert client.show(before["id"]) == before
+    # The release before kept no digests: they are null until the bytes are read again.
+    images = [image | {"digest": None} for image in before["images"]]
+    assert client.show(before["id"]) == before | {"images": images}
     assert contents(client, before["id"]) == [photo(1), photo(2)]
 
 
