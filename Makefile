@@ -42,6 +42,8 @@ lint: install-dev ## Runs the linters.
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/deptry service
+	$(BIN)/deptry tests benchmarks devtools scripts samples --ignore DEP002,DEP004
 	$(BIN)/hadolint --failure-threshold warning Dockerfile
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 

@@ -9,7 +9,6 @@ from typing import Any, BinaryIO
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
-from typing_extensions import Buffer
 
 from service.errors import Invalid
 from service.features.recordings.wav import IN_BLOCKS, SUBTYPES, Wave
@@ -107,7 +106,7 @@ class _Window(io.RawIOBase):
     def tell(self) -> int:
         return self._place
 
-    def readinto(self, target: Buffer) -> int:
+    def readinto(self, target: Any) -> int:
         """Read as many bytes as there is room for; fewer only at the end."""
         view = memoryview(target)
         wanted = min(len(view), max(0, self._size - self._place))
