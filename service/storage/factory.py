@@ -23,7 +23,7 @@ def make_storage(settings: Settings, signed_urls: SignedUrls, prefixes: Sequence
         return DiskStorage(Path(settings.storage_url), signed_urls, prefixes)
     from service.storage.s3 import S3Storage
 
-    return S3Storage(*settings.bucket, _access(settings), prefixes)
+    return S3Storage(*settings.bucket, s3_access(settings), prefixes)
 
 
 def make_credentials_issuer(settings: Settings) -> CredentialsIssuer:
@@ -35,10 +35,11 @@ def make_credentials_issuer(settings: Settings) -> CredentialsIssuer:
     from service.storage.sts import SecurityTokenService
 
     endpoint = settings.s3_sts_endpoint_url or settings.s3_endpoint_url
-    return SecurityTokenService(settings.bucket[0], settings.s3_role_arn, endpoint, _access(settings))
+    return SecurityTokenService(settings.bucket[0], settings.s3_role_arn, endpoint, s3_access(settings))
 
 
-def _access(settings: Settings) -> "S3Access":
+def s3_access(settings: Settings) -> "S3Access":
+    """Return how the object store of the settings is reached."""
     from service.storage.s3_client import S3Access
 
     return S3Access(

@@ -45,7 +45,7 @@ def translated(key: str = "") -> Iterator[None]:
 
 
 @contextmanager
-def translated_for_operator(bucket: str) -> Iterator[None]:
+def translated_for_operator(bucket: str, named_by: str = "STORAGE_URL") -> Iterator[None]:
     """Raise StorageMisconfigured, with what to correct, for whatever trying again does not help; else Unavailable."""
     try:
         yield
@@ -57,7 +57,7 @@ def translated_for_operator(bucket: str) -> Iterator[None]:
         if code in _BUSY or _status(error) >= 500:
             raise unreachable() from error
         if code in ("NoSuchBucket", "404"):
-            message = f"The bucket {bucket!r} does not exist. Make it, or correct STORAGE_URL."
+            message = f"The bucket {bucket!r} does not exist. Make it, or correct {named_by}."
         elif code in _OTHER_REGION:
             message = f"The bucket {bucket!r} is in another region: set S3_REGION."
         else:

@@ -1,24 +1,23 @@
 """Face tasks as a feature."""
 
-from functools import cache, partial
+from functools import cache
 
-from service.config import ENGINE_GROUP, Settings
+from service.config import Settings
 from service.cpu_slots import CpuSlots
 from service.features.faces import operations
 from service.features.faces.checks import INSPECTION
 from service.features.faces.commands import COMMANDS
-from service.features.faces.engines.engine import EMBEDDED, Engine
+from service.features.faces.engines.engine import Engine
+from service.features.faces.engines.factory import make_engine
 from service.features.faces.engines.instrumented import Measured
 from service.features.faces.job import KIND, FaceDetection, has_ever_worked
 from service.features.faces.retention import Retention
 from service.features.faces.routes import faces
 from service.features.faces.webhooks import WebhookDelivery, derived_secret
 from service.features.feature import Feature, Kernel, Lane, Parts, Services
-from service.imaging.decode import to_jpeg
 from service.jobs.claims import ClaimPolicy
 from service.jobs.concurrency_limit import ConcurrencyLimit
 from service.jobs.executors import Executor
-from service.plugins import load_class
 
 WEBHOOK_THREADS = 4
 """Webhooks under way at a time in one server process."""
@@ -71,30 +70,15 @@ def _policies(settings: Settings) -> list[ClaimPolicy]:
 
 
 def _engine(kernel: Kernel) -> Engine:
-    """Make the engine that the settings name. It connects, or loads its networks, with the first image."""
-    settings, metrics = kernel.settings, kernel.metrics
-    if settings.engine == "facecloud":
-        from service.features.faces.engines.circuit_breaker import Breaker
-        from service.features.faces.engines.facecloud import FaceCloud
-
-        answers = cache(metrics.answers.labels)
-        return FaceCloud(
-            settings.facecloud_url,
-            settings.facecloud_email,
-            settings.facecloud_password,
-            timeout=settings.facecloud_timeout,
-            concurrency=settings.job_threads,
-            convert=partial(to_jpeg, max_pixels=settings.facecloud_max_pixels, budget=kernel.pixels),
-            breaker=Breaker(lambda: has_ever_worked(kernel.database), processes=settings.web_concurrency),
-            observe=lambda outcome, _: answers(outcome).inc(),
-        )
-    if settings.engine != EMBEDDED:
-        from service.features.faces.engines.custom import CustomEngine
-
-        return CustomEngine(load_class(settings.engine, ENGINE_GROUP), settings.engine)
-    from service.features.faces.engines.local import LocalEngine
-
-    return LocalEngine(pixels=kernel.pixels, search=settings.face_search, gender_threshold=settings.gender_threshold)
+    settings, answers = kernel.settings, cache(kernel.metrics.answers.labels)
+    return make_engine(
+        settings,
+        kernel.pixels,
+        calls=settings.job_threads,
+        processes=settings.web_concurrency,
+        has_worked=lambda: has_ever_worked(kernel.database),
+        observe=lambda outcome, _: answers(outcome).inc(),
+    )
 
 
 FACES = Feature(

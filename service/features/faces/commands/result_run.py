@@ -1,0 +1,183 @@
+"""A run of `headcount analyze --out` or `headcount watch`: sources into a result folder."""
+
+import os
+import signal
+import sqlite3
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+from pydantic import ValidationError
+
+from service.config import Settings
+from service.errors import Problem
+from service.features.faces.analyze.result_folder import BadResult
+from service.features.faces.analyze.run import Lookers, Run
+from service.features.faces.analyze.run_record import RunRecord
+from service.features.faces.analyze.sources import STANDARD_INPUT, BadSource, Sources, columns_of
+from service.features.faces.analyze.summary import summarize
+from service.features.faces.analyze.tables import PARQUET_MISSING, has_parquet
+from service.features.faces.analyze.workers import Processes, Work, WorkersLost
+from service.features.faces.commands.face_table import printable
+from service.features.faces.commands.run_progress import RunProgress
+
+SHARD = 1_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What a command was asked for. `form` None is the result's, or the first that can be written here."""
+
+    sources: Sequence[str]
+    out: Path
+    form: str | None = None
+    shard: int = SHARD
+    digests: bool = False
+    dedupe: bool = False
+
+
+class CannotWork(click.ClickException):
+    """Nothing could be looked at, or no longer."""
+
+    exit_code = 2
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Say in a sentence why a run cannot work."""
+    try:
+        yield
+    except (BadSource, BadResult, WorkersLost) as error:
+        raise CannotWork(str(error)) from error
+    except Problem as problem:
+        raise CannotWork(problem.detail) from problem
+    except sqlite3.Error as error:
+        raise CannotWork(f"The index in the result folder cannot be written: {error}.") from error
+    except OSError as error:
+        text = f"{error.filename}: {error.strerror}." if error.filename and error.strerror else str(error)
+        raise CannotWork(text) from error
+
+
+@contextmanager
+def stopping() -> Iterator[threading.Event]:
+    """Give an event that the first Ctrl-C or SIGTERM sets. The second ends the process at once."""
+    stopped = threading.Event()
+
+    def stop(*_: Any) -> None:
+        if stopped.is_set():
+            # Processes at work die with this one; a part is whole or not there.
+            os._exit(130)
+        stopped.set()
+        click.echo("\nThe shards under way are being finished; Ctrl-C again ends at once.", err=True)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def with_engine(settings: Settings, engine: str | None) -> Settings:
+    """Return the settings with another engine."""
+    if engine is None:
+        return settings
+    try:
+        return Settings(**settings.model_dump() | {"face_engine": engine})
+    except ValidationError as error:
+        raise click.UsageError(f"--engine {error.errors()[0]['msg']}.") from error
+
+
+class ResultRun:
+    """A run with all that belongs to it: lock, processes, index, the record of what made the result."""
+
+    def __init__(self, settings: Settings, wanted: Wanted, stopped: threading.Event) -> None:
+        if wanted.form == "parquet" and not has_parquet():
+            raise CannotWork(f"{PARQUET_MISSING}, or give --format csv.")
+        self.wanted = wanted
+        self.progress = RunProgress()
+        self.refused = 0
+        self._settings = settings
+        self._stopped = stopped
+        self._record = RunRecord(wanted.out, settings, wanted.form, columns_of(wanted.sources), wanted.dedupe)
+        self.result = self._record.result
+        self._counts: dict[str, int] = {"found": 0, "looked_at": 0}
+
+    @contextmanager
+    def begun(self, make: Callable[[Work], Lookers] = Processes) -> Iterator[Run]:
+        """Give the run to look with; afterwards the summary is written."""
+        wanted, digests = self.wanted, self.wanted.digests or self.wanted.dedupe
+        work = Work.of(self._settings, wanted.sources, digests=digests)
+        with ExitStack() as stack:
+            stack.callback(self.result.lock())
+            lookers = make(work)
+            stack.callback(lookers.close)
+            run = Run(
+                self.result,
+                lookers,
+                self.progress,
+                shard=wanted.shard,
+                chunk=work.chunk_size,
+                dedupe=wanted.dedupe,
+                stopped=self._stopped,
+            )
+            stack.callback(run.close)
+            self._record.begin([_absolute(source) for source in wanted.sources])
+            yield run
+            self._counts["gone"] = run.count_gone()
+        self._record.end(self._counts, stopped=self._stopped.is_set())
+
+    def look(self, run: Run, *, settled: bool = False) -> int:
+        """Look at what is open, and return how many photos that were."""
+        sources = Sources(self._settings, self.wanted.out.resolve(), self._refuse)
+        found, open_photos = run.look(sources, self.wanted.sources, settled=settled)
+        self._counts["found"] = found
+        self._counts["looked_at"] += open_photos
+        return open_photos
+
+    def summarize(self) -> dict[str, Any]:
+        """Write summary.json, and return what it says."""
+        summary = summarize(self.result, self._settings.engine)
+        self.result.write_summary(summary)
+        return summary
+
+    def _refuse(self, error: OSError) -> None:
+        self.refused += 1
+        click.echo(f"{printable(str(error.filename))}: {error.strerror}.", err=True)
+
+
+def analyze_into(settings: Settings, wanted: Wanted) -> None:
+    """Look at what is new in the sources, and end the process: 0, or 1 where photos failed, or 130 where stopped."""
+    with told(), stopping() as stopped:
+        whole = ResultRun(settings, wanted, stopped)
+        with whole.begun() as run:
+            whole.look(run)
+        summary = whole.summarize()
+        if not summary["photos"] and not stopped.is_set():
+            raise CannotWork("There are no photos here: JPEG, PNG, WebP, HEIC and AVIF are looked for.")
+        tell(summary, wanted.out)
+    if stopped.is_set():
+        sys.exit(130)
+    if summary["failed"] or whole.refused:
+        sys.exit(1)
+
+
+def tell(summary: dict[str, Any], out: Path) -> None:
+    """Print what a result comes to."""
+    found = summary["statistics"]
+    same = f", {summary['duplicate']:,} duplicates" if summary["duplicate"] else ""
+    click.echo(
+        f"{summary['photos']:,} photos in {out}: {summary['done']:,} done, {summary['failed']:,} failed{same}. "
+        f"{found['faces']:,} faces, {found['men']:,} men, {found['women']:,} women, {found['unknown']:,} unknown."
+    )
+    for failure in summary["failures"]:
+        click.echo(f"{failure['code']}: {failure['photos']:,} photos, such as: {failure['example']}", err=True)
+
+
+def _absolute(source: str) -> str:
+    return source if source == STANDARD_INPUT or source.startswith("s3://") else str(Path(source).absolute())
