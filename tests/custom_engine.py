@@ -1,6 +1,12 @@
 """Face engines as another package would bring them."""
 
+import io
+import os
+import signal
+import time
+
 import numpy as np
+from PIL import Image
 
 from service.features.faces.engines.engine import Detection, Detections
 
@@ -33,3 +39,20 @@ class Nonsense:
 
     def detect(self, image: bytes) -> list[Detection]:
         return [Detection(1, 2, 3, 4, "robot", None, float("nan"))]  # type: ignore[arg-type]
+
+
+class Slow:
+    """Takes its time, so that a run can be broken off."""
+
+    def detect(self, image: bytes) -> list[Detection]:
+        time.sleep(0.01)
+        return [Detection(1, 2, 30, 35, "female", 20.0, 0.9)]
+
+
+class Deadly:
+    """Kills its process at photos of one width, 99 pixels."""
+
+    def detect(self, image: bytes) -> list[Detection]:
+        if Image.open(io.BytesIO(image)).width == 99:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return []
