@@ -69,7 +69,8 @@ def serve(context: click.Context) -> None:
 for command in (*COMMANDS, *(one for feature in FEATURES for one in feature.commands)):
     headcount.add_command(command)
     if isinstance(command, click.Group) and command.name == "faces":
-        headcount.add_command(command.commands["analyze"])
+        for shortcut in command.commands.values():
+            headcount.add_command(shortcut)
 
 if __name__ == "__main__":
     headcount(prog_name="headcount")

@@ -42,14 +42,14 @@ def analyze(result: Path, *arguments: object, given: str | None = None, **settin
     return ended
 
 
-def started(*arguments: object, engine: str) -> "subprocess.Popen[str]":
+def started(*arguments: object, engine: str, command: str = "analyze") -> "subprocess.Popen[str]":
     """Run the command in a process of its own, and in a group with all that it starts."""
     environment = {"PATH": os.environ["PATH"], "FACE_ENGINE": engine, "API_PASSWORD": "", "WORKERS": "2"}
     # Tests that run in the background ignore SIGINT, and so would what they start.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         return subprocess.Popen(
-            [sys.executable, "-m", "service", "analyze", *map(str, arguments)],
+            [sys.executable, "-m", "service", command, *map(str, arguments)],
             cwd=ROOT,
             env=environment,
             stdout=subprocess.PIPE,
@@ -281,6 +281,31 @@ def test_ctrl_c_ends_the_shards_under_way_and_what_is_left_is_done_later(tmp_pat
     assert 20 <= some < 200
     assert some % 20 == 0
     assert f"{some} photos" in said
+
+
+def test_a_watched_folder_is_looked_at_as_photos_become_complete(tmp_path: Path) -> None:
+    root, result = tmp_path / "photos", tmp_path / "result"
+    root.mkdir()
+    (root / "0.jpg").write_bytes(photo(0))
+    process = started(root, "--out", result, "--every", 0.2, engine="tests.custom_engine:Full", command="watch")
+
+    def names() -> list[str]:
+        return [Path(path).name for (path,) in photos_of(result, "path")] if (result / "run.json").exists() else []
+
+    wait_for(lambda: names() == ["0.jpg"], what="the photo that was there")
+    whole, growing = photo(1, (640, 480)), root / "1.jpg"
+    for end in range(0, len(whole), len(whole) // 8):  # somebody copies it, slower than the looks follow each other
+        growing.write_bytes(whole[:end])
+        time.sleep(0.1)
+    growing.write_bytes(whole)
+    (root / "2.jpg").write_bytes(photo(2))
+    wait_for(lambda: len(names()) == 3, what="the photos that came")
+    process.send_signal(signal.SIGTERM)
+    said, told = process.communicate(timeout=60)
+    assert process.returncode == 0, told
+    assert "3 photos" in said
+    assert dict(photos_of(result, "path", "status")) == {str(root / f"{name}.jpg"): "done" for name in range(3)}
+    assert len(list(root.iterdir())) == 3
 
 
 def test_progress_has_a_rate_and_the_time_that_is_left(capsys: pytest.CaptureFixture[str]) -> None:

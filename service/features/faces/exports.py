@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 import sqlalchemy as sa
 
+from service.features.faces.annotations import FORMS, Annotated
 from service.features.faces.drawing import draw_boxes
 from service.features.faces.models import Face, Image, image_key
 from service.features.faces.operations import Services, find_image, find_task, unknown_image
@@ -20,7 +21,10 @@ BATCH = 200
 """Images read from the database at a time."""
 TURN_SECONDS = 30
 """How long a photo waits for its turn to be drawn before the client is asked to come again."""
-SHOWN = (Image.id, Image.name, Image.status, Image.error_code, Image.error_detail, Image.digest)
+SHOWN = (
+    *(Image.id, Image.name, Image.status, Image.width, Image.height),
+    *(Image.error_code, Image.error_detail, Image.digest),
+)
 _LINE = orjson.OPT_APPEND_NEWLINE
 
 
@@ -39,6 +43,8 @@ class Shown:
     id: str
     name: str
     status: str
+    width: int
+    height: int
     error_code: str | None
     error_detail: str | None
     digest: str | None
@@ -74,6 +80,26 @@ def _photo_row(image: Shown) -> tuple[object, ...]:
 def faces_jsonl(services: Services, task_id: str) -> Export:
     """Return one JSON object a line, a face each."""
     return _export(services, task_id, "faces.jsonl", _jsonl)
+
+
+def annotations(services: Services, task_id: str, form: str, address: str) -> Export:
+    """Return the photos that are done, in one of the FORMS; `address` is the task's, below which its images are."""
+
+    def made(pages: Iterable[list[Shown]]) -> Iterator[bytes]:
+        return FORMS[form](
+            Annotated(
+                image.name,
+                f"{address}/images/{image.id}/content",
+                image.width,
+                image.height,
+                [face(one) for one in image.faces],
+            )
+            for page in pages
+            for image in page
+            if image.status == "done"
+        )
+
+    return _export(services, task_id, f"{form}.json", made)
 
 
 def boxed_zip(services: Services, task_id: str) -> Export:
@@ -129,10 +155,7 @@ def _pages(services: Services, task_id: str) -> Iterator[list[Shown]]:
             faces: dict[str, list[Sequence[Any]]] = {}
             for row in rows:
                 faces.setdefault(row.image_id, []).append(row[1:])
-        yield [
-            Shown(image_id, name, status, code, detail, digest, faces.get(image_id, []))
-            for _, image_id, name, status, code, detail, digest in images
-        ]
+        yield [Shown(*image[1:], faces.get(image.id, [])) for image in images]
 
 
 def _jsonl(pages: Iterable[list[Shown]]) -> Iterator[bytes]:

@@ -10,6 +10,7 @@ from flask import Blueprint, Response, request, url_for
 from service.features.faces import exports, operations, thumbnails
 from service.features.faces.response_cache import ResponseCache
 from service.features.faces.schemas import (
+    AnnotationQuery,
     ContentQuery,
     ImageOut,
     ImagesOut,
@@ -28,7 +29,7 @@ from service.http.bodies import EmptyBody, query, refuse_body
 from service.http.idempotency import idempotent
 from service.http.openapi_views import describe
 from service.http.pagination import page_answer, place_of
-from service.http.responses import answer, file_answer, file_or_redirect, stream_answer
+from service.http.responses import absolute, answer, file_answer, file_or_redirect, stream_answer
 from service.http.services import provided
 from service.http.uploads import MAX_PARTS
 from service.http.waiting_requests import WaitingRequests
@@ -252,6 +253,19 @@ def get_faces_jsonl(task_id: str) -> Response:
     """
     export = exports.faces_jsonl(_services(), task_id)
     return stream_answer(export.pieces, "application/jsonl", export.file_name)
+
+
+@faces.get("/tasks/<id:task_id>/annotations.json")
+@describe({200: "application/json"}, 404, query=AnnotationQuery)
+def get_annotations(task_id: str) -> Response:
+    """Get the photos that are done, with a box around each face, for another program.
+
+    `coco` is COCO's object detection; `labelstudio` are tasks with predictions; `fiftyone` are the labels of a
+    `FiftyOneImageDetectionDataset`, by the photos' names without suffix. Boxes are in the upright photo.
+    """
+    task = absolute(url_for("faces.get_task", task_id=task_id))
+    export = exports.annotations(_services(), task_id, query(AnnotationQuery).format, task)
+    return stream_answer(export.pieces, "application/json", export.file_name)
 
 
 @faces.get("/tasks/<id:task_id>/boxed.zip")

@@ -134,6 +134,15 @@ class TableQuery(StrictModel):
     bom: Annotated[Literal["0", "1"], Field(description="`1`: begin with a byte order mark, as Excel wants it.")] = "0"
 
 
+class AnnotationQuery(StrictModel):
+    """The query of annotations."""
+
+    format: Annotated[
+        Literal["coco", "labelstudio", "fiftyone"],
+        Field(description="The program they are for: `coco`, `labelstudio` or `fiftyone`."),
+    ] = "coco"
+
+
 class ContentQuery(StrictModel):
     """The query of an image's content."""
 

@@ -1,6 +1,5 @@
 """A run over sources into a result: what is done stays, what is new or changed is looked at, shard by shard."""
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -27,6 +26,13 @@ class Lookers(Protocol):
 
     def close(self) -> None:
         """End the processes."""
+
+
+class Stopping(Protocol):
+    """Tells a run to begin no more."""
+
+    def is_set(self) -> bool:
+        """Return whether it is to end."""
 
 
 class Progress(Protocol):
@@ -74,7 +80,7 @@ class Run:
         shard: int,
         chunk: Callable[[int], int],
         dedupe: bool,
-        stopped: threading.Event,
+        stopped: Stopping,
     ) -> None:
         """Read what is done. `chunk` returns how many photos a process is given at a time, for so many in all."""
         self._result = result

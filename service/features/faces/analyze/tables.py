@@ -151,7 +151,7 @@ class JsonLines:
         return path
 
 
-def write_whole(file: Path, write: Callable[[Path], None]) -> None:
+def write_whole(file: Path, write: Callable[[Path], object]) -> None:
     """Write a file that is there whole or not at all, whatever happens to the machine."""
     file.parent.mkdir(parents=True, exist_ok=True)
     unfinished = file.with_name(f".new-{file.name}.unfinished")

@@ -21,6 +21,7 @@ from service.features.faces.analyze import local_photos
 from service.features.faces.analyze.analysis import Analysis
 from service.features.faces.analyze.local_photos import Analysed, find_photos
 from service.features.faces.analyze.tables import FORMATS
+from service.features.faces.annotations import FORMS
 from service.features.faces.commands.face_table import add_rows, face_table, printable
 from service.features.faces.commands.result_run import SHARD, Wanted, analyze_into, with_engine
 from service.features.faces.engines.engine import Engine
@@ -60,6 +61,14 @@ _LOCAL = click.Path(exists=True, path_type=Path)
 @click.option("--engine", metavar="ENGINE", help="Another engine than FACE_ENGINE names.")
 @click.option("--digest", "digests", is_flag=True, help="Write the SHA-256 of each photo.")
 @click.option("--dedupe", is_flag=True, help="Look at the same bytes once; rows of the others refer to the first.")
+@click.option(
+    "--export",
+    "exports",
+    multiple=True,
+    type=click.Choice(tuple(FORMS)),
+    help="Also write photos and boxes for another program, into RESULT/exports. May be given more than once.",
+)
+@click.option("--xmp", is_flag=True, help="Also write face regions beside each photo of this disk, as PHOTO.xmp.")
 @click.pass_context
 @with_appcontext
 def analyze(
@@ -89,8 +98,8 @@ def analyze(
             raise click.UsageError("Give either --out, or --csv, --json or --boxed.")
         analyze_into(with_engine(provided(Settings), engine), Wanted(sources=sources, out=out, **options))
         return
-    if engine or any(options[name] for name in ("form", "digests", "dedupe")):
-        raise click.UsageError("--format, --engine, --digest and --dedupe need --out.")
+    if engine or any(options[name] for name in ("form", "digests", "dedupe", "exports", "xmp")):
+        raise click.UsageError("--format, --engine, --digest, --dedupe, --export and --xmp need --out.")
     if as_csv and as_json:
         raise click.UsageError("Give either --csv or --json, not both.")
     paths = [_LOCAL.convert(source, None, context) for source in sources]

@@ -2,6 +2,8 @@
 
 from service.cli.output import Group
 from service.features.faces.commands.analyze import analyze
+from service.features.faces.commands.watch import watch
 
 faces = Group("faces", help="Faces in photos where they are, without a server.")
-faces.add_command(analyze)
+for command in (analyze, watch):
+    faces.add_command(command)

@@ -4,7 +4,7 @@ import os
 import signal
 import sqlite3
 import sys
-import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from service.config import Settings
 from service.errors import Problem
+from service.features.faces.analyze.handing_on import write_documents, write_sidecars
 from service.features.faces.analyze.result_folder import BadResult
 from service.features.faces.analyze.run import Lookers, Run
 from service.features.faces.analyze.run_record import RunRecord
@@ -39,6 +40,8 @@ class Wanted:
     shard: int = SHARD
     digests: bool = False
     dedupe: bool = False
+    exports: Sequence[str] = ()
+    xmp: bool = False
 
 
 class CannotWork(click.ClickException):
@@ -63,17 +66,39 @@ def told() -> Iterator[None]:
         raise CannotWork(text) from error
 
 
+class Stop:
+    """Whether the run is to end. A signal may set it at any moment, at which an Event could block."""
+
+    def __init__(self) -> None:
+        self._is_set = False
+
+    def set(self) -> None:
+        """Let the run end."""
+        self._is_set = True
+
+    def is_set(self) -> bool:
+        """Return whether it is to end."""
+        return self._is_set
+
+    def wait(self, seconds: float) -> bool:
+        """Wait so long, or until the run is to end; return whether it is."""
+        until = time.monotonic() + seconds
+        while not self._is_set and (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, 0.5))
+        return self._is_set
+
+
 @contextmanager
-def stopping() -> Iterator[threading.Event]:
-    """Give an event that the first Ctrl-C or SIGTERM sets. The second ends the process at once."""
-    stopped = threading.Event()
+def stopping() -> Iterator[Stop]:
+    """Give what the first Ctrl-C or SIGTERM sets. The second ends the process at once."""
+    stopped = Stop()
 
     def stop(*_: Any) -> None:
         if stopped.is_set():
             # Processes at work die with this one; a part is whole or not there.
             os._exit(130)
         stopped.set()
-        click.echo("\nThe shards under way are being finished; Ctrl-C again ends at once.", err=True)
+        os.write(2, b"\nThe shards under way are being finished; Ctrl-C again ends at once.\n")
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -96,7 +121,7 @@ def with_engine(settings: Settings, engine: str | None) -> Settings:
 class ResultRun:
     """A run with all that belongs to it: lock, processes, index, the record of what made the result."""
 
-    def __init__(self, settings: Settings, wanted: Wanted, stopped: threading.Event) -> None:
+    def __init__(self, settings: Settings, wanted: Wanted, stopped: Stop) -> None:
         if wanted.form == "parquet" and not has_parquet():
             raise CannotWork(f"{PARQUET_MISSING}, or give --format csv.")
         self.wanted = wanted
@@ -140,10 +165,19 @@ class ResultRun:
         self._counts["looked_at"] += open_photos
         return open_photos
 
-    def summarize(self) -> dict[str, Any]:
-        """Write summary.json, and return what it says."""
+    def hand_on(self) -> dict[str, Any]:
+        """Write summary.json, and what other programs are to have; return the summary."""
         summary = summarize(self.result, self._settings.engine)
         self.result.write_summary(summary)
+        write_documents(self.result, self.wanted.exports)
+        if self.wanted.xmp:
+            count = write_sidecars(self.result)
+            click.echo(f"{count.written:,} sidecars are there.", err=True)
+            if count.left:
+                click.echo(f"{count.left:,} sidecars of other programs were left as they are.", err=True)
+            if count.failed:
+                click.echo(f"{count.failed:,} sidecars could not be written.", err=True)
+            self.refused += count.failed
         return summary
 
     def _refuse(self, error: OSError) -> None:
@@ -157,7 +191,7 @@ def analyze_into(settings: Settings, wanted: Wanted) -> None:
         whole = ResultRun(settings, wanted, stopped)
         with whole.begun() as run:
             whole.look(run)
-        summary = whole.summarize()
+        summary = whole.hand_on()
         if not summary["photos"] and not stopped.is_set():
             raise CannotWork("There are no photos here: JPEG, PNG, WebP, HEIC and AVIF are looked for.")
         tell(summary, wanted.out)

@@ -24,7 +24,7 @@ class RunProgress:
 
     def begin(self, found: int, open_photos: int) -> None:
         """Tell how many there are."""
-        if found:
+        if open_photos or not self._begun:
             known = f", {found - open_photos:,} of them done and unchanged" if found > open_photos else ""
             click.echo(f"{found:,} photos{known}.", err=True)
         self._open, self._done = open_photos, 0

@@ -7,8 +7,10 @@ import click
 from rich.text import Text
 
 from service.cli.output import Group, number, plain_table, show_json, show_table
+from service.config import Settings
 from service.errors import Conflict, Problem
-from service.features.faces import operations
+from service.features.faces import exports, operations
+from service.features.faces.annotations import FORMS
 from service.features.faces.commands.face_table import add_rows, face_table, printable
 from service.http.services import provided
 
@@ -65,6 +67,16 @@ def show(task_id: str, as_json: bool) -> None:
     for image in task["images"]:
         if image["error"]:
             click.echo(f"{printable(image['name'])}: {image['error']['code']}. {image['error']['detail']}")
+
+
+@tasks.command("export")
+@click.argument("task_id", metavar="TASK")
+@click.option("--as", "form", type=click.Choice(tuple(FORMS)), default="coco", show_default=True, help="The program.")
+def export_task(task_id: str, form: str) -> None:
+    """Print the photos of a task that are done and their boxes, for another program."""
+    address = f"{provided(Settings).public_url.rstrip('/')}/api/v1/tasks/{task_id}"
+    for piece in exports.annotations(_services(), task_id, form, address).pieces:
+        click.echo(piece, nl=False)
 
 
 @tasks.command()
