@@ -27,7 +27,7 @@ with_both_executors = pytest.mark.parametrize("executor", ["threads", "celery"],
 """Runs a test, or a module, with threads and with Celery."""
 
 SERVERS = frozenset(
-    ("migrated", "new_database", "make_service", "headcount", "postgresql", "redis", "object_store", "browser")
+    ("migrated", "new_database", "make_service", "headcount", "postgresql", "redis", "object_store", "browser", "copy")
 )
 """Fixtures of what a server, a browser or a broker stands on."""
 

@@ -189,9 +189,9 @@ def some(count):
         width, height = dice.randint(300, 1500), dice.randint(200, 600)
         group.resize((width, height)).crop((0, 0, dice.randint(100, width), height)).save(target, "JPEG")
         engine.detect(target.getvalue())
-some(100)
+some(40)
 half = resident()
-some(100)
+some(60)
 print(resident() / half)
 """
     run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True)

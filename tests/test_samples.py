@@ -57,6 +57,7 @@ def test_all_samples_and_all_orientations_give_the_right_faces(make_service: Mak
             assert faces[0]["bbox"][side] == pytest.approx(hopper[0]["bbox"][side], abs=6)
 
 
+@pytest.mark.server
 def test_the_demo_shows_the_faces_of_the_samples() -> None:
     environment = {"PATH": os.environ["PATH"], "FACE_ENGINE": "local", "TERM": "dumb"}
     command = [sys.executable, "-m", "samples.demo"]
