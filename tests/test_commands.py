@@ -99,6 +99,21 @@ def test_json_has_a_line_for_each_photo_and_boxes_are_drawn(
         assert (picture.format, picture.size) == ("JPEG", (640, 480))
 
 
+def test_photos_of_a_folder_are_written_with_their_faces_hidden(
+    settings: dict[str, object], folder: Path, tmp_path: Path
+) -> None:
+    ended = run(settings, "faces", "analyze", folder, "--blur", folder / "out", "--style", "solid", "--boxed", tmp_path)
+    assert ended.returncode == 1
+    written = sorted(path.relative_to(folder).as_posix() for path in (folder / "out").rglob("*.*"))
+    assert written == ["out/a.jpg", "out/b.png.jpg", "out/below/a.jpg"]
+    (face, *_) = faces_of(photo(1, (640, 480)))
+    with Image.open(folder / "out" / "a.jpg") as picture:
+        middle = picture.convert("RGB").getpixel((face.x + face.width // 2, face.y + face.height // 2))
+    assert middle == pytest.approx((0x76, 0x76, 0x76), abs=2)
+    assert run(settings, "faces", "analyze", folder, "--style", "solid").returncode == 2
+    assert run(settings, "faces", "analyze", folder, "--blur", tmp_path, "--boxed", tmp_path).returncode == 2
+
+
 def test_a_photo_is_never_overwritten(settings: dict[str, object], folder: Path) -> None:
     before = (folder / "a.jpg").read_bytes()
     ended = run(settings, "faces", "analyze", folder / "a.jpg", "--boxed", folder)

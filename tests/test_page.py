@@ -91,7 +91,9 @@ def test_from_photos_to_faces_statistics_and_downloads(visit: Visit, shared_emul
     expect(page.locator(".keys li").first).to_have_text("♀ Women33%1")
     expect(page.locator(".grid .tag").first).to_have_text("♀ 31")
     links = [link.get_attribute("href") or "" for link in page.locator("a[download]").all()]
-    assert [link.rpartition("/")[2] for link in links] == ["faces.csv?bom=1", "faces.jsonl", "boxed.zip"]
+    assert [link.rpartition("/")[2] for link in links] == [
+        "faces.csv?bom=1", "faces.jsonl", "boxed.zip", "blurred.zip"
+    ]  # fmt: skip
     with page.expect_download() as download:
         page.get_by_role("link", name="Download the faces as CSV").click()
     assert ",female,31.0," in download.value.path().read_text("utf-8")

@@ -64,6 +64,7 @@ CODES = {
     "task_has_no_images": "The task has no images. Upload some, then start it.",
     "task_not_forming": "Images can be added and removed only before the task is started.",
     "task_not_startable": "Only a task that is forming, or ended in error, can be started.",
+    "image_not_done": "The image has no faces yet. Wait until it is done.",
     "too_many_images": "A task takes at most `limit` images. Put the rest into another task.",
     "names_do_not_match": "The form has more or fewer parts `name` than parts `image`.",
     "webhook_url_refused": "The webhook's address cannot be used. The detail says why.",

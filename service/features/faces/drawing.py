@@ -1,7 +1,7 @@
 """Photos with their faces drawn into them: a box, gender and age."""
 
 import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 
 from PIL import ImageDraw, ImageFont
@@ -16,6 +16,9 @@ MOST_PIXELS = 16_000_000
 # Of Okabe and Ito's palette, whose colours differ for the colour-blind too, and light, so that black text stands out.
 _COLOURS = {"male": "#56b4e9", "female": "#e69f00", "unknown": "#e5e5e5"}
 _SMALLEST_TEXT = 10  # pixels; less cannot be read
+
+Draw = Callable[[bytes, Iterable[Detection], PixelBudget], bytes]
+"""What makes a JPEG of an image's bytes and its faces."""
 
 Rectangle = tuple[int, int, int, int]
 

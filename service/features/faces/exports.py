@@ -1,16 +1,19 @@
-"""A task's faces as files: rows of text, and photos with the faces drawn in."""
+"""A task's faces as files: rows of text, and photos with the faces drawn in or hidden."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePath
 from typing import Any
 
 import orjson
 import sqlalchemy as sa
 
+from service.errors import Conflict
 from service.features.faces.annotations import FORMS, Annotated
-from service.features.faces.drawing import draw_boxes
+from service.features.faces.anonymization import Style, anonymize
+from service.features.faces.drawing import Draw, draw_boxes
 from service.features.faces.models import Face, Image, image_key
 from service.features.faces.operations import Services, find_image, find_task, unknown_image
 from service.features.faces.representation import FACES, detection, face
@@ -25,6 +28,8 @@ SHOWN = (
     *(Image.id, Image.name, Image.status, Image.width, Image.height),
     *(Image.error_code, Image.error_detail, Image.digest),
 )
+LEFT_OUT = "left-out.txt"
+"""The file that names the photos that are not in a zip of blurred ones."""
 _LINE = orjson.OPT_APPEND_NEWLINE
 
 
@@ -104,23 +109,45 @@ def annotations(services: Services, task_id: str, form: str, address: str) -> Ex
 
 def boxed_zip(services: Services, task_id: str) -> Export:
     """Return a zip of all photos with their faces drawn. One is drawn when the one before has been sent."""
-    return _export(services, task_id, "boxed.zip", lambda pages: archives.stream(_drawn(services, task_id, pages)))
+    return _export(
+        services, task_id, "boxed.zip", lambda pages: archives.stream(_drawn(services, task_id, pages, draw_boxes))
+    )
 
 
-def boxed_tag(services: Services, task_id: str, image_id: str) -> str:
+def blurred_zip(services: Services, task_id: str, style: Style) -> Export:
+    """Return a zip of the photos without recognisable faces; where the faces are not known, of the photo's name."""
+    return _export(
+        services, task_id, "blurred.zip", lambda pages: archives.stream(_anonymous(services, task_id, pages, style))
+    )
+
+
+def drawn_tag(services: Services, task_id: str, image_id: str, form: str) -> str:
     """Return another tag once the image has its faces; from then on they do not change."""
     with services.database.read() as session:
         image = find_image(session, task_id, image_id)
-    return f"{image.id}.{'boxed' if image.status == 'done' else 'plain'}"
+    return f"{image.id}.{form}.{image.status}"
 
 
 def boxed_photo(services: Services, task_id: str, image_id: str) -> bytes:
     """Return a JPEG of the image with its faces drawn."""
+    return _photo(services, task_id, image_id, draw_boxes)
+
+
+def anonymous_photo(services: Services, task_id: str, image_id: str, style: Style) -> bytes:
+    """Return a JPEG of the image without recognisable faces; raise Conflict while its faces are not known."""
+    with services.database.read() as session:
+        if find_image(session, task_id, image_id).status != "done":
+            detail = "The faces of this image are not known yet, so they cannot be hidden. Wait until it is done."
+            raise Conflict(detail, code="image_not_done")
+    return _photo(services, task_id, image_id, partial(anonymize, style=style))
+
+
+def _photo(services: Services, task_id: str, image_id: str, draw: Draw) -> bytes:
     with services.database.read() as session:
         image = find_image(session, task_id, image_id)
         faces = [row[1:] for row in session.execute(FACES.where(Face.image_id == image_id).order_by(Face.number))]
     try:
-        return _draw(services, image_key(task_id, image.id), faces)
+        return _draw(services, image_key(task_id, image.id), faces, draw)
     except FileNotFoundError as error:  # deleted between the two
         raise unknown_image() from error
 
@@ -169,12 +196,30 @@ def _jsonl(pages: Iterable[list[Shown]]) -> Iterator[bytes]:
             yield b"".join(lines)
 
 
-def _drawn(services: Services, task_id: str, pages: Iterable[list[Shown]]) -> Iterator[tuple[str, list[bytes]]]:
+def _anonymous(
+    services: Services, task_id: str, pages: Iterable[list[Shown]], style: Style
+) -> Iterator[tuple[str, list[bytes]]]:
+    """Yield the photos whose faces are known, and at the end a list of the others: none leaves with its faces."""
+    left_out: list[str] = []
+
+    def known() -> Iterator[list[Shown]]:
+        for page in pages:
+            left_out.extend(f"{image.name}\r\n" for image in page if image.status != "done")
+            yield [image for image in page if image.status == "done"]
+
+    yield from _drawn(services, task_id, known(), partial(anonymize, style=style))
+    if left_out:
+        yield LEFT_OUT, [b"Not done, so not in this archive:\r\n", "".join(left_out).encode()]
+
+
+def _drawn(
+    services: Services, task_id: str, pages: Iterable[list[Shown]], draw: Draw
+) -> Iterator[tuple[str, list[bytes]]]:
     for page in pages:
         for image in page:
             name = re.sub(r"(?i)(?<=.)\.(jpe?g|png|webp)$", "", image.name)
             try:
-                photo = _draw(services, image_key(task_id, image.id), image.faces)
+                photo = _draw(services, image_key(task_id, image.id), image.faces, draw)
             except FileNotFoundError:
                 if _is_there(services, task_id, image.id):
                     raise
@@ -189,7 +234,7 @@ def _is_there(services: Services, task_id: str, image_id: str) -> bool:
         return session.get(Image, image_id) is not None
 
 
-def _draw(services: Services, key: str, faces: Iterable[Sequence[Any]]) -> bytes:
+def _draw(services: Services, key: str, faces: Iterable[Sequence[Any]], draw: Draw) -> bytes:
     busy = "Too many photos are being drawn. Try again in a minute."
     with services.drawings.hold(TURN_SECONDS, busy, retry_after=60):
-        return draw_boxes(services.storage.read(key), map(detection, faces), services.intake.pixels)
+        return draw(services.storage.read(key), map(detection, faces), services.intake.pixels)

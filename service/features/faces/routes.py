@@ -1,6 +1,7 @@
 """The HTTP interface of face tasks."""
 
 import io
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -15,6 +16,7 @@ from service.features.faces.schemas import (
     ImageOut,
     ImagesOut,
     Limits,
+    StyleQuery,
     TableQuery,
     TaskIn,
     TaskList,
@@ -187,15 +189,19 @@ def delete_image(task_id: str, image_id: str) -> Response:
 
 
 @faces.get("/tasks/<id:task_id>/images/<id:image_id>/content")
-@describe({200: "image/*", 302: ""}, 404, 422, 503, query=ContentQuery, conditional=True)
+@describe({200: "image/*", 302: ""}, 404, 409, 422, 503, query=ContentQuery, conditional=True)
 def get_content(task_id: str, image_id: str) -> Response:
-    """Get the original bytes of an image, whole or by `Range`; or with its faces drawn.
+    """Get the original bytes of an image, whole or by `Range`; or with its faces drawn or hidden.
 
-    A drawn photo is upright and without metadata; one of more than 16 megapixels is scaled down. A face of unknown
-    gender has a dashed box and `?`. While there are no results it is the photo without boxes.
+    A drawn photo is upright and without metadata; one of more than 16 megapixels is scaled down. With `boxed` a face of
+    unknown gender has a dashed box and `?`; while there are no results it is the photo without boxes. `blurred`,
+    `mosaic` and `solid` hide the faces that were found, with hair and chin: 409 until the image is done.
     """
-    if query(ContentQuery).faces == "boxed":
-        return _boxed(task_id, image_id)
+    faces = query(ContentQuery).faces
+    if faces == "boxed":
+        return _drawn(task_id, image_id, faces, exports.boxed_photo)
+    if faces:
+        return _drawn(task_id, image_id, faces, partial(exports.anonymous_photo, style=faces))
     wanted = (_services(), task_id, image_id)
     return file_or_redirect(partial(operations.content_url, *wanted), partial(operations.open_content, *wanted))
 
@@ -209,12 +215,12 @@ def get_thumbnail(task_id: str, image_id: str) -> Response:
     return file_answer(StoredFile(io.BytesIO(thumbnail), len(thumbnail), f"{image_id}.thumbnail", download))
 
 
-def _boxed(task_id: str, image_id: str) -> Response:
-    tag = exports.boxed_tag(_services(), task_id, image_id)
+def _drawn(task_id: str, image_id: str, form: str, draw: Callable[[operations.Services, str, str], bytes]) -> Response:
+    tag = exports.drawn_tag(_services(), task_id, image_id, form)
     headers = {"ETag": f'"{tag}"', "Cache-Control": "private, no-cache"}
     if request.if_none_match.contains_weak(tag):
         return Response(status=304, headers=headers)
-    return Response(exports.boxed_photo(_services(), task_id, image_id), headers=headers, content_type="image/jpeg")
+    return Response(draw(_services(), task_id, image_id), headers=headers, content_type="image/jpeg")
 
 
 @faces.get("/tasks/<id:task_id>/faces.csv")
@@ -277,4 +283,17 @@ def get_boxed_zip(task_id: str) -> Response:
     is deleted meanwhile, the answer breaks off.
     """
     export = exports.boxed_zip(_services(), task_id)
+    return stream_answer(export.pieces, "application/zip", export.file_name)
+
+
+@faces.get("/tasks/<id:task_id>/blurred.zip")
+@describe({200: "application/zip"}, 404, 422, query=StyleQuery)
+def get_blurred_zip(task_id: str) -> Response:
+    """Get a zip of the photos that are done without recognisable faces, as `?faces=` gives them, to hand on.
+
+    Photos whose faces are not known, since they wait or failed, are not in it: `left-out.txt` in the zip names them.
+    Hidden is what was found; look through the photos before they are published. If the task is deleted meanwhile, the
+    answer breaks off.
+    """
+    export = exports.blurred_zip(_services(), task_id, query(StyleQuery).style)
     return stream_answer(export.pieces, "application/zip", export.file_name)

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from service.errors import Invalid
+from service.features.faces.anonymization import Style
 from service.features.faces.engines.engine import Gender
 from service.http.bodies import StrictModel, WholeNumber
 from service.http.pagination import Page
@@ -147,9 +148,18 @@ class ContentQuery(StrictModel):
     """The query of an image's content."""
 
     faces: Annotated[
-        Literal["boxed"] | None,
-        Field(description="`boxed`: a JPEG of the upright photo with box, gender and age drawn at each face."),
+        Literal["boxed", "blurred", "mosaic", "solid"] | None,
+        Field(
+            description="A JPEG of the upright photo. `boxed`: with box, gender and age drawn at each face. `blurred`, "
+            "`mosaic`, `solid`: with each face and its hair hidden in this style."
+        ),
     ] = None
+
+
+class StyleQuery(StrictModel):
+    """The query of a zip of photos whose faces are hidden."""
+
+    style: Annotated[Style, Field(description="How the faces are hidden.")] = "blurred"
 
 
 class Box(StrictModel):

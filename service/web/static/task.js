@@ -424,6 +424,7 @@ function downloads(task) {
     link("faces.csv?bom=1", "CSV", t("download-csv")),
     link("faces.jsonl", "JSONL", t("download-jsonl")),
     link("boxed.zip", t("boxed-photos"), t("download-zip")),
+    link("blurred.zip", t("blurred-photos"), t("download-blurred")),
   ];
 }
 

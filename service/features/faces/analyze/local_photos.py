@@ -1,23 +1,23 @@
-"""Photos of this disk, as many as fit a terminal: each with a result at once, and a copy with boxes if asked for."""
+"""Photos of this disk, as many as fit a terminal: each with a result at once, and drawn copies if asked for."""
 
 import threading
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from service.features.faces.analyze.analysis import Analysis, Seen, in_order
 from service.features.faces.analyze.sources import printable_path, walk
-from service.features.faces.drawing import draw_boxes
+from service.features.faces.drawing import Draw
 from service.features.faces.engines.engine import Detections
 
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """A photo to look at: where it is, and where the copy with boxes goes, if there is to be one."""
+    """A photo to look at: where it is, and where each of its drawn copies goes."""
 
     path: Path
-    boxed: Path | None = None
+    copies: Sequence[tuple[Path, Draw]] = ()
 
     @property
     def name(self) -> str:
@@ -34,30 +34,31 @@ def analyze(analysis: Analysis, photos: Sequence[Photo], workers: int) -> Genera
 
 
 def _look_at(analysis: Analysis, photo: Photo) -> Analysed:
-    def draw(image: bytes, found: Detections) -> None:
-        if photo.boxed:
-            _write(photo.boxed, draw_boxes(image, found.faces, analysis.pixels))
+    def write_copies(image: bytes, found: Detections) -> None:
+        for target, draw in photo.copies:
+            _write(target, draw(image, found.faces, analysis.pixels))
 
-    return photo, analysis.look_at(lambda: photo.path.open("rb"), draw)
+    return photo, analysis.look_at(lambda: photo.path.open("rb"), write_copies)
 
 
-def find_photos(paths: Iterable[Path], boxed: Path | None) -> list[Photo]:
+def find_photos(paths: Iterable[Path], drawn: Mapping[Path, Draw]) -> list[Photo]:
     """Return the files, and what is in the folders and has the name or the first bytes of a photo, in order.
 
-    Copies keep their places below `boxed`, and what is there already is not looked at.
+    Drawn copies keep their places below their folder, and what is there already is not looked at.
     """
     photos: list[Photo] = []
     taken: set[Path] = set()
     for path in paths:
-        for file in _in_folder(path, boxed) if path.is_dir() else [path]:
+        for file in _in_folder(path, drawn) if path.is_dir() else [path]:
             inside = file.relative_to(path) if path.is_dir() else Path(file.name)
-            photos.append(Photo(file, _free_name(boxed / inside, taken) if boxed else None))
+            copies = [(_free_name(folder / inside, taken), draw) for folder, draw in drawn.items()]
+            photos.append(Photo(file, copies))
     return photos
 
 
-def _in_folder(folder: Path, boxed: Path | None) -> list[Path]:
+def _in_folder(folder: Path, drawn: Iterable[Path]) -> list[Path]:
     """Return the photos of a folder by name, and then those of the folders below."""
-    found = (Path(entry.path) for entry in walk(folder, boxed.resolve() if boxed else None))
+    found = (Path(entry.path) for entry in walk(folder, [own.resolve() for own in drawn]))
     return sorted(found, key=lambda path: (path.parts[:-1], path.name))
 
 

@@ -3,7 +3,7 @@
 import csv
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -54,7 +54,7 @@ class Sources:
         self, settings: Settings, left_out: Path | None = None, refused: Callable[[OSError], None] = lambda _: None
     ) -> None:
         self._settings = settings
-        self._left_out = left_out
+        self._left_out = [left_out] if left_out else []
         self._refused = refused
 
     def find(self, sources: Iterable[str]) -> Iterator[Found]:
@@ -118,7 +118,7 @@ def columns_of(sources: Iterable[str]) -> tuple[str, ...]:
 
 
 def walk(
-    folder: Path, left_out: Path | None = None, refused: Callable[[OSError], None] = lambda _: None
+    folder: Path, left_out: Collection[Path] = (), refused: Callable[[OSError], None] = lambda _: None
 ) -> Iterator["os.DirEntry[str]"]:
     """Yield what has the name or the first bytes of a photo in a folder and those below; links to folders stay."""
     folders = [os.fspath(folder)]
@@ -129,7 +129,7 @@ def walk(
                     if not entry.is_dir(follow_symlinks=False):
                         if _may_be_photo(entry):
                             yield entry
-                    elif not (left_out and Path(entry.path).resolve() == left_out):
+                    elif not (left_out and Path(entry.path).resolve() in left_out):
                         folders.append(entry.path)
         except OSError as error:
             refused(error)

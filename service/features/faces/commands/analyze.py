@@ -3,10 +3,11 @@
 import csv
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 from flask.cli import with_appcontext
@@ -19,11 +20,13 @@ from service.config import Settings
 from service.features.faces import operations
 from service.features.faces.analyze import local_photos
 from service.features.faces.analyze.analysis import Analysis
-from service.features.faces.analyze.local_photos import Analysed, find_photos
+from service.features.faces.analyze.local_photos import Analysed, Photo, find_photos
 from service.features.faces.analyze.tables import FORMATS
 from service.features.faces.annotations import FORMS
+from service.features.faces.anonymization import Style, anonymize
 from service.features.faces.commands.face_table import add_rows, face_table, printable
 from service.features.faces.commands.result_run import SHARD, Wanted, analyze_into, with_engine
+from service.features.faces.drawing import Draw, draw_boxes
 from service.features.faces.engines.engine import Engine
 from service.features.faces.representation import FACE_MEMBERS, SEARCH_MEMBERS, face, numbered
 from service.features.faces.tables import harmless
@@ -43,6 +46,13 @@ _LOCAL = click.Path(exists=True, path_type=Path)
     type=click.Path(file_okay=False, path_type=Path),
     help="Write JPEGs of the upright photos into this folder, with boxes, gender and age drawn in; `?` is unknown.",
 )
+@click.option(
+    "--blur",
+    metavar="OUT",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Write JPEGs of the upright photos into this folder, with the faces hidden that were found.",
+)
+@click.option("--style", type=click.Choice(get_args(Style)), help="How --blur hides faces.  [default: blurred]")
 @click.option(
     "--out",
     metavar="RESULT",
@@ -79,6 +89,8 @@ def analyze(
     as_csv: bool,
     as_json: bool,
     boxed: Path | None,
+    blur: Path | None,
+    style: Style | None,
     out: Path | None,
     engine: str | None,
     **options: Any,
@@ -94,26 +106,30 @@ def analyze(
     The exit status is 0, or 1 where photos failed, or 2 where nothing could be done.
     """
     if out:
-        if as_csv or as_json or boxed:
-            raise click.UsageError("Give either --out, or --csv, --json or --boxed.")
+        if as_csv or as_json or boxed or blur or style:
+            raise click.UsageError("Give either --out, or --csv, --json, --boxed or --blur.")
         analyze_into(with_engine(provided(Settings), engine), Wanted(sources=sources, out=out, **options))
         return
     if engine or any(options[name] for name in ("form", "digests", "dedupe", "exports", "xmp")):
         raise click.UsageError("--format, --engine, --digest, --dedupe, --export and --xmp need --out.")
     if as_csv and as_json:
         raise click.UsageError("Give either --csv or --json, not both.")
+    if style and not blur:
+        raise click.UsageError("--style belongs to --blur.")
+    if boxed and blur and boxed.resolve() == blur.resolve():
+        raise click.UsageError("Give --boxed and --blur two folders.")
+    drawn: dict[Path, Draw] = {boxed: draw_boxes} if boxed else {}
+    if blur:
+        drawn[blur] = partial(anonymize, style=style or "blurred")
     paths = [_LOCAL.convert(source, None, context) for source in sources]
-    _show_all(paths, "csv" if as_csv else "json" if as_json else None, boxed)
+    _show_all(paths, "csv" if as_csv else "json" if as_json else None, drawn)
 
 
-def _show_all(paths: Sequence[Path], form: str | None, boxed: Path | None) -> None:
-    photos = find_photos(paths, boxed)
+def _show_all(paths: Sequence[Path], form: str | None, drawn: Mapping[Path, Draw]) -> None:
+    photos = find_photos(paths, drawn)
     if not photos:
         raise click.ClickException("There are no photos here: JPEG, PNG, WebP, HEIC and AVIF are looked for.")
-    originals = {photo.path.resolve() for photo in photos}
-    for photo in photos:
-        if photo.boxed and photo.boxed.resolve() in originals:
-            raise click.UsageError(f"{photo.boxed} is one of the photos: give --boxed another folder.")
+    _refuse_to_overwrite(photos)
     failures: list[Analysed] = []
     analysis, workers = _analysis()
     with closing(local_photos.analyze(analysis, photos, workers)) as results:
@@ -123,6 +139,13 @@ def _show_all(paths: Sequence[Path], form: str | None, boxed: Path | None) -> No
         _show(followed, form)
     if failures:
         sys.exit(1)
+
+
+def _refuse_to_overwrite(photos: Sequence[Photo]) -> None:
+    originals = {photo.path.resolve() for photo in photos}
+    for target in (target for photo in photos for target, _ in photo.copies):
+        if target.resolve() in originals:
+            raise click.UsageError(f"{target} is one of the photos: give --boxed or --blur another folder.")
 
 
 def _analysis() -> tuple[Analysis, int]:
