@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.browser import Visit, chromium
 from tests.support import Client, Service, photo
@@ -89,4 +89,16 @@ def test_a_recording_is_chosen_and_sent(visit: Visit, client: Client) -> None:
 def test_the_examples_of_bodies_can_be_sent_as_they_stand(visit: Visit, name: str, expected: int) -> None:
     status, answer = executed(visit.page, opened(visit.page, name))
     assert status == expected, answer
+    visit.check()
+
+
+def test_faces_come_first_and_a_way_leads_back_in_light_and_dark(visit: Visit) -> None:
+    page = visit.page
+    expect(page.locator(".opblock-tag-section h3").first).to_contain_text("faces")
+    page.emulate_media(color_scheme="dark")
+    expect(page.locator("html")).to_have_class("dark-mode")
+    page.emulate_media(color_scheme="light")
+    expect(page.locator("html")).not_to_have_class("dark-mode")
+    page.get_by_role("link", name="All tasks").click()
+    page.wait_for_url("**/tasks")
     visit.check()

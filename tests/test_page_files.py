@@ -67,7 +67,10 @@ def test_every_text_is_used_and_every_used_one_is_there() -> None:
 
 
 def test_nothing_of_the_page_comes_from_elsewhere_or_is_written_into_the_html() -> None:
-    for path in (*STATIC.iterdir(), *(TEMPLATES / name for name in ("page.html", "refused.html"))):
+    for path in (
+        *STATIC.iterdir(),
+        *(TEMPLATES / name for name in ("page.html", "alone.html", "refused.html", "not_found.html")),
+    ):
         text = path.read_text("utf-8").replace("http://www.w3.org/", "")
         assert "://" not in text, path
         assert not re.search(r"innerHTML|insertAdjacentHTML|document\.write|\beval\(", text), path
@@ -84,6 +87,7 @@ def test_the_page_wants_credentials_and_its_files_do_not(client: Client) -> None
     in_browser = client.get("/tasks/x", headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
     assert in_browser.status_code == 401
     assert in_browser.headers["Content-Type"].startswith("text/html")
+    assert f"Headcount on {client.url.partition('//')[2]}" in in_browser.text
     assert client.get("/static/app.js").status_code == 200
 
 
@@ -92,6 +96,15 @@ def test_an_address_with_a_slash_too_many_is_one_page_for_people_and_no_fault_fo
     in_browser = client.get("/tasks/", headers=browsers, allow_redirects=False)
     assert (in_browser.status_code, in_browser.headers["Location"]) == (308, "/tasks")
     assert client.get("/tasks/", headers={"Accept": "*/*"}, allow_redirects=False).status_code == 200
+
+
+def test_an_unknown_address_is_a_page_with_a_way_back_for_people_and_a_problem_for_programs(client: Client) -> None:
+    in_browser = client.get("/taks", headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
+    assert (in_browser.status_code, in_browser.headers["Content-Type"]) == (404, "text/html; charset=utf-8")
+    assert 'href="/tasks"' in in_browser.text
+    for accepted in ("*/*", "application/json"):
+        answer = client.get("/taks", headers={"Accept": accepted})
+        assert (answer.status_code, answer.json()["code"]) == (404, "address_not_found")
 
 
 def test_the_page_runs_nothing_but_its_own_files(client: Client) -> None:

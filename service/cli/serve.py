@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import click
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 
@@ -35,11 +34,4 @@ def serve(app: Flask) -> None:
     options = server_settings(app, provided(Settings, app))
     with app.app_context():
         upgrade_tables()
-    Server(app, options | {"when_ready": _print_address}).run()
-
-
-def _print_address(arbiter: Any) -> None:
-    for listener in arbiter.LISTENERS:
-        host, port = listener.getsockname()[:2]
-        host = "localhost" if host in ("127.0.0.1", "0.0.0.0", "::", "::1") else host  # noqa: S104 - it is compared
-        click.echo(f"Headcount is ready at http://{host}:{port}. Stop it with Ctrl-C.")
+    Server(app, options).run()

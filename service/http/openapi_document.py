@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 from werkzeug.routing import Rule
 
+from service import __version__
 from service.http import security
 from service.http.idempotency import MAX_KEY
 from service.http.openapi_examples import PROBLEM, example
@@ -103,9 +104,7 @@ class Tags(dict[str, str]):
 @cache
 def document(app: Flask) -> dict[str, Any]:
     """Return the document of the application's described views. `app` may be flask's proxy."""
-    spec = APISpec("Headcount", version="1", openapi_version="3.1.0", info={"description": ABOUT})
-    for name, text in provided(Tags, app).items():
-        spec.tag({"name": name, "description": text})
+    spec = APISpec("Headcount", version=__version__, openapi_version="3.1.0", info={"description": ABOUT})
     spec.components.security_scheme("basic", {"type": "http", "scheme": "basic"})
     bearer = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
     spec.components.security_scheme("bearer", bearer)
@@ -116,7 +115,11 @@ def document(app: Flask) -> dict[str, Any]:
         if status >= 400:
             spec.components.response(f"Problem{status}", _problem(status))
     views = [(rule, app.view_functions[rule.endpoint]) for rule in app.url_map.iter_rules() if not rule.alias]
-    described = [(rule, view, view.described) for rule, view in views if hasattr(view, "described")]
+    described = [(rule, view, view.described) for rule, view in views if is_call(view)]  # type: ignore[union-attr]
+    tagged = {_tag(rule) for rule, _, _ in described}
+    for name, text in provided(Tags, app).items():
+        if name in tagged:
+            spec.tag({"name": name, "description": text})
     for name, schema in _schemas([found for _, _, found in described]).items():
         spec.components.schema(name, schema)
     for rule, view, found in described:
@@ -124,6 +127,11 @@ def document(app: Flask) -> dict[str, Any]:
         operation = _operation(rule, view, found)
         spec.path(template(rule.rule), operations={method.lower(): operation})
     return spec.to_dict()
+
+
+def is_call(view: Any) -> bool:
+    """Return whether a view is a call of the API: described, and no page."""
+    return hasattr(view, "described") and not view.described.for_people
 
 
 def _schemas(described: list[Described]) -> dict[str, Any]:
@@ -140,7 +148,7 @@ def _operation(rule: Rule, view: Any, found: Described) -> dict[str, Any]:
     summary, _, rest = text.partition("\n\n")
     operation: dict[str, Any] = {
         "operationId": _id(rule),
-        "tags": [rule.endpoint.partition(".")[0]],
+        "tags": [_tag(rule)],
         "summary": summary.replace("`", ""),  # which is plain text, unlike a description
         "parameters": _parameters(rule, found) + [IDEMPOTENCY_KEY] * keyed,
         "responses": _responses(rule, found, keyed=keyed),
@@ -155,6 +163,11 @@ def _operation(rule: Rule, view: Any, found: Described) -> dict[str, Any]:
         optional = found.body and not any(member.is_required() for member in found.body.model_fields.values())
         operation["requestBody"] = {"content": content, "required": not optional}
     return operation
+
+
+def _tag(rule: Rule) -> str:
+    blueprint: str = rule.endpoint.partition(".")[0]
+    return blueprint
 
 
 def _id(rule: Rule) -> str:

@@ -41,7 +41,7 @@ def without_null(shape: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Described:
-    """What the OpenAPI document says of a view beside its docstring."""
+    """What the OpenAPI document says of a view beside its docstring; of one that is `for_people`, nothing."""
 
     answers: Mapping[int, Answer]
     problems: tuple[int, ...] = ()
@@ -51,6 +51,7 @@ class Described:
     headers: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     conditional: bool = False
     open: bool = False
+    for_people: bool = False
     scheme: str = "basic"
 
 

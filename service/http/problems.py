@@ -61,6 +61,15 @@ def _sentence(error: HTTPException, status: int) -> str:
     return error.description or HTTPStatus(status).phrase
 
 
+def render_http_error(error: HTTPException) -> Response:
+    """Return an error that was raised below this service as a problem; a redirect as it is."""
+    kept = {name: value for name, value in error.get_headers() if name not in ("Content-Type", "Content-Length")}
+    status = error.code or 500
+    if status < 400:
+        return Response(status=status, headers=kept)
+    return render(status, _sentence(error, status), _CODES.get(status, Problem.code), headers=kept)
+
+
 def install(app: Flask) -> None:
     """Make every answer that is not 2xx or 3xx a problem document."""
 
@@ -68,13 +77,7 @@ def install(app: Flask) -> None:
     def problem(error: Problem) -> Response:
         return render(error.status, error.detail, error.code, title=error.title, headers=error.headers, **error.members)
 
-    @app.errorhandler(HTTPException)
-    def http(error: HTTPException) -> Response:
-        kept = {name: value for name, value in error.get_headers() if name not in ("Content-Type", "Content-Length")}
-        status = error.code or 500
-        if status < 400:
-            return Response(status=status, headers=kept)
-        return render(status, _sentence(error, status), _CODES.get(status, Problem.code), headers=kept)
+    app.register_error_handler(HTTPException, render_http_error)
 
     @app.errorhandler(SQLAlchemyError)
     def database(error: SQLAlchemyError) -> Response:

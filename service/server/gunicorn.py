@@ -40,6 +40,7 @@ def server_settings(app: Flask, settings: Settings) -> dict[str, Any]:
         "logconfig_dict": logs.configuration(settings.log_level, settings.log_format),
         "logger_class": NoAccessLog,
         "on_starting": hooks.on_starting,
+        "when_ready": print_address,
         "on_exit": hooks.on_exit,
         "pre_fork": hooks.pre_fork,
         "post_fork": hooks.post_fork,
@@ -47,6 +48,15 @@ def server_settings(app: Flask, settings: Settings) -> dict[str, Any]:
         "worker_exit": hooks.worker_exit,
         "child_exit": hooks.child_exit,
     }
+
+
+def print_address(arbiter: Any) -> None:
+    """Tell the person who started it where the page is. The log goes to standard error."""
+    for listener in arbiter.LISTENERS:
+        host, port = listener.getsockname()[:2]
+        host = "localhost" if host in ("127.0.0.1", "0.0.0.0", "::", "::1") else host  # noqa: S104 - it is compared
+        sys.stdout.write(f"Headcount is ready at http://{host}:{port}. Stop it with Ctrl-C.\n")
+        sys.stdout.flush()
 
 
 class NoAccessLog(Logger):  # type: ignore[misc]

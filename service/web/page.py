@@ -5,9 +5,11 @@ from pathlib import Path
 
 import orjson
 from flask import Blueprint, Response, make_response, redirect, render_template, request, send_from_directory
+from werkzeug.exceptions import HTTPException
 
 from service.http.basic_auth import require_basic
 from service.http.openapi_views import describe
+from service.http.problems import render_http_error
 
 page = Blueprint("page", __name__, template_folder="templates")
 
@@ -17,7 +19,7 @@ LANGUAGES = ("en", "ru")
 
 @page.get("/tasks")
 @page.get("/tasks/<id:task_id>")
-@describe({200: "text/html"})
+@describe({200: "text/html"}, for_people=True)
 def tasks(task_id: str = "") -> Response:
     """Return the page; its modules ask the API for the tasks, or for the one that the address names."""
     refusal = require_basic()
@@ -35,11 +37,21 @@ def redirect_trailing_slash() -> Response | None:
 
 
 @page.get("/static/<path:name>")
-@describe({200: "*/*"}, conditional=True, open=True)
+@describe({200: "*/*"}, conditional=True, open=True, for_people=True)
 def static_file(name: str) -> Response:
     """Return one of the page's files. A browser asks each time whether its copy is current, so none is ever stale."""
     response = send_from_directory(STATIC, name)
     response.headers["Cache-Control"] = "no-cache"
+    return response
+
+
+@page.app_errorhandler(404)
+def unknown_address(error: HTTPException) -> Response:
+    """Return a page with a way back to a person, a problem to a program."""
+    if not _is_for_a_person():
+        return render_http_error(error)
+    response = _html("not_found.html")
+    response.status_code = 404
     return response
 
 
@@ -58,7 +70,7 @@ def _html(template: str, **values: object) -> Response:
 
 def _refused_in_html(refusal: Response) -> Response:
     """Return what a person sees who cancelled the browser's login dialog."""
-    response = _html("refused.html")
+    response = _html("refused.html", host=request.host)
     response.status_code = refusal.status_code
     response.headers["WWW-Authenticate"] = refusal.headers["WWW-Authenticate"]
     return response

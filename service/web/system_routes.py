@@ -65,7 +65,7 @@ class OpenAPI(RootModel[dict[str, Any]]):
 
 
 @web.get("/")
-@describe({302: ""}, open=True)
+@describe({302: ""}, open=True, for_people=True)
 def home() -> Response:
     """Redirect to the page for people."""
     return redirect("/tasks")  # type: ignore[return-value]
@@ -161,21 +161,21 @@ def openapi() -> Response:
 
 
 @web.get("/docs")
-@describe({200: "text/html"}, open=True)
+@describe({200: "text/html"}, open=True, for_people=True)
 def docs() -> str:
     """Return the page of the API documentation, where calls can be tried."""
     return render_template("docs.html")
 
 
 @web.get("/docs/errors")
-@describe({200: "text/html"}, open=True)
+@describe({200: "text/html"}, open=True, for_people=True)
 def error_codes() -> str:
     """Return the page of the codes that problems have, to which their `type` leads."""
     return render_template("errors.html", about=problem_codes.ABOUT, codes=problem_codes.CODES)
 
 
 @web.get("/docs/<path:name>")
-@describe({200: "*/*"}, open=True, conditional=True)
+@describe({200: "*/*"}, open=True, conditional=True, for_people=True)
 def docs_file(name: str) -> Response:
     """Return a file of Swagger UI. None comes from elsewhere, so the page works without the internet."""
     return send_from_directory(SWAGGER_UI, name, max_age=86400)

@@ -13,7 +13,7 @@ from service.imaging.pixel_budget import PixelBudget
 
 Style = Literal["blurred", "mosaic", "solid"]
 
-GROWTH = 0.35
+GROWTH = 0.4
 """Of the box's longer side, added on each side: it covers hair, ears and chin of a head that is tilted in any way."""
 CELLS = 3
 """Colours that are left across a face and its margin, and down it. With 4, or in an ellipse, CenterFace finds some.
