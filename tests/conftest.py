@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser
 
 from devtools.facecloud_emulator.app import Emulator
 from devtools.facecloud_emulator.server import EmulatorServer
+from tests.browser import chromium
 from tests.object_store import ObjectStore
 from tests.postgresql import PostgreSQLServer
 from tests.redis import RedisServer
@@ -144,6 +146,13 @@ def shared_service(
     service.start()
     yield service
     service.kill()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Give the browser of this machine to all tests of a module."""
+    with chromium() as started:
+        yield started
 
 
 @pytest.fixture

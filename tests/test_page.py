@@ -16,17 +16,11 @@ from playwright.sync_api import Browser, expect
 from devtools.facecloud_emulator.faults import Mood
 from devtools.facecloud_emulator.server import EmulatorServer
 from service.features.faces.engines.engine import Detection
-from tests.browser import Visit, check_accessible, chromium
+from tests.browser import Visit, check_accessible
 from tests.conftest import MakeService, facecloud
 from tests.support import Client, Service, photo, wait_for
 
 PHONE = {"width": 380, "height": 780}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

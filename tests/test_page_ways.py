@@ -9,14 +9,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from devtools.facecloud_emulator.faults import Mood
 from devtools.facecloud_emulator.server import EmulatorServer
-from tests.browser import Visit, check_accessible, chromium
+from tests.browser import Visit, check_accessible
 from tests.support import Client, Service, photo, wait_for
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture

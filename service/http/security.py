@@ -14,8 +14,8 @@ from service.http.services import provided
 SAFE = {"GET", "HEAD", "OPTIONS"}
 
 PAGE = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
-    "font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; media-src 'self'; "
+    "connect-src 'self'; font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 """For pages: their own files and calls, nothing inline, nothing from elsewhere."""
 CONTENT = "default-src 'none'; frame-ancestors 'none'; sandbox"
@@ -76,12 +76,14 @@ def refuse_cross_site() -> None:
 
 
 def page_policy(settings: Settings) -> str:
-    """Return the Content-Security-Policy of pages. Where files are redirected to, pages show pictures from there."""
+    """Return the Content-Security-Policy of pages, which show and play files from where they are redirected to."""
     if settings.content_delivery != "redirect":
         return PAGE
     store = urlsplit(settings.cdn_url or settings.s3_public_endpoint_url or settings.s3_endpoint_url)
     origin = f"{store.scheme}://{store.netloc}" if store.netloc else "https:"
-    return PAGE.replace("img-src 'self'", f"img-src 'self' {origin}")
+    return PAGE.replace("img-src 'self'", f"img-src 'self' {origin}").replace(
+        "media-src 'self'", f"media-src 'self' {origin}"
+    )
 
 
 def harden(page: str, response: Response) -> Response:

@@ -19,12 +19,15 @@ LANGUAGES = ("en", "ru")
 
 @page.get("/tasks")
 @page.get("/tasks/<id:task_id>")
+@page.get("/tools")
 @describe({200: "text/html"}, for_people=True)
 def tasks(task_id: str = "") -> Response:
-    """Return the page; its modules ask the API for the tasks, or for the one that the address names."""
+    """Return the page; its modules show the tasks, the one that the address names, or the tools."""
     refusal = require_basic()
     if refusal is None:
-        return _html("page.html", modules=_modules())
+        return _html(
+            "page.html", modules=_modules(), user=request.authorization.username if request.authorization else ""
+        )
     return _refused_in_html(refusal) if _is_for_a_person() else refusal
 
 

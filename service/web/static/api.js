@@ -22,25 +22,35 @@ export function imageAddress(task, image) {
   return `${taskAddress(task)}/images/${encodeURIComponent(image)}`;
 }
 
-export async function call(method, address, { json, etag } = {}) {
+// `form` are pairs of a form, files among them. With a `token`, or null for none, it is not the account of the page that
+// calls. `as` is how the answer is read: "blob", else JSON.
+export async function call(method, address, { json, form, etag, token, as } = {}) {
   const headers = {};
+  if (token) headers.Authorization = `Bearer ${token}`;
   if (json) headers["Content-Type"] = "application/json";
   if (etag) headers["If-None-Match"] = etag;
   const path = address.startsWith("/") ? address : `${ROOT}/${address}`;
   let answer;
   try {
-    answer = await fetch(path, { method, headers, body: json && JSON.stringify(json) });
+    answer = await fetch(path, { method, headers, body: form ? formOf(form) : json && JSON.stringify(json) });
   } catch {
     throw new Refusal(0);
   }
   if (answer.status === 304) return { changed: false };
+  if (answer.ok && as === "blob") return { changed: true, value: await answer.blob() };
   const text = await answer.text();
-  if (!answer.ok) throw refusal(answer.status, text, answer.headers.get("Retry-After"));
+  if (!answer.ok) throw refusal(answer.status, text, answer.headers.get("Retry-After"), token === undefined);
   return { changed: true, etag: answer.headers.get("ETag"), value: text ? JSON.parse(text) : null };
 }
 
-export function refusal(status, text, retryAfter) {
-  if (status === 401) document.dispatchEvent(new Event("locked-out"));
+function formOf(pairs) {
+  const form = new FormData();
+  for (const [name, value] of pairs) form.append(name, value);
+  return form;
+}
+
+export function refusal(status, text, retryAfter, isOfThePage = true) {
+  if (status === 401 && isOfThePage) document.dispatchEvent(new Event("locked-out"));
   let problem = {};
   try {
     problem = JSON.parse(text);

@@ -7,6 +7,7 @@ import { notice } from "./parts.js";
 import "./pictures.js";
 import { arrive, comeBack, enter, leave, recall, remember, write } from "./place.js";
 import { TaskView } from "./task.js";
+import { ToolsView } from "./tools.js";
 import { someAreUnderWay } from "./upload.js";
 
 const OTHERS = { en: ["ru", "Русский"], ru: ["en", "English"] };
@@ -20,8 +21,7 @@ async function show(news) {
   leave();
   view?.stop();
   path = location.pathname;
-  const [, task] = path.match(/^\/tasks\/([^/]+)$/) ?? [];
-  const shown = task ? new TaskView(go, decoded(task), news) : new ListView(go);
+  const shown = viewOf(path, news);
   view = shown;
   main.replaceChildren(view.element);
   name();
@@ -29,6 +29,12 @@ async function show(news) {
   if (shown !== view) return;
   await comeBack();
   view.turnTo?.(recall());
+}
+
+function viewOf(address, news) {
+  if (address === "/tools") return new ToolsView();
+  const [, task] = address.match(/^\/tasks\/([^/]+)$/) ?? [];
+  return task ? new TaskView(go, decoded(task), news) : new ListView(go);
 }
 
 function decoded(part) {
@@ -80,7 +86,7 @@ document.addEventListener("titled", name);
 document.addEventListener("locked-out", lockedOut);
 document.getElementById("language").addEventListener("click", switchLanguage);
 document.addEventListener("click", (event) => {
-  const link = event.target.closest("a[href^='/tasks']");
+  const link = event.target.closest("a[href^='/tasks'], a[href='/tools']");
   if (!link || event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
   event.preventDefault();
   go(link.getAttribute("href"));
