@@ -31,7 +31,7 @@ def forms(text: str | dict[str, str]) -> list[str]:
 
 def used_keys() -> set[str]:
     """Return the keys in the modules' code and in the templates."""
-    code = "\n".join(path.read_text("utf-8") for path in STATIC.glob("*.js"))
+    code = "\n".join(path.read_text("utf-8") for path in STATIC.rglob("*.js"))
     code = re.sub(r'=== "[a-z-]+"', "", code)
     calls = re.findall(r"\bt\(([^()]*)", code)
     keys = {key for call in calls for key in re.findall(r'"([a-z-]+)"', call)}
@@ -148,8 +148,9 @@ def test_the_language_is_the_chosen_one_else_the_browsers(
 
 
 def test_the_modules_are_all_named_in_the_page(client: Client) -> None:
-    page = client.get("/tasks").text
-    for module in STATIC.glob("*.js"):
-        assert f'href="/static/{module.name}"' in page
-    imported = {name for path in STATIC.glob("*.js") for name in re.findall(r'from "\./(.+?)"', Path(path).read_text())}
-    assert imported <= {path.name for path in STATIC.glob("*.js")}
+    named = set(re.findall(r'<link rel="modulepreload" href="/static/(.+?)">', client.get("/tasks").text))
+    modules = {path for path in STATIC.rglob("*.js") if ".worklet" not in path.name}
+    assert named == {path.relative_to(STATIC).as_posix() for path in modules}
+    for path in modules:
+        for name in re.findall(r'(?:from|import) "(\..+?)"', path.read_text("utf-8")):
+            assert (path.parent / name).resolve() in modules, (path, name)

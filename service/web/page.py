@@ -94,4 +94,4 @@ def _texts(language: str) -> dict[str, str]:
 @cache
 def _modules() -> list[str]:
     """Return the names of the modules, so that the browser loads them in parallel."""
-    return sorted(path.name for path in STATIC.glob("*.js"))
+    return sorted(path.relative_to(STATIC).as_posix() for path in STATIC.rglob("*.js") if ".worklet" not in path.name)

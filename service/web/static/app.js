@@ -7,7 +7,7 @@ import { notice } from "./parts.js";
 import "./pictures.js";
 import { arrive, comeBack, enter, leave, recall, remember, write } from "./place.js";
 import { TaskView } from "./task.js";
-import { ToolsView } from "./tools.js";
+import { ToolsView } from "./tools/view.js";
 import { someAreUnderWay } from "./upload.js";
 
 const OTHERS = { en: ["ru", "Русский"], ru: ["en", "English"] };

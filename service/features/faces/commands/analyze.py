@@ -92,7 +92,6 @@ def analyze(
     blur: Path | None,
     style: Style | None,
     out: Path | None,
-    engine: str | None,
     **options: Any,
 ) -> None:
     """Find the faces in photos where they are: nothing is copied, moved, changed or deleted.
@@ -105,6 +104,7 @@ def analyze(
 
     The exit status is 0, or 1 where photos failed, or 2 where nothing could be done.
     """
+    engine = options.pop("engine")
     if out:
         if as_csv or as_json or boxed or blur or style:
             raise click.UsageError("Give either --out, or --csv, --json, --boxed or --blur.")

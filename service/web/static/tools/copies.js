@@ -1,9 +1,9 @@
 // Augmentation: an account, an upload, and three copies of each picture beside one another.
 
-import { call } from "./api.js";
+import { call } from "../api.js";
 import { Card, failed, fileZone, shot } from "./card.js";
-import { h, icon } from "./dom.js";
-import { t } from "./messages.js";
+import { h, icon } from "../dom.js";
+import { t } from "../messages.js";
 
 export function copiesCard(signal) {
   const email = h("input", { type: "email", required: true, autocomplete: "username" });

@@ -1,10 +1,10 @@
 // A card of the page of tools: what goes in, what comes out, and the requests that were made, as curl commands.
 
-import { call, Refusal } from "./api.js";
+import { call, Refusal } from "../api.js";
 import { curl } from "./curl.js";
-import { h, icon } from "./dom.js";
-import { t } from "./messages.js";
-import { notice, sentence } from "./parts.js";
+import { h, icon } from "../dom.js";
+import { t } from "../messages.js";
+import { notice, sentence } from "../parts.js";
 
 const SOONEST = 250;
 const LATEST = 2000;

@@ -1,8 +1,8 @@
 // Processing: a picture flipped, resized or turned, before and after.
 
 import { Card, failed, field, fileZone, shot } from "./card.js";
-import { h } from "./dom.js";
-import { t } from "./messages.js";
+import { h } from "../dom.js";
+import { t } from "../messages.js";
 
 export function editsCard(signal) {
   const edit = h(

@@ -1,8 +1,8 @@
 // Renditions: a picture as WebP in four sizes, with what that saves and the markup that uses them.
 
 import { Card, failed, field, fileZone } from "./card.js";
-import { h } from "./dom.js";
-import { bytes, number, percent, t } from "./messages.js";
+import { h } from "../dom.js";
+import { bytes, number, percent, t } from "../messages.js";
 
 export function renditionsCard(signal) {
   const owner = field(t("owner"), { type: "text", value: "1", maxlength: 64, required: true });

@@ -1,8 +1,8 @@
 // Recordings: a WAV, from a file or the microphone, becomes an MP3 with a link.
 
 import { Card, field, fileZone } from "./card.js";
-import { h, icon } from "./dom.js";
-import { t } from "./messages.js";
+import { h, icon } from "../dom.js";
+import { t } from "../messages.js";
 import { recordWav } from "./microphone.js";
 
 export function recordingsCard(signal) {

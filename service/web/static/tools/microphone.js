@@ -6,7 +6,7 @@ const HEADER = 44;
 export async function recordWav() {
   const stream = await navigator.mediaDevices.getUserMedia({ audio: true });
   const context = new AudioContext();
-  await context.audioWorklet.addModule("/static/worklets/samples.js");
+  await context.audioWorklet.addModule("/static/tools/samples.worklet.js");
   const samples = new AudioWorkletNode(context, "samples", { numberOfOutputs: 0 });
   const pieces = [];
   samples.port.onmessage = ({ data }) => pieces.push(data);

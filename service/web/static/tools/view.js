@@ -1,9 +1,9 @@
 // The page of tools: a card for each of the other systems, to try it without a document.
 
 import { copiesCard } from "./copies.js";
-import { h } from "./dom.js";
+import { h } from "../dom.js";
 import { editsCard } from "./edits.js";
-import { t } from "./messages.js";
+import { t } from "../messages.js";
 import { questionsCard } from "./questions.js";
 import { recordingsCard } from "./recordings.js";
 import { renditionsCard } from "./renditions.js";

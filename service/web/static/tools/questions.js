@@ -1,8 +1,8 @@
 // Questions: new ones are fetched and stored; the cards show the latest.
 
 import { Card, field } from "./card.js";
-import { h } from "./dom.js";
-import { t } from "./messages.js";
+import { h } from "../dom.js";
+import { t } from "../messages.js";
 
 export function questionsCard(signal) {
   const count = field(t("how-many"), { type: "number", min: 1, max: 100, value: 3, required: true });
