@@ -12,6 +12,7 @@ from service.features.faces import exports, operations, thumbnails
 from service.features.faces.response_cache import ResponseCache
 from service.features.faces.schemas import (
     AnnotationQuery,
+    AnnotationsOut,
     ContentQuery,
     ImageOut,
     ImagesOut,
@@ -262,7 +263,7 @@ def get_faces_jsonl(task_id: str) -> Response:
 
 
 @faces.get("/tasks/<id:task_id>/annotations.json")
-@describe({200: "application/json"}, 404, query=AnnotationQuery)
+@describe({200: AnnotationsOut}, 404, query=AnnotationQuery)
 def get_annotations(task_id: str) -> Response:
     """Get the photos that are done, with a box around each face, for another program.
 

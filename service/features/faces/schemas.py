@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, RootModel, model_validator
 
 from service.errors import Invalid
 from service.features.faces.anonymization import Style
@@ -59,6 +59,24 @@ _SUMMARY: dict[str, Any] = {
     },
 }
 
+_COCO: dict[str, Any] = {
+    "info": {"description": "Faces, as Headcount found them"},
+    "licenses": [],
+    "categories": [{"id": 1, "name": "face", "supercategory": "person"}],
+    "images": [{"id": 1, "file_name": "team.jpg", "width": 1920, "height": 1080}],
+    "annotations": [
+        {
+            "id": 1,
+            "image_id": 1,
+            "category_id": 1,
+            "bbox": [443, 289, 353, 522],
+            "area": 184_266,
+            "iscrowd": 0,
+            "score": 0.9994,
+            "attributes": {"number": 1, "gender": "male", "age": 26.0},
+        }
+    ],
+}
 _WEBHOOK = "An http or https address that is told when the task ends, signed as Standard Webhooks say."
 
 TaskStatus = Literal["forming", "processing", "completed", "error"]
@@ -133,6 +151,12 @@ class TableQuery(StrictModel):
     """The query of a table."""
 
     bom: Annotated[Literal["0", "1"], Field(description="`1`: begin with a byte order mark, as Excel wants it.")] = "0"
+
+
+class AnnotationsOut(RootModel[dict[str, Any] | list[dict[str, Any]]]):
+    """Photos and boxes as the program that was named reads them: an object, or for Label Studio an array of tasks."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_COCO]})
 
 
 class AnnotationQuery(StrictModel):
