@@ -1,6 +1,6 @@
 import pytest
-
 from service.features.faces.engines.circuit_breaker import Breaker
+
 from service.jobs.operation import Postponed
 
 

@@ -146,7 +146,9 @@ def queued_before_0013(url: str, files: Path) -> list[Path]:
             connection.execute(sa.text("INSERT INTO image_leftover VALUES (:id, :folder, :awaited_by)"), there)
         for number, status in ((5, "queued"), (9, "running")):
             job = {"kind": "renditions.removal", "subject": str(number), "task": f"renditions.removal/{number}"}
-            connection.execute(sa.insert(Job), job | {"position": 0, "status": status, "attempt": 1})
+            times = dict.fromkeys(("position", "losses", "not_before", "lease_expires_at"), 0)
+            row = job | times | {"status": status, "attempt": 1}
+            connection.execute(sa.insert(sa.table("job", *map(sa.column, row))), row)
     for path in left:
         path.parent.mkdir(parents=True)
         path.write_bytes(b"x")

@@ -15,11 +15,11 @@ import pytest
 import requests
 import urllib3
 from PIL import Image
+from service.features.faces.engines.circuit_breaker import Breaker
 
 from devtools.facecloud_emulator.app import Emulator
 from devtools.facecloud_emulator.faults import Mood
 from devtools.facecloud_emulator.server import EmulatorServer
-from service.features.faces.engines.circuit_breaker import Breaker
 from service.features.faces.engines.engine import Detection, History
 from service.features.faces.engines.facecloud import FaceCloud
 from service.features.faces.engines.facecloud.failures import TRANSPORT, unanswered

@@ -116,8 +116,8 @@ class WorkerPool:
             # A process that was stopped for longer than its lease must not begin what others have taken over.
             if claim.is_void(time.time()):
                 raise Cancelled
-            if self.stopping:
-                raise Postponed(0.0)
+            if self.stopping or not all(policy.may_begin(claim.run) for policy in self._policies):
+                raise Postponed
             claim.outcome = operation.work(claim.loaded, lambda: claim.is_void(time.time()))
         except (Failure, Postponed, Cancelled) as outcome:
             claim.outcome = outcome
@@ -137,7 +137,8 @@ class WorkerPool:
             for policy in self._policies:
                 policy.ended(claim)
             self._begin()
-            self._seconds += 0.1 * (seconds - self._seconds)
+            if not isinstance(claim.outcome, Postponed):
+                self._seconds += 0.1 * (seconds - self._seconds)
             waiting = self.under_way - self.begun
             # While enough is claimed ahead, results gather for the next look; one transaction writes them all.
             if waiting <= self.ahead() // 2:

@@ -30,8 +30,9 @@ def enqueue(session: Session, kind: str, rows: sa.Select[str, str, int]) -> None
     """Add a job for each row (subject, task, position) of the query, in one statement."""
     subject, task, position = rows.selected_columns
     # `not_before` is the present, so that it tells for how long a job has been waiting.
-    fixed = (sa.literal(value) for value in (kind, "queued", 0, 0, time.time(), 0.0))
-    columns = ["kind", "status", "attempt", "losses", "not_before", "lease_expires_at", "subject", "task", "position"]
+    fixed = (sa.literal(value) for value in (kind, "queued", 0, 0, 0, time.time(), 0.0))
+    names = ("kind", "status", "attempts", "fence", "losses", "not_before", "lease_expires_at")
+    columns = [*names, "subject", "task", "position"]
     insert = sa.insert(Job).from_select(columns, rows.with_only_columns(*fixed, subject, task, position))
     ids = session.connection().execute(insert.returning(Job.id)).scalars().all()
     session.info.setdefault(ADDED, {}).setdefault(kind, []).extend(ids)

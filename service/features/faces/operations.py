@@ -275,9 +275,7 @@ def _start(session: Session, task: Task) -> None:
     queue.remove(session, task.id, failed_only=True)
     queue.enqueue(session, KIND, sa.select(Image.id, Image.task_id, Image.position).where(*chosen))
     session.execute(
-        sa.update(Image)
-        .where(*chosen)
-        .values(status="pending", attempts=0, error_code=None, error_detail=None, failed_at=None),
+        sa.update(Image).where(*chosen).values(status="pending", attempts=0, error_code=None, error_detail=None),
         execution_options={"synchronize_session": False},
     )
     task.status, task.started_at, task.finished_at = "processing", now(), None
