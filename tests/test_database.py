@@ -68,14 +68,18 @@ def tables(url: str) -> set[str]:
 RENAMED = {("image_leftover", column): ("file_deletion", column) for column in ("id", "awaited_by")} | {
     ("image_leftover", "folder"): ("file_deletion", "name"),
     ("face", "position"): ("face", "number"),
+    ("job", "attempt"): ("job", "fence"),
 }
 """What tables and columns of older revisions are called today."""
 SHIFTED = {("face", "position"): 1}
 """What is added to the numbers of older columns to make those of today."""
 
 
-REWRITTEN = {("ImageTask", "id"), ("ImageTask", "img_link"), ("ImageTask", "created_at"), ("User", "created_at")}
-"""Columns that older revisions have in another form; a test of their own follows them."""
+REWRITTEN = {
+    *(("ImageTask", "id"), ("ImageTask", "img_link"), ("ImageTask", "created_at"), ("User", "created_at")),
+    ("image", "failed_at"),
+}
+"""Columns that older revisions have in another form, which a test of their own follows, or that are gone."""
 
 
 def stored(url: str) -> dict[tuple[str, str], list[object]]:

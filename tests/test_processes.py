@@ -202,8 +202,6 @@ class Poison:
                 os.kill(worker, signal.SIGKILL)
         return faces_of(image)
 
-    def limit(self) -> None: ...
-
     def close(self) -> None: ...
 
 

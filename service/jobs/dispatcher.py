@@ -53,7 +53,7 @@ class Dispatcher:
         self._lease = lease
         self._poll = poll
         self._owner = ""
-        self._gate = OutageGate()
+        self._gate = OutageGate(self._operations.keys(), outcome_log.note_outage)
         self._policies = (*policies, self._gate, SuspectIsolation())
         self._locks = [name for policy in self._policies for name in policy.locks]
         self._news = threading.Event()

@@ -32,7 +32,11 @@ class Answered(Failure):
     """The other side answered, if only to refuse: so it is not away."""
 
 
-class Unserved(Failure):
+class Unanswered(Failure):
+    """The run came to no answer: it does not count as an attempt."""
+
+
+class Unserved(Unanswered):
     """`who` did not serve the run. It costs time, not an attempt: the job waits for the operation's `patience`.
 
     `wait` is the seconds that it asked for; nothing of the kind begins before they are over.
@@ -42,9 +46,11 @@ class Unserved(Failure):
         super().__init__(code, detail, attempts=sys.maxsize, wait=wait)
         self.who = who
 
-    def given_up(self, patience: float) -> Failure:
+    def given_up(self, patience: float) -> Unanswered:
         """Return the failure of a job that has waited for so many seconds."""
-        return Failure("upstream_unavailable", f"{self.who} has not answered for {_in_words(patience)}. {self.detail}")
+        return Unanswered(
+            "upstream_unavailable", f"{self.who} has not answered for {_in_words(patience)}. {self.detail}"
+        )
 
 
 def _in_words(seconds: float) -> str:

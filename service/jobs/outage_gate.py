@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from sqlalchemy.orm import Session
 
@@ -21,7 +21,10 @@ class OutageGate(ClaimPolicy):
     the other side.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kinds: Collection[str], observe: Callable[[str, bool], object]) -> None:
+        """`observe` hears of a kind whether this process knows of an outage, whenever that changes."""
+        self._kinds = kinds
+        self._observe = observe
         self._open: Mapping[str, outages.Open] = {}
         self._shut: set[str] = set()
         self._pauses: dict[str, float] = {}
@@ -32,7 +35,12 @@ class OutageGate(ClaimPolicy):
 
     def read(self, session: Session) -> None:
         """Read the outages."""
-        self._open = outages.open_outages(session)
+        self._know({kind: outage for kind, outage in outages.open_outages(session).items() if kind in self._kinds})
+
+    def _know(self, known: Mapping[str, outages.Open]) -> None:
+        for kind in known.keys() ^ self._open.keys():
+            self._observe(kind, kind in known)
+        self._open = known
 
     def earliest(self, kind: str, due: float | None, now: float) -> float | None:
         """Return when a job of a kind that is due then may run."""
@@ -75,7 +83,7 @@ class OutageGate(ClaimPolicy):
                 outage = self._open.get(kind)
         if is_served and outage and not outage.is_pause(now) and outages.end(session, kind, now):
             logs.event(log, "calls go on", kind=kind, seconds=round(now - outage.since))
-            self._open = {other: row for other, row in self._open.items() if other != kind}
+            self._know({other: row for other, row in self._open.items() if other != kind})
         return kind in self._open
 
     def failed_probes(self, finished: Sequence[Claim]) -> Mapping[str, Unserved]:

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from service.jobs import models, outages
 from service.jobs.claims import Claim
-from service.jobs.operation import Failure, Operation, Postponed, Run, Unserved
+from service.jobs.operation import Failure, Operation, Postponed, Run, Unanswered, Unserved
 from service.jobs.outage_gate import OutageGate
 from service.jobs.outcome_log import Ended
 
@@ -111,7 +111,7 @@ def recover(session: Session, operations: Mapping[str, Operation], now: float) -
     again, lost = models.recover(session, operations.keys(), now=now, losses=LOSSES)
     text = f"The server process died {LOSSES} times while it worked on this file."
     for kind, operation in operations.items():
-        failures = [(run, Failure("worker_lost", text)) for run in lost if run.kind == kind]
+        failures = [(run, Unanswered("worker_lost", text)) for run in lost if run.kind == kind]
         if failures:
             operation.fail(session, failures)
     return again, lost

@@ -13,7 +13,7 @@ from service.features.faces.representation import FACE_MEMBERS, numbered
 from service.features.faces.statistics import COUNTERS, count
 from service.features.faces.webhooks import announce
 from service.imaging.failures import image_failures
-from service.jobs.operation import Failure, Operation, Run, Unserved
+from service.jobs.operation import Failure, Operation, Run, Unanswered
 from service.storage.storage import Storage
 
 KIND = "face"
@@ -115,7 +115,7 @@ def _write_errors(session: Session, failures: Sequence[tuple[Run, Failure]], sta
         {
             "image": run.subject,
             "new_status": status,
-            "attempt": run.attempts if isinstance(failure, Unserved) else run.attempt,
+            "attempt": run.attempts if isinstance(failure, Unanswered) else run.attempt,
             "code": failure.code,
             "text": failure.detail[:500],
         }
