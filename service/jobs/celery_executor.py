@@ -108,9 +108,9 @@ class CeleryExecutor:
         for kind, ids in added.items():
             self._added.put((self._queue_of[kind], ids))
 
-    def cancel(self, task: str) -> None:
+    def cancel(self, task: str, kind: str | None = None) -> None:
         """Stop a task's runs here; the workers see within `CANCEL_POLL` seconds that their rows are gone."""
-        self._group.cancel(task)
+        self._group.cancel(task, kind)
 
     def begin_stop(self) -> None:
         """Claim nothing more."""

@@ -86,9 +86,9 @@ class Dispatcher:
         self._look = True
         self._news.set()
 
-    def cancel(self, task: str) -> None:
-        """Flag every run of the task that is here."""
-        self._pool.cancel(lambda claim: claim.run.task == task)
+    def cancel(self, task: str, kind: str | None = None) -> None:
+        """Flag every run of the task that is here, of one kind or all."""
+        self._pool.cancel(lambda claim: claim.run.task == task and kind in (None, claim.run.kind))
 
     def begin_stop(self) -> None:
         """Claim nothing more; the dispatcher gives back what has not begun."""

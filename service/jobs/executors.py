@@ -20,8 +20,8 @@ class Executor(Protocol):
     def wake(self, added: Added) -> None:
         """Look for these jobs, which were added; call it after the commit."""
 
-    def cancel(self, task: str) -> None:
-        """Stop a task's runs in this process: none begins, and none makes another call."""
+    def cancel(self, task: str, kind: str | None = None) -> None:
+        """Stop a task's runs in this process, of one kind or all: none begins, and none makes another call."""
 
     def begin_stop(self) -> None:
         """Claim nothing more; return at once. The time of grace begins with the first call."""
@@ -57,10 +57,10 @@ class ExecutorGroup:
         for executor in self._executors:
             executor.wake(added)
 
-    def cancel(self, task: str) -> None:
+    def cancel(self, task: str, kind: str | None = None) -> None:
         """Stop the task's runs in all."""
         for executor in self._executors:
-            executor.cancel(task)
+            executor.cancel(task, kind)
 
     def begin_stop(self) -> None:
         """Claim nothing more."""

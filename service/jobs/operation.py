@@ -123,6 +123,9 @@ class Operation(ABC):
     def fail(self, session: Session, failures: Sequence[tuple[Run, Failure]]) -> None:  # noqa: B027 - optional
         """Write down these final failures in the transaction that ends their jobs."""
 
+    def outage_changed(self, session: Session) -> None:  # noqa: B027 - optional
+        """Note that an outage of what these jobs need begins, goes on or ends with this transaction."""
+
     def undo(self, session: Session, dropped: Sequence[tuple[Run, Any]]) -> None:  # noqa: B027 - optional
         """Look after what these runs may have left, each with what was loaded for it: their results are not saved.
 

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from service.jobs import outages
 from service.jobs.claims import Claim, ClaimPolicy, Turn
-from service.jobs.operation import Answered, Run, Unserved
+from service.jobs.operation import Answered, Operation, Run, Unserved
 from service.telemetry import logging as logs
 
 log = logging.getLogger(__name__)
@@ -67,23 +67,28 @@ class OutageGate(ClaimPolicy):
         """Let runs begin again where the rows say that an outage is over."""
         self._shut &= self._open.keys()
 
-    def settle(self, session: Session, kind: str, finished: Sequence[Claim], now: float) -> bool:
-        """Begin, prolong or end the outage that these runs show; return whether there is one now."""
+    def settle(self, session: Session, operation: Operation, finished: Sequence[Claim], now: float) -> bool:
+        """Begin, prolong or end the outage that these runs of one kind show; return whether there is one now."""
+        kind, is_changed = operation.kind, False
         unserved = [claim for claim in finished if isinstance(claim.outcome, Unserved) and not self.is_suspect(claim)]
         is_served = any(_is_served(claim) for claim in finished)
         outage = self._open.get(kind)
         for claim in unserved:
             failure: Unserved = claim.outcome
             if outage:
-                outages.go_on(session, outage, failure, now, is_probe=claim.run.id in self._probes)
+                is_changed |= outages.go_on(session, outage, failure, now, is_probe=claim.run.id in self._probes)
             elif not is_served or failure.wait is not None:
-                if outages.begin(session, kind, failure, now):
+                is_changed = outages.begin(session, kind, failure, now)
+                if is_changed:
                     logs.event(log, "calls paused", logging.WARNING, kind=kind, reason=failure.detail)
                 self.read(session)
                 outage = self._open.get(kind)
         if is_served and outage and not outage.is_pause(now) and outages.end(session, kind, now):
             logs.event(log, "calls go on", kind=kind, seconds=round(now - outage.since))
             self._know({other: row for other, row in self._open.items() if other != kind})
+            is_changed = True
+        if is_changed:
+            operation.outage_changed(session)
         return kind in self._open
 
     def failed_probes(self, finished: Sequence[Claim]) -> Mapping[str, Unserved]:

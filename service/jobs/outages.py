@@ -1,7 +1,6 @@
 """Outages of what jobs of one kind need: one row for all processes says since when, and when the next probe goes."""
 
 import random
-import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -86,8 +85,11 @@ def begin(session: Session, kind: str, failure: Unserved, now: float) -> bool:
     return session.connection().execute(statement).first() is not None
 
 
-def go_on(session: Session, outage: Open, failure: Unserved, now: float, *, is_probe: bool) -> None:
-    """Note another run that was not served: a probe puts the next one off, and so does who asks for it."""
+def go_on(session: Session, outage: Open, failure: Unserved, now: float, *, is_probe: bool) -> bool:
+    """Note another run that was not served: a probe puts the next one off, and so does who asks for it.
+
+    Return whether that changed anything.
+    """
     wait, next_try = outage.wait, outage.due_at(now)
     if failure.wait is not None:
         wait, next_try = failure.wait, max(next_try, now + failure.wait)
@@ -95,7 +97,7 @@ def go_on(session: Session, outage: Open, failure: Unserved, now: float, *, is_p
         wait = min(LONGEST, 2 * wait)
         next_try = min(next_try, now + _jittered(wait))
     else:
-        return
+        return False
     values = {
         "reason": failure.detail[:500],
         "wait": wait,
@@ -103,6 +105,7 @@ def go_on(session: Session, outage: Open, failure: Unserved, now: float, *, is_p
         "next_try": next_try,
     }
     session.connection().execute(sa.update(Outage).where(Outage.kind == outage.kind).values(values))
+    return True
 
 
 def end(session: Session, kind: str, now: float) -> bool:
@@ -132,13 +135,6 @@ def begin_probe(session: Session, outage: Open, now: float) -> bool:
         later = {"unserved_since": Job.unserved_since + unattended}
         session.connection().execute(sa.update(Job).where(*waiting).values(later))
     return True
-
-
-def waiting_for(session: Session, kind: str) -> tuple[float, str, float] | None:
-    """Return since when jobs of this kind wait, why, and when the next probe goes; None while there is no outage."""
-    outage = open_outages(session).get(kind)
-    now = time.time()
-    return (outage.since, outage.reason, max(now, outage.due_at(now))) if outage else None
 
 
 def _overdue(kind: str, before: float) -> Sequence[sa.ColumnElement[bool]]:

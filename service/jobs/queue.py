@@ -38,10 +38,12 @@ def enqueue(session: Session, kind: str, rows: sa.Select[str, str, int]) -> None
     session.info.setdefault(ADDED, {}).setdefault(kind, []).extend(ids)
 
 
-def remove(session: Session, *tasks: str, failed_only: bool = False) -> None:
-    """Take the jobs of these tasks out. A run that is under way finds no row and saves nothing."""
-    condition = [Job.status == "failed"] if failed_only else []
-    session.connection().execute(sa.delete(Job).where(Job.task.in_(tasks), *condition))
+def remove(session: Session, *tasks: str, kind: str | None = None, failed_only: bool = False) -> None:
+    """Take the jobs of these tasks out, of one kind or all. A run that is under way finds no row and saves nothing."""
+    conditions = [Job.kind == kind] if kind else []
+    if failed_only:
+        conditions.append(Job.status == "failed")
+    session.connection().execute(sa.delete(Job).where(Job.task.in_(tasks), *conditions))
 
 
 def open_subjects(kind: str) -> sa.Select[str]:

@@ -56,7 +56,7 @@ def _save_failures(
     next_due = float("inf")
     again, final = [], []
     failed_probe = gate.failed_probes(finished).get(operation.kind)
-    is_away = gate.settle(session, operation.kind, finished, now)
+    is_away = gate.settle(session, operation, finished, now)
     for claim in finished:
         run, failure = claim.run, claim.outcome
         if not isinstance(failure, Failure):

@@ -6,13 +6,14 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from service.db.database import now
+from service.db.database import at, now
 from service.features.faces.engines.engine import Detections, Engine
 from service.features.faces.models import Face, Image, Task, image_key
 from service.features.faces.representation import FACE_MEMBERS, numbered
 from service.features.faces.statistics import COUNTERS, count
 from service.features.faces.webhooks import announce
 from service.imaging.failures import image_failures
+from service.jobs import outages, queue
 from service.jobs.operation import Failure, Operation, Run, Unanswered
 from service.storage.storage import Storage
 
@@ -92,6 +93,12 @@ class FaceDetection(Operation):
         for task, failed in _by_task(failures).items():
             _count(session, task, failed=len(failed))
 
+    def outage_changed(self, session: Session) -> None:
+        """Raise the versions of the tasks that say so; one that is locked is just being changed."""
+        waiting = sa.select(Task.id).where(Task.status == "processing").with_for_update(skip_locked=True)
+        changed = sa.update(Task).where(Task.id.in_(waiting)).values(version=Task.version + 1)
+        session.connection().execute(changed)
+
     def _image(self, run: Run, found: Detections) -> dict[str, Any]:
         return {
             "image": run.subject,
@@ -150,3 +157,20 @@ def _count(session: Session, task: str, **more: int) -> None:
     connection.execute(_COUNT, {"task": task} | {f"more_{name}": more.get(name, 0) for name in _COUNTERS})
     if connection.execute(_END, {"task": task, "moment": now()}).scalar():
         announce(session, task)
+
+
+def waiting_for(session: Session) -> dict[str, str] | None:
+    """Return since when the tasks wait for their engine, why, and when it is tried again; None while it serves."""
+    outage = outages.open_outages(session).get(KIND)
+    if outage is None:
+        return None
+    return {"since": at(outage.since), "reason": outage.reason, "next_try": at(outage.next_try)}
+
+
+def stop_images(session: Session, task: str) -> None:
+    """Fail what is not done of a task, which ends it; its runs that are under way find no job and save nothing."""
+    queue.remove(session, task, kind=KIND)
+    pending = sa.update(Image).where(Image.task_id == task, Image.status == "pending")
+    error = {"error_code": "stopped", "error_detail": "A person stopped the task before this photo was done."}
+    stopped = session.connection().execute(pending.values(status="failed", **error))
+    _count(session, task, failed=stopped.rowcount)
