@@ -285,7 +285,7 @@ class Dispatcher:
         self._renewed = turn.monotonic
 
     def _recover(self, session: Session, now: float) -> list[Ended]:
-        again, lost = transitions.recover(session, self._operations, now)
+        again, lost = transitions.recover(session, self._operations, now, self._owner)
         self._look = True
         return [*(Ended(run, "lost") for run in again), *(Ended(run, "failed", "worker_lost") for run in lost)]
 

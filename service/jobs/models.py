@@ -243,13 +243,18 @@ def _silent(kinds: Collection[str], now: float) -> Sequence[sa.ColumnElement[boo
     return Job.status == "running", Job.lease_expires_at < now, Job.kind.in_(kinds)
 
 
-def recover(session: Session, kinds: Collection[str], *, now: float, losses: int) -> tuple[list[Run], list[Run]]:
+def recover(
+    session: Session, kinds: Collection[str], *, now: float, losses: int, owner: str, family: str
+) -> tuple[list[Run], list[Run]]:
     """running → queued for runs of these kinds whose lease ran out; → failed for jobs that lost so many.
 
-    Return the dead runs of the jobs that run again, and those of the jobs that failed.
+    A loss counts where a process of the same family, other than the owner, has outlived the run. Return the dead runs
+    of the jobs that run again, and those of the jobs that failed.
     """
-    died = sa.update(Job).where(*_silent(kinds, now)).values(losses=Job.losses + 1, owner=None).returning(*RUN)
-    lost = _runs(session, died.where(Job.losses >= losses - 1).values(status="failed", error="worker_lost"))
+    outlived = sa.and_(Job.owner.startswith(family, autoescape=True), Job.owner != owner) if family else sa.false()
+    lost_now = Job.losses + sa.case((outlived, 1), else_=0)
+    died = sa.update(Job).where(*_silent(kinds, now)).values(losses=lost_now, owner=None).returning(*RUN)
+    lost = _runs(session, died.where(lost_now >= losses).values(status="failed", error="worker_lost"))
     again = _runs(session, died.values(status="queued", not_before=now))
     return again, lost
 

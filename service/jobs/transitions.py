@@ -7,12 +7,15 @@ from sqlalchemy.orm import Session
 
 from service.jobs import models, outages
 from service.jobs.claims import Claim
+from service.jobs.executors import family_of
 from service.jobs.operation import Failure, Operation, Postponed, Run, Unanswered, Unserved
 from service.jobs.outage_gate import OutageGate
 from service.jobs.outcome_log import Ended
 
-LOSSES = 3
-"""So many dead runs fail a job: it may be what kills the worker. The last of them it runs alone."""
+LOSSES = 4
+"""So many dead runs that others outlived fail a job: it may be what kills the worker. The last two it runs alone."""
+ALONE = 2
+"""After so many it runs alone."""
 
 
 def save(
@@ -106,9 +109,15 @@ def back_off(attempt: int) -> float:
     return longest * random.uniform(0.5, 1.0)  # noqa: S311 - it spreads load and keeps no secret
 
 
-def recover(session: Session, operations: Mapping[str, Operation], now: float) -> tuple[list[Run], list[Run]]:
-    """Give jobs whose runs died back, and fail those that lost too many; return the runs of both."""
-    again, lost = models.recover(session, operations.keys(), now=now, losses=LOSSES)
+def recover(
+    session: Session, operations: Mapping[str, Operation], now: float, owner: str = ""
+) -> tuple[list[Run], list[Run]]:
+    """Give jobs whose runs died back, and fail those that lost too many; return the runs of both.
+
+    `owner` is the process that does it: where one of its family died it counts as a loss.
+    """
+    family = family_of(owner) if owner else ""
+    again, lost = models.recover(session, operations.keys(), now=now, losses=LOSSES, owner=owner, family=family)
     text = f"The server process died {LOSSES} times while it worked on this file."
     for kind, operation in operations.items():
         failures = [(run, Unanswered("worker_lost", text)) for run in lost if run.kind == kind]
