@@ -187,6 +187,25 @@ def test_a_job_that_kills_four_processes_is_failed_and_says_so(
     assert client.ended(task)["status"] == "completed"
 
 
+def test_after_a_kill_no_more_calls_are_made_again_than_there_are_workers(
+    make_service: MakeService, emulator: EmulatorServer
+) -> None:
+    """Calls of a quarter of a second wait until the results before them are stored."""
+    emulator.emulator.latency = 0.25
+    service = make_service(**facecloud(emulator, WORKERS=8))
+    for part in range(4):
+        client = service.start()
+        emulator.emulator.forget()
+        images = [photo(100 * part + number) for number in range(90)]
+        task = client.task(*images)
+        client.start(task)
+        wait_for(lambda client=client, task=task, part=part: done(client, task) >= 30 + 3 * part, what="30 done")
+        service.kill()
+        check_complete(service.start().ended(task, 60), images)
+        assert sum(calls(emulator).values()) - len(images) <= 2 * 8
+        service.kill()
+
+
 KILLS = int(os.environ.get("KILLS", "6"))
 """How often all processes die at once: `make chaos` makes it a hundred."""
 
