@@ -25,8 +25,8 @@ test-fast: install-dev ## Runs the tests that need no server, browser or broker.
 	$(BIN)/pytest -n 2 --dist loadfile -m "not server" $(ARGS)
 
 chaos: install-dev ## Runs the tests of crashes, races and outages in long, some 40 minutes.
-	CHAOS_ROUNDS=200 RACES_ROUNDS=1000 OUTAGE_SECONDS=600 $(BIN)/pytest -s \
-	  tests/test_chaos.py tests/test_races.py tests/test_outages.py
+	CHAOS_ROUNDS=200 RACES_ROUNDS=1000 OUTAGE_SECONDS=600 OUTAGE_CASES=1000 KILLS=100 $(BIN)/pytest -s \
+	  tests/test_chaos.py tests/test_races.py tests/test_outages.py tests/test_processes.py
 
 soak: install-dev ## Sends twenty thousand photos in a row.
 	$(BIN)/python -m benchmarks.soak

@@ -140,6 +140,8 @@ class Settings(BaseSettings):
     """The password of the FaceCloud account."""
     facecloud_timeout: Annotated[float, Field(ge=0.1)] = 30
     """Seconds that FaceCloud may take for one answer."""
+    facecloud_patience: Annotated[float, Field(ge=0)] = 7200
+    """Seconds that an image waits for a FaceCloud that does not serve it, from its first call on; then it fails."""
     facecloud_max_pixels: Annotated[int, Field(ge=10_000)] = 12_000_000
     """Photos of more pixels are scaled down on the way to FaceCloud."""
     facecloud_max_concurrency: NonNegativeInt = 0

@@ -68,14 +68,18 @@ def tables(url: str) -> set[str]:
 RENAMED = {("image_leftover", column): ("file_deletion", column) for column in ("id", "awaited_by")} | {
     ("image_leftover", "folder"): ("file_deletion", "name"),
     ("face", "position"): ("face", "number"),
+    ("job", "attempt"): ("job", "fence"),
 }
 """What tables and columns of older revisions are called today."""
 SHIFTED = {("face", "position"): 1}
 """What is added to the numbers of older columns to make those of today."""
 
 
-REWRITTEN = {("ImageTask", "id"), ("ImageTask", "img_link"), ("ImageTask", "created_at"), ("User", "created_at")}
-"""Columns that older revisions have in another form; a test of their own follows them."""
+REWRITTEN = {
+    *(("ImageTask", "id"), ("ImageTask", "img_link"), ("ImageTask", "created_at"), ("User", "created_at")),
+    ("image", "failed_at"),
+}
+"""Columns that older revisions have in another form, which a test of their own follows, or that are gone."""
 
 
 def stored(url: str) -> dict[tuple[str, str], list[object]]:
@@ -146,7 +150,9 @@ def queued_before_0013(url: str, files: Path) -> list[Path]:
             connection.execute(sa.text("INSERT INTO image_leftover VALUES (:id, :folder, :awaited_by)"), there)
         for number, status in ((5, "queued"), (9, "running")):
             job = {"kind": "renditions.removal", "subject": str(number), "task": f"renditions.removal/{number}"}
-            connection.execute(sa.insert(Job), job | {"position": 0, "status": status, "attempt": 1})
+            times = dict.fromkeys(("position", "losses", "not_before", "lease_expires_at"), 0)
+            row = job | times | {"status": status, "attempt": 1}
+            connection.execute(sa.insert(sa.table("job", *map(sa.column, row))), row)
     for path in left:
         path.parent.mkdir(parents=True)
         path.write_bytes(b"x")

@@ -19,28 +19,17 @@ from PIL import Image
 from devtools.facecloud_emulator.app import Emulator
 from devtools.facecloud_emulator.faults import Mood
 from devtools.facecloud_emulator.server import EmulatorServer
-from service.features.faces.engines.circuit_breaker import Breaker
-from service.features.faces.engines.engine import Detection, History
+from service.features.faces.engines.engine import Detection
 from service.features.faces.engines.facecloud import FaceCloud
 from service.features.faces.engines.facecloud.failures import TRANSPORT, unanswered
 from service.imaging.decode import to_jpeg
 from service.imaging.pixel_budget import PixelBudget
-from service.jobs.operation import Cancelled, Failure, Postponed
+from service.jobs.operation import Answered, Cancelled, Failure, Unserved
 
 EMAIL = f"{secrets.token_hex(6)}@example.com"
 PASSWORD = secrets.token_hex(12)
 FACE = Detection(30, 40, 50, 60, "female", 28.0, 0.999431, age_low=16.3, age_high=39.7)
 SMALL = Detection(x=-1, y=-2, width=5, height=6, gender="male", age=None, score=None)
-
-
-class Clock:
-    """The real clock, which a test can put forward."""
-
-    def __init__(self):
-        self.ahead = 0.0
-
-    def __call__(self):
-        return time.monotonic() + self.ahead
 
 
 def picture(size=(120, 90), form="JPEG", colour=(200, 120, 90), **options):
@@ -63,12 +52,7 @@ def server(emulator):
 
 
 @pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-def connect(server, clock):
+def connect(server):
     """Return a function that makes clients; they are closed at the end."""
     made = []
 
@@ -77,7 +61,6 @@ def connect(server, clock):
             "url": server.url,
             "email": EMAIL,
             "password": PASSWORD,
-            "breaker": Breaker(clock=clock, fraction=lambda: 0.0),
             **options,
         }
         made.append(FaceCloud(**options))
@@ -108,7 +91,7 @@ def in_threads(number, work):
         barrier.wait(10)
         try:
             results[index] = work(index)
-        except (Failure, Postponed) as error:
+        except Failure as error:
             results[index] = error
 
     threads = [threading.Thread(target=run, args=(index,)) for index in range(number)]
@@ -377,7 +360,7 @@ def test_a_refusal_holds_for_what_waited_beside_it_and_not_for_what_is_started_l
     calls = emulator.counters()["calls"]
     assert failure_of(client).code == refused.code
     assert emulator.counters()["calls"] == calls
-    assert client.detect(picture(), history=History(time.time())) == [FACE, SMALL]
+    assert client.detect(picture(), due_at=time.time()) == [FACE, SMALL]
     assert client.detect(picture()) == [FACE, SMALL], "a success forgets the refusal"
 
 
@@ -388,7 +371,7 @@ def test_a_wrong_password_is_told_as_a_refused_account(connect):
 def test_a_login_that_is_not_answered_is_like_any_call(client, emulator):
     emulator.script.set([Mood(name="reset", path="login")])
     failures = in_threads(4, lambda _: failure_of(client))
-    assert {(failure.code, failure.attempts) for failure in failures} == {("upstream_unavailable", 5)}
+    assert all(isinstance(failure, Unserved) for failure in failures)
     emulator.script.set([])
     assert client.detect(picture()) == [FACE, SMALL]
 
@@ -411,19 +394,19 @@ ROWS = [
     (Mood(name="status", status=402), "upstream_quota", 1, "402"),
     (Mood(name="status", status=403, message="Monthly quota exceeded"), "upstream_quota", 1, "quota"),
     (Mood(name="status", status=403, message="Forbidden"), "upstream_unauthorized", 1, "Forbidden"),
-    (Mood(name="status", status=429), "upstream_quota", 10, "429"),
+    (Mood(name="status", status=429), "upstream_quota", None, "429"),
     (Mood(name="status", status=500), "upstream_unavailable", 2, "500"),
-    (Mood(name="status", status=408), "upstream_unavailable", 5, "408"),
-    (Mood(name="status", status=425), "upstream_unavailable", 5, "425"),
-    (Mood(name="html", status=502), "upstream_unavailable", 5, "answered 502."),
-    (Mood(name="status", status=503), "upstream_unavailable", 5, "503"),
-    (Mood(name="html", status=504), "upstream_unavailable", 5, "answered 504."),
-    (Mood(name="html", status=200), "upstream_unavailable", 5, "not JSON"),
-    (Mood(name="text"), "upstream_unavailable", 5, "not JSON"),
-    (Mood(name="half"), "upstream_unavailable", 5, "not JSON"),
-    (Mood(name="cut"), "upstream_unavailable", 5, "broke off"),
-    (Mood(name="reset"), "upstream_unavailable", 5, "broke off"),
-    (Mood(name="inner", status=503), "upstream_unavailable", 5, "503"),
+    (Mood(name="status", status=408), "upstream_unavailable", None, "408"),
+    (Mood(name="status", status=425), "upstream_unavailable", None, "425"),
+    (Mood(name="html", status=502), "upstream_unavailable", None, "answered 502."),
+    (Mood(name="status", status=503), "upstream_unavailable", None, "503"),
+    (Mood(name="html", status=504), "upstream_unavailable", None, "answered 504."),
+    (Mood(name="html", status=200), "upstream_unavailable", None, "not JSON"),
+    (Mood(name="text"), "upstream_unavailable", None, "not JSON"),
+    (Mood(name="half"), "upstream_unavailable", None, "not JSON"),
+    (Mood(name="cut"), "upstream_unavailable", None, "broke off"),
+    (Mood(name="reset"), "upstream_unavailable", None, "broke off"),
+    (Mood(name="inner", status=503), "upstream_unavailable", None, "503"),
     (Mood(name="inner", status=415), "upstream_rejected", 1, "415"),
     (Mood(name="inner", status=401), "upstream_unauthorized", 1, "token"),
 ]
@@ -432,10 +415,14 @@ ROWS = [
 @pytest.mark.parametrize(
     ("mood", "code", "attempts", "words"), ROWS, ids=[f"{row[0].name} {row[0].status} {row[1]}" for row in ROWS]
 )
-def test_a_failure_has_a_code_a_sentence_and_the_attempts_it_is_worth(client, emulator, mood, code, attempts, words):
+def test_a_failure_has_a_code_a_sentence_and_the_attempts_it_is_worth_or_costs_time(
+    client, emulator, mood, code, attempts, words
+):
     emulator.script.set([mood])
     failure = failure_of(client)
-    assert (failure.code, failure.attempts) == (code, attempts)
+    assert failure.code == code
+    assert isinstance(failure, Unserved) if attempts is None else failure.attempts == attempts
+    assert isinstance(failure, Answered) is (attempts == 1)
     assert words in failure.detail
     assert "<" not in failure.detail
 
@@ -450,7 +437,8 @@ def test_an_answer_that_takes_too_long_is_given_up(connect, emulator, mood):
     begun = time.monotonic()
     failure = failure_of(client)
     assert time.monotonic() - begun < 15
-    assert (failure.code, failure.attempts) == ("upstream_unavailable", 5)
+    assert isinstance(failure, Unserved)
+    assert failure.code == "upstream_unavailable"
     assert failure.detail == "FaceCloud did not answer within 0.3 s."
 
 
@@ -458,27 +446,9 @@ def test_a_refused_connection_is_told_as_such(connect):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     failure = failure_of(connect(url=f"http://127.0.0.1:{port}"))
-    assert (failure.code, failure.attempts) == ("upstream_unavailable", 5)
+    assert isinstance(failure, Unserved)
+    assert failure.code == "upstream_unavailable"
     assert failure.detail == "FaceCloud could not be reached."
-
-
-@pytest.mark.parametrize("known_by", ["this process", "another one"])
-def test_a_facecloud_that_has_answered_before_and_is_gone_costs_the_images_no_attempts(emulator, clock, known_by):
-    breaker = Breaker(lambda: known_by == "another one", clock=clock, fraction=lambda: 0.0)
-    with EmulatorServer(emulator) as server:
-        client = FaceCloud(server.url, EMAIL, PASSWORD, breaker=breaker)
-        if known_by == "this process":
-            client.detect(picture())
-    assert failure_of(client).attempts == 5  # the first is shown
-    for seconds in [0] * 9 + [10]:
-        assert client.limit() is None or seconds
-        clock.ahead += seconds
-        with pytest.raises(Postponed) as postponed:
-            client.detect(picture())
-        assert postponed.value.wait >= 1.0
-    clock.ahead += 24 * 3600
-    assert failure_of(client).attempts == 5
-    client.close()
 
 
 def test_a_host_without_an_address_is_told_as_such(connect):
@@ -518,41 +488,21 @@ def test_a_spent_quota_stops_the_batch_without_sending_more(client, emulator, st
 # 429 and Retry-After
 
 
-@pytest.mark.parametrize("date", [False, True])
-def test_429_pauses_every_call_for_as_long_as_it_says(client, emulator, clock, date):
-    emulator.script.set([Mood(name="status", status=429, retry_after=20, date=date, times=1)])
-    failure = failure_of(client)
-    assert failure.wait == pytest.approx(20, abs=1.5)
-    assert client.limit() == 0
-    with pytest.raises(Postponed) as caught:
-        client.detect(picture())
-    assert caught.value.wait == pytest.approx(20, abs=1.5)
-    assert emulator.counters()["calls"]["detect"] == 1
-    clock.ahead += 21
-    assert client.limit() == 1
-    assert client.detect(picture()) == [FACE, SMALL]
-    assert client.limit() is None
-
-
-def test_429_without_a_time_backs_off(client, emulator, clock):
-    emulator.script.set([Mood(name="status", status=429)])
-    assert failure_of(client).wait == pytest.approx(1, abs=0.2)
-    clock.ahead += 1
-    with pytest.raises(Postponed) as caught:
-        client.detect(picture())
-    assert caught.value.wait == pytest.approx(2, abs=0.2)
-
-
 def test_a_retry_after_of_a_year_is_not_believed(client, emulator):
     emulator.script.set([Mood(name="status", status=429, retry_after=31_536_000)])
     assert failure_of(client).wait == pytest.approx(3600, abs=1)
 
 
 @pytest.mark.parametrize("date", [False, True])
-def test_retry_after_of_a_503_is_told_to_the_kernel(client, emulator, date):
-    emulator.script.set([Mood(name="status", status=503, retry_after=20, date=date)])
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_retry_after_is_told_to_the_kernel(client, emulator, status, date):
+    emulator.script.set([Mood(name="status", status=status, retry_after=20, date=date)])
     assert failure_of(client).wait == pytest.approx(20, abs=1.5)
-    assert client.limit() is None
+
+
+def test_without_a_time_the_kernel_decides_when_to_try_again(client, emulator):
+    emulator.script.set([Mood(name="status", status=429)])
+    assert failure_of(client).wait is None
 
 
 # Cancelling
@@ -593,95 +543,18 @@ def test_a_run_that_waits_for_anothers_login_can_be_cancelled(client, emulator):
     logging_in.join(10)
 
 
-# The breaker
-
-
-def test_an_outage_is_met_by_single_probes_and_work_goes_on_after_it(client, emulator, clock):
-    client.detect(picture())
-    emulator.forget()
-    emulator.script.set([Mood(name="html", status=502)])
-    for _ in range(10):
-        assert failure_of(client).attempts == 5
-    assert client.limit() == 0
-    for seconds in (1, 2, 4, 8, 10, 10):
-        calls = emulator.counters()["calls"]["detect"]
-        with pytest.raises(Postponed):
-            client.detect(picture())
-        assert emulator.counters()["calls"]["detect"] == calls
-        clock.ahead += seconds
-        assert client.limit() == 1
-        results = in_threads(8, lambda _: client.detect(picture()))
-        assert all(isinstance(result, Postponed) for result in results)
-        assert emulator.counters()["calls"]["detect"] == calls + 1
-    emulator.script.set([])
-    clock.ahead += 10
-    assert client.detect(picture()) == [FACE, SMALL]
-    assert client.limit() is None
-
-
-def test_a_failed_probe_costs_its_image_an_attempt_only_after_two_hours(client, emulator, clock):
-    emulator.script.set([Mood(name="reset")])
-    for _ in range(10):
-        failure_of(client)
-    clock.ahead += 2 * 3600 - 60
-    with pytest.raises(Postponed):
-        client.detect(picture())
-    clock.ahead += 61
-    assert failure_of(client).attempts == 5
-
-
-def test_a_server_that_is_gone_and_comes_back_is_used_again(emulator, clock):
+def test_a_server_that_is_gone_and_comes_back_is_used_again(emulator):
     first = EmulatorServer(emulator)
-    client = FaceCloud(first.url, EMAIL, PASSWORD, breaker=Breaker(clock=clock, fraction=lambda: 0.0))
+    client = FaceCloud(first.url, EMAIL, PASSWORD)
     try:
         client.detect(picture())
         first.close()
-        assert failure_of(client).code == "upstream_unavailable"
-        for _ in range(9):
-            with pytest.raises(Postponed):
-                client.detect(picture())
+        assert isinstance(failure_of(client), Unserved)
         with EmulatorServer(emulator, port=first.port):
-            assert client.limit() == 0
-            clock.ahead += 1
             assert client.detect(picture()) == [FACE, SMALL]
     finally:
         first.close()
         client.close()
-
-
-def test_rejected_images_show_that_facecloud_is_up(client, emulator):
-    emulator.script.set([Mood(name="status", status=503), Mood(name="status", status=415, nth=10)][::-1])
-    for _ in range(15):
-        failure_of(client)
-    assert client.limit() is None
-
-
-def test_500s_neither_open_the_breaker_nor_close_it(client, emulator, clock):
-    emulator.script.set([Mood(name="status", status=500)])
-    for _ in range(30):
-        failure_of(client)
-    assert client.limit() is None
-    emulator.script.set([Mood(name="status", status=503)])
-    for _ in range(10):
-        failure_of(client)
-    emulator.script.set([Mood(name="status", status=500)])
-    clock.ahead += 1
-    assert failure_of(client).attempts == 2
-    assert client.limit() == 1
-
-
-@pytest.mark.parametrize("end", ["cancelled", "rejected here"])
-def test_a_probe_that_never_reached_facecloud_frees_its_place(client, emulator, clock, end):
-    emulator.script.set([Mood(name="reset", times=10)])
-    for _ in range(10):
-        failure_of(client)
-    clock.ahead += 1
-    if end == "cancelled":
-        with pytest.raises(Cancelled):
-            client.detect(picture(), lambda: True)
-    else:
-        failure_of(client, b"no image")
-    assert client.detect(picture()) == [FACE, SMALL]
 
 
 # Connections, secrets, exceptions, figures
@@ -737,7 +610,7 @@ def test_every_exception_of_the_transport_is_mapped(module):
     assert [kind for kind in kinds if not issubclass(kind, TRANSPORT)] == []
     for kind in kinds:
         failure = unanswered(kind.__new__(kind), 30.0)
-        assert (failure.code, failure.attempts) == ("upstream_unavailable", 5)
+        assert isinstance(failure, Unserved)
         assert failure.detail.endswith(".")
 
 
@@ -755,6 +628,5 @@ def test_every_http_call_is_observed_with_its_outcome(connect, emulator):
 def test_no_more_calls_are_under_way_than_threads_ask_for(connect, emulator):
     emulator.latency = 0.02
     client = connect(concurrency=4)
-    assert client.limit() is None
     in_threads(4, lambda _: [client.detect(picture()) for _ in range(5)])
     assert emulator.counters()["max_in_flight"] == 4

@@ -139,7 +139,6 @@ def test_a_cancelled_run_stops_before_the_networks(engine: LocalEngine) -> None:
 
 
 def test_it_bounds_nothing_and_works_again_after_close(engine: LocalEngine) -> None:
-    assert engine.limit() is None
     engine.close()
     assert len(engine.detect(sample("grace_hopper.jpg")).faces) == 1
 

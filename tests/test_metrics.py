@@ -109,18 +109,18 @@ def test_one_process_shows_the_long_calls_of_all(service: Service, emulator: Emu
     wait_for(lambda: read(client)[IN_FLIGHT] == 0, what="no call in flight")
 
 
-def test_an_open_breaker_shows_and_closes(service: Service, emulator: EmulatorServer) -> None:
-    emulator.emulator.script.set([Mood(name="html", status=502, times=14)])
+def test_an_outage_shows_and_ends(service: Service, emulator: EmulatorServer) -> None:
+    emulator.emulator.script.set([Mood(name="html", status=502, times=6)])
     service.settings["WEB_CONCURRENCY"] = 1
     client = service.start()
     task = client.task(*(photo(number) for number in range(40)))
     client.start(task)
-    opened = "engine_breakers_open engine=facecloud"
-    wait_for(lambda: read(client).get(opened, 0) > 0, what="an open breaker")
+    opened = "job_outages kind=face"
+    wait_for(lambda: read(client).get(opened, 0) > 0, what="an outage")
     client.ended(task, 60)
-    wait_for(lambda: read(client)[opened] == 0, what="closed breakers")
+    wait_for(lambda: read(client)[opened] == 0, what="its end")
     seen = read(client)
-    assert seen["facecloud_answers_total outcome=502"] == 14
+    assert seen["facecloud_answers_total outcome=502"] == 6
     assert seen["engine_calls_total engine=facecloud outcome=upstream_unavailable"] > 0
     ended = {name: value for name, value in seen.items() if name.startswith("jobs_ended_total")}
     assert ended[JOBS] == 40

@@ -168,7 +168,7 @@ def test_a_live_run_of_ten_leases_runs_once(make_service: MakeService, emulator:
 
 
 @on_both_databases
-def test_a_job_that_kills_three_processes_is_failed_and_says_so(
+def test_a_job_that_kills_four_processes_is_failed_and_says_so(
     make_service: MakeService, emulator: EmulatorServer
 ) -> None:
     emulator.emulator.script.set([Mood(name="ok", seconds=30)])
@@ -176,7 +176,7 @@ def test_a_job_that_kills_three_processes_is_failed_and_says_so(
     client = service.start()
     task = client.task(photo(1))
     client.start(task)
-    for number in range(1, 4):
+    for number in range(1, 5):
         wait_for(lambda number=number: sum(calls(emulator).values()) == number, what=f"call {number}")
         os.kill(service.workers()[0], signal.SIGKILL)
     ended = client.ended(task, 30)
@@ -185,6 +185,49 @@ def test_a_job_that_kills_three_processes_is_failed_and_says_so(
     emulator.emulator.script.set([])
     client.start(task)
     assert client.ended(task)["status"] == "completed"
+
+
+def test_after_a_kill_no_more_calls_are_made_again_than_there_are_workers(
+    make_service: MakeService, emulator: EmulatorServer
+) -> None:
+    """Calls of a quarter of a second wait until the results before them are stored."""
+    emulator.emulator.latency = 0.25
+    service = make_service(**facecloud(emulator, WORKERS=8))
+    for part in range(4):
+        client = service.start()
+        emulator.emulator.forget()
+        images = [photo(100 * part + number) for number in range(90)]
+        task = client.task(*images)
+        client.start(task)
+        wait_for(lambda client=client, task=task, part=part: done(client, task) >= 30 + 3 * part, what="30 done")
+        service.kill()
+        check_complete(service.start().ended(task, 60), images)
+        assert sum(calls(emulator).values()) - len(images) <= 2 * 8
+        service.kill()
+
+
+KILLS = int(os.environ.get("KILLS", "6"))
+"""How often all processes die at once: `make chaos` makes it a hundred."""
+
+
+@pytest.mark.timeout(60 + 10 * KILLS)
+def test_the_death_of_all_processes_counts_against_no_photo(
+    make_service: MakeService, emulator: EmulatorServer
+) -> None:
+    emulator.emulator.script.set([Mood(name="ok", seconds=600)])
+    service = make_service(**facecloud(emulator, WORKERS=2))
+    client = service.start()
+    images = [photo(number) for number in range(3)]
+    task = client.task(*images)
+    client.start(task)
+    for number in range(KILLS):
+        emulator.emulator.forget()
+        if number:
+            client = service.start()
+        wait_for(lambda: len(calls(emulator)) == len(images), what="a call for each photo")
+        service.kill()
+    emulator.emulator.script.set([])
+    check_complete(service.start().ended(task, 30), images)
 
 
 class Poison:
@@ -202,8 +245,6 @@ class Poison:
                 os.kill(worker, signal.SIGKILL)
         return faces_of(image)
 
-    def limit(self) -> None: ...
-
     def close(self) -> None: ...
 
 
@@ -219,7 +260,7 @@ def test_a_photo_that_kills_its_process_fails_alone_and_none_of_its_neighbours(
     ended = client.run(*images, seconds=60)
     errors = [image["error"] and image["error"]["code"] for image in ended["images"]]
     assert errors == [None] * 5 + ["worker_lost"] + [None] * 34
-    assert poison.deaths == 3
+    assert poison.deaths == 4
     assert service.inconsistencies() == []
 
 

@@ -37,7 +37,16 @@ def now() -> str:
 
 def days_ago(days: float) -> str:
     """Return the time so many days ago, in the same form."""
-    return (datetime.now(UTC) - timedelta(days)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return _in_text(datetime.now(UTC) - timedelta(days))
+
+
+def at(seconds: float) -> str:
+    """Return a time that is given in seconds since 1970, in the same form."""
+    return _in_text(datetime.fromtimestamp(seconds, UTC))
+
+
+def _in_text(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class Database(ABC):

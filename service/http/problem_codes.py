@@ -65,6 +65,7 @@ CODES = {
     "task_not_forming": "Images can be added and removed only before the task is started.",
     "task_not_startable": "Only a task that is forming, or ended in error, can be started.",
     "image_not_done": "The image has no faces yet. Wait until it is done.",
+    "task_not_processing": "Only a task that is processing can be stopped.",
     "too_many_images": "A task takes at most `limit` images. Put the rest into another task.",
     "names_do_not_match": "The form has more or fewer parts `name` than parts `image`.",
     "webhook_url_refused": "The webhook's address cannot be used. The detail says why.",
@@ -89,6 +90,7 @@ CODES = {
     "upstream_rejected": "FaceCloud refused this image.",
     "engine_failed": "The engine failed on this image, which is a fault of the service.",
     "worker_lost": "The process that worked on this image died, several times.",
+    "stopped": "A person stopped the task before this image was done.",
     # the warnings of a task's statistics
     "age_bias_over_60": "The embedded engine estimates people over 60 some five years too young.",
     "small_faces": "Some faces are too small for an estimate of the gender.",

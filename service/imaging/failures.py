@@ -4,15 +4,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from service.errors import Invalid, NoRoom, TooLarge, Unavailable, UnsupportedType
-from service.jobs.operation import Failure
-
-STORE_ATTEMPTS = 20
-"""So many runs outlast about ten minutes without the store: the waits between them grow to a minute."""
+from service.jobs.operation import Failure, Unserved
 
 
 @contextmanager
 def image_failures() -> Iterator[None]:
-    """Raise errors of the block as failures, each with as many attempts as may help."""
+    """Raise errors of the block as failures: a store that is away or full costs time, not attempts."""
     try:
         yield
     except FileNotFoundError as error:
@@ -20,6 +17,6 @@ def image_failures() -> Iterator[None]:
     except (Invalid, TooLarge, UnsupportedType) as error:
         raise Failure("image_rejected", error.detail) from error
     except NoRoom as error:
-        raise Failure("engine_failed", error.detail, attempts=5) from error
+        raise Unserved(error.detail, who="The store", code="engine_failed") from error
     except Unavailable as error:
-        raise Failure("upstream_unavailable", error.detail, attempts=STORE_ATTEMPTS) from error
+        raise Unserved(error.detail, who="The store") from error

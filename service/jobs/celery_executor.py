@@ -26,7 +26,7 @@ from kombu.exceptions import OperationalError
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.db.database import Database, first_line, is_away
-from service.jobs import models
+from service.jobs import models, outages
 from service.jobs.celery_dispatcher import CeleryDispatcher
 from service.jobs.executors import ExecutorGroup
 from service.telemetry import logging as logs
@@ -108,9 +108,9 @@ class CeleryExecutor:
         for kind, ids in added.items():
             self._added.put((self._queue_of[kind], ids))
 
-    def cancel(self, task: str) -> None:
+    def cancel(self, task: str, kind: str | None = None) -> None:
         """Stop a task's runs here; the workers see within `CANCEL_POLL` seconds that their rows are gone."""
-        self._group.cancel(task)
+        self._group.cancel(task, kind)
 
     def begin_stop(self) -> None:
         """Claim nothing more."""
@@ -196,8 +196,11 @@ class CeleryExecutor:
         for name, dispatcher in self._dispatchers.items():
             if dispatcher.has_permits():
                 continue
+            now = time.time()
             with self._database.read() as session:
-                ids = models.due(session, dispatcher.kinds, REPUBLISH_JOBS, now=time.time())
+                away = outages.open_outages(session)
+                kinds = [kind for kind in dispatcher.kinds if kind not in away or away[kind].due_at(now) <= now]
+                ids = models.due(session, kinds, 1 if away else REPUBLISH_JOBS, now=now)
             if ids and self._ask(partial(self._messages, name)) == 0:
                 self._publish(name, ids)
 

@@ -90,5 +90,9 @@ class ClaimPolicy:
         """Return what may begin now: of these, and of those that were kept back before."""
         return claims
 
+    def may_begin(self, run: Run) -> bool:
+        """Return whether a run that was admitted may begin after all; a pool's thread asks just before."""
+        return True
+
     def ended(self, claim: Claim) -> None:
         """Note that a run has ended; `admit` follows."""

@@ -13,10 +13,11 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from service.db.database import Database, first_line, is_away
-from service.jobs import models, transitions
+from service.jobs import models, outages, transitions
 from service.jobs.claims import Claim, ClaimPolicy, Turn
 from service.jobs.executors import GRACE, Added, owner_name
 from service.jobs.operation import Failure, Operation, Run
+from service.jobs.outage_gate import OutageGate
 from service.jobs.outcome_log import Ended, OutcomeLog
 from service.jobs.pool import WorkerPool
 from service.jobs.suspect_isolation import SuspectIsolation
@@ -52,11 +53,11 @@ class Dispatcher:
         self._lease = lease
         self._poll = poll
         self._owner = ""
-        self._policies = (*policies, SuspectIsolation())
+        self._gate = OutageGate(self._operations.keys(), outcome_log.note_outage)
+        self._policies = (*policies, self._gate, SuspectIsolation())
         self._locks = [name for policy in self._policies for name in policy.locks]
         self._news = threading.Event()
         self._pool = WorkerPool(self._operations, self._policies, workers, self._news.set)
-        self._limits: Mapping[str, int | None] = {}
         self._look = True
         self._next_due = 0.0
         self._renewed = self._recovered = self._asked = 0.0
@@ -85,9 +86,9 @@ class Dispatcher:
         self._look = True
         self._news.set()
 
-    def cancel(self, task: str) -> None:
-        """Flag every run of the task that is here."""
-        self._pool.cancel(lambda claim: claim.run.task == task)
+    def cancel(self, task: str, kind: str | None = None) -> None:
+        """Flag every run of the task that is here, of one kind or all."""
+        self._pool.cancel(lambda claim: claim.run.task == task and kind in (None, claim.run.kind))
 
     def begin_stop(self) -> None:
         """Claim nothing more; the dispatcher gives back what has not begun."""
@@ -161,14 +162,16 @@ class Dispatcher:
             self._recovered = monotonic
             with self._database.read() as session:
                 dead = models.dead(session, self._operations.keys(), now=now)
+        overdue = self._overdue_tasks(finished, now)
         if not (finished or renewing or dead) and wanted:
             wanted = self._due(wanted, turn)
         claimed: list[Claim] = []
         ended: list[Ended] = []
         if finished or renewing or dead or wanted:
             with self._database.write() as session:
-                self._lock_tasks(session, pool.claims.values() if renewing else finished, dead)
-                ended, due = transitions.save(session, self._operations, finished, now)
+                self._lock_tasks(session, pool.claims.values() if renewing else finished, dead | overdue)
+                self._gate.read(session)
+                ended, due = transitions.save(session, self._operations, finished, now, self._gate)
                 self._next_due = min(self._next_due, due)
                 renewed = self._renew(session, turn) if renewing else {}
                 if dead:
@@ -185,8 +188,18 @@ class Dispatcher:
                 alive = models.alive(session, [claim.run for claim in pool.claims.values()])
             pool.cancel(lambda claim: claim.run.id not in alive)
         pool.exchange(finished, claimed)
+        self._gate.forget(finished)
         if ended:
             self._outcome_log.write(ended)
+
+    def _overdue_tasks(self, finished: Sequence[Claim], now: float) -> set[str]:
+        """Return the tasks of which jobs have waited too long by now, where a probe has just failed."""
+        failures = self._gate.failed_probes(finished)
+        if not failures:
+            return set()
+        with self._database.read() as session:
+            late = {kind: now - self._operations[kind].patience for kind in failures}
+            return {task for kind, before in late.items() for task in outages.overdue_tasks(session, kind, before)}
 
     def _lock_tasks(self, session: Session, claims: Iterable[Claim], more: Iterable[str]) -> None:
         """Keep others from the tasks whose jobs this turn changes, and from what the policies share.
@@ -202,28 +215,22 @@ class Dispatcher:
         free = self._pool.workers + turn.ahead - turn.under_way
         if free <= (turn.ahead // 2 if turn.claims else 0):
             return {}
-        self._limits = {kind: operation.limit() for kind, operation in self._operations.items()}
-        wanted: Mapping[str, int] = {kind: self._within_limit(kind, free, turn) for kind in self._operations}
+        wanted: Mapping[str, int] = dict.fromkeys(self._operations, free)
         for policy in self._policies:
             wanted = policy.narrow(wanted, turn)
         return {kind: count for kind, count in wanted.items() if count > 0}
-
-    def _within_limit(self, kind: str, free: int, turn: Turn) -> int:
-        limit = self._limits[kind]
-        if limit is None:
-            return free
-        return min(free, limit - sum(claim.run.kind == kind for claim in turn.claims))
 
     def _due(self, wanted: Mapping[str, int], turn: Turn) -> Mapping[str, int]:
         """Keep the kinds of which a job is due; remember when the next one will be."""
         with self._database.read() as session:
             exhausted = {kind for policy in self._policies for kind in policy.exhausted(session, wanted, turn)}
-            due = models.next_due(session, tuple(wanted), now=turn.now)
+            self._gate.read(session)
+            queued = models.next_due(session, tuple(wanted), now=turn.now)
+        due = {kind: self._gate.earliest(kind, moment, turn.now) for kind, moment in queued.items()}
         ready = {kind for kind, moment in due.items() if moment is not None and moment <= turn.now}
         kept = {kind: count for kind, count in wanted.items() if kind in ready - exhausted}
         if not kept:
-            # An engine that takes nothing now is asked again at every turn, which costs no query.
-            self._look = any(operation.limit() is not None for operation in self._operations.values())
+            self._look = False
             self._next_due = min((moment for moment in due.values() if moment is not None), default=float("inf"))
             if not ready:
                 for policy in self._policies:
@@ -239,8 +246,9 @@ class Dispatcher:
             for policy in self._policies:
                 count = policy.grant(session, kind, count, held[kind], turn)
             if count:
-                probe, until = self._limits[kind] is not None, turn.lease_expires_at
-                runs += models.claim(session, kind, count, owner=self._owner, now=turn.now, until=until, probe=probe)
+                take = models.claim_probe if self._gate.is_probing(kind) else models.claim
+                until = turn.lease_expires_at
+                runs += take(session, kind, count, owner=self._owner, now=turn.now, until=until)
         kept = self._retained(session, runs, turn)
         claimed: list[Claim] = []
         for kind, operation in self._operations.items():
@@ -277,7 +285,7 @@ class Dispatcher:
         self._renewed = turn.monotonic
 
     def _recover(self, session: Session, now: float) -> list[Ended]:
-        again, lost = transitions.recover(session, self._operations, now)
+        again, lost = transitions.recover(session, self._operations, now, self._owner)
         self._look = True
         return [*(Ended(run, "lost") for run in again), *(Ended(run, "failed", "worker_lost") for run in lost)]
 
@@ -292,8 +300,7 @@ class Dispatcher:
         now = time.time()
         with self._database.write() as session:
             self._lock_tasks(session, waiting + late, ())
-            models.give_back(session, [claim.run for claim in waiting], not_before=now)
-            models.interrupt(session, [claim.run for claim in late], not_before=now)
+            models.give_back(session, [claim.run for claim in waiting + late], not_before=now)
             self._database.notify(session)
         self._pool.forget(waiting + late)
         self._outcome_log.write([Ended(claim.run, "interrupted") for claim in late])

@@ -1,11 +1,15 @@
 """Where jobs run: the seam, and executors side by side behind it."""
 
+import secrets
 import socket
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 GRACE = 15
 """Seconds that what runs may take to end after SIGTERM. The process is gone within 25, also on a busy machine."""
+
+_FAMILY = secrets.token_hex(4)
+"""Stands for a process with all that are forked from it: no two starts of the service have the same."""
 
 Added = Mapping[str, Sequence[int]]
 """The ids of new jobs, by their kind."""
@@ -20,8 +24,8 @@ class Executor(Protocol):
     def wake(self, added: Added) -> None:
         """Look for these jobs, which were added; call it after the commit."""
 
-    def cancel(self, task: str) -> None:
-        """Stop a task's runs in this process: none begins, and none makes another call."""
+    def cancel(self, task: str, kind: str | None = None) -> None:
+        """Stop a task's runs in this process, of one kind or all: none begins, and none makes another call."""
 
     def begin_stop(self) -> None:
         """Claim nothing more; return at once. The time of grace begins with the first call."""
@@ -37,8 +41,13 @@ class Executor(Protocol):
 
 
 def owner_name(pid: int) -> str:
-    """Name a process of this machine in the rows that it has claimed."""
-    return f"{socket.gethostname()}:{pid}"
+    """Name a process of this family in the rows that it has claimed."""
+    return f"{socket.gethostname()}:{_FAMILY}:{pid}"
+
+
+def family_of(owner: str) -> str:
+    """Return what the names of a process's whole family begin with."""
+    return owner.rpartition(":")[0] + ":"
 
 
 class ExecutorGroup:
@@ -57,10 +66,10 @@ class ExecutorGroup:
         for executor in self._executors:
             executor.wake(added)
 
-    def cancel(self, task: str) -> None:
+    def cancel(self, task: str, kind: str | None = None) -> None:
         """Stop the task's runs in all."""
         for executor in self._executors:
-            executor.cancel(task)
+            executor.cancel(task, kind)
 
     def begin_stop(self) -> None:
         """Claim nothing more."""

@@ -11,13 +11,13 @@ from service.db.database import Database, Model, first_line
 from service.errors import Problem
 from service.jobs import queue
 from service.jobs.executors import Executor
-from service.jobs.operation import Failure, Operation, Run
+from service.jobs.operation import Failure, Operation, Run, Unserved
 from service.storage.storage import Storage
 from service.telemetry import logging as logs
 
 KIND = "file_deletion"
-ATTEMPTS = 10_000
-"""So many runs, at most a minute apart, outlast a week without the store."""
+PATIENCE = 7 * 86_400.0
+"""Seconds without the store, after which the files are left to the removal of orphans."""
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +85,7 @@ class DeleteFiles(Operation):
     """
 
     kind = KIND
+    patience = PATIENCE
 
     def __init__(self, storage: Storage, own: Mapping[str, Callable[[str], Collection[str]]]) -> None:
         self.storage = storage
@@ -105,7 +106,7 @@ class DeleteFiles(Operation):
             elif name:
                 _delete(self.storage, name)
         except Problem as problem:
-            raise Failure("upstream_unavailable", problem.detail, attempts=ATTEMPTS) from problem
+            raise Unserved(problem.detail, who="The store") from problem
 
     def save(self, session: Session, results: Sequence[tuple[Run, None]]) -> None:
         """Forget the names, and the jobs too, for nobody else will."""

@@ -4,10 +4,11 @@
        ▲                 │
        └─ requeue, recover, give_back
 
-Every arrow is one UPDATE that names the status and the attempt it starts from; what it returns
-says who won. `attempt` is the fence: a run that outslept its lease changes nothing.
+Every arrow is one UPDATE that names the status and the fence it starts from; what it returns
+says who won. The fence counts claims: a run that outslept its lease changes nothing.
 """
 
+import random
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -19,7 +20,11 @@ from service.jobs.operation import Run
 
 
 class Job(Model):
-    """One file through one operation. Times are seconds since 1970."""
+    """One file through one operation. Times are seconds since 1970.
+
+    `attempts` counts the runs that came to an answer, `fence` all claims. `unserved_since` is when a call for this job
+    was not served for the first time.
+    """
 
     __tablename__ = "job"
     __table_args__ = (
@@ -37,12 +42,14 @@ class Job(Model):
     task: Mapped[str] = mapped_column(sa.String(64))
     position: Mapped[int]
     status: Mapped[str] = mapped_column(sa.String(16), default="queued")
-    attempt: Mapped[int] = mapped_column(default=0)
+    attempts: Mapped[int] = mapped_column(default=0)
+    fence: Mapped[int] = mapped_column(default=0)
     losses: Mapped[int] = mapped_column(default=0)
     not_before: Mapped[float] = mapped_column(default=0.0)
     lease_expires_at: Mapped[float] = mapped_column(default=0.0)
     owner: Mapped[str | None] = mapped_column(sa.String(128))
     error: Mapped[str | None] = mapped_column(sa.String(32))
+    unserved_since: Mapped[float | None]
 
 
 class Share(Model):
@@ -56,13 +63,17 @@ class Share(Model):
     expires_at: Mapped[float]
 
 
-_RUN = (Job.id, Job.kind, Job.subject, Job.task, Job.position, Job.attempt, Job.losses, Job.not_before)
+RUN = (
+    *(Job.id, Job.kind, Job.subject, Job.task, Job.position, Job.attempts, Job.fence, Job.losses, Job.not_before),
+    Job.unserved_since,
+)
+"""The columns of a `Run`, in its order."""
 
 # Statements are made once: building one costs SQLAlchemy more than SQLite needs to run it. The plain list of ids in
 # `_STILL` is there for the index; the pairs are the fence.
 _STILL = sa.and_(
     Job.id.in_(sa.bindparam("ids", expanding=True)),
-    sa.tuple_(Job.id, Job.attempt).in_(sa.bindparam("pairs", expanding=True)),
+    sa.tuple_(Job.id, Job.fence).in_(sa.bindparam("pairs", expanding=True)),
     Job.status == "running",
 )
 
@@ -83,16 +94,17 @@ def _claiming(*order: sa.ColumnElement[Any] | InstrumentedAttribute[int]) -> sa.
         .where(Job.id.in_(sa.select(due.c.id)))
         .values(
             status="running",
-            attempt=Job.attempt + 1,
+            fence=Job.fence + 1,
             owner=sa.bindparam("claimer"),
             lease_expires_at=sa.bindparam("until"),
         )
-        .returning(*_RUN)
+        .returning(*RUN)
     )
 
 
 _CLAIM = _claiming(Job.position, Job.id)
-_PROBE = _claiming(sa.func.random())
+_IS_FRESH = sa.case((Job.unserved_since.is_(None), 1), else_=0)
+_PROBE = _claiming(sa.func.abs(_IS_FRESH - sa.bindparam("fresh", type_=sa.Integer)), sa.func.random())
 
 
 def _ours_become(**values: Any) -> sa.Executable:
@@ -101,21 +113,33 @@ def _ours_become(**values: Any) -> sa.Executable:
 
 _FINISH = _ours_become(status="succeeded", owner=None, error=None)
 _FAIL = _ours_become(status="failed", owner=None, error=sa.bindparam("code"))
-_REQUEUE = _ours_become(status="queued", owner=None, error=sa.bindparam("code"), not_before=sa.bindparam("due"))
-_GIVE_BACK = _ours_become(status="queued", owner=None, attempt=Job.attempt - 1, not_before=sa.bindparam("due"))
-_INTERRUPT = _ours_become(status="queued", owner=None, not_before=sa.bindparam("due"))
+_AGAIN: dict[str, Any] = {
+    "status": "queued",
+    "owner": None,
+    "error": sa.bindparam("code"),
+    "not_before": sa.bindparam("due"),
+}
+_REQUEUE = _ours_become(**_AGAIN, attempts=Job.attempts + 1)
+_AWAIT = _ours_become(**_AGAIN, unserved_since=sa.bindparam("since"))
+_GIVE_BACK = _ours_become(status="queued", owner=None, not_before=sa.bindparam("due"))
 _RENEW = _ours_become(lease_expires_at=sa.bindparam("until"))
 _ALIVE = sa.select(Job.id).where(_STILL)
 
 
-def claim(session: Session, kind: str, count: int, *, owner: str, now: float, until: float, probe: bool) -> list[Run]:
-    """queued → running: take up to `count` due jobs, the first of every task before the second of any.
+def claim(session: Session, kind: str, count: int, *, owner: str, now: float, until: float) -> list[Run]:
+    """queued → running: take up to `count` due jobs, the first of every task before the second of any."""
+    runs = _runs(session, _CLAIM, {"which": kind, "count": count, "now": now, "claimer": owner, "until": until})
+    return sorted(runs, key=lambda run: (run.position, run.id))
 
-    A probe takes any: one that brings the other side down must not stand before all others, probe after probe.
+
+def claim_probe(session: Session, kind: str, count: int, *, owner: str, now: float, until: float) -> list[Run]:
+    """queued → running: take up to `count` due jobs by chance, half of the times of those that nobody has called yet.
+
+    So an outage uses up the patience of few jobs, and those that nobody can serve do not stand before all others.
     """
     values = {"which": kind, "count": count, "now": now, "claimer": owner, "until": until}
-    runs = _runs(session, _PROBE if probe else _CLAIM, values)
-    return sorted(runs, key=lambda run: (run.position, run.id))
+    fresh = random.random() < 0.5  # noqa: S311 - it keeps no secret
+    return _runs(session, _PROBE, values | {"fresh": int(fresh)})
 
 
 def _runs(session: Session, statement: sa.Executable, values: Mapping[str, Any] | None = None) -> list[Run]:
@@ -127,7 +151,7 @@ def _ours(session: Session, statement: sa.Executable, runs: Collection[Run], **v
     """Execute a statement on the rows of those runs that nobody has taken over; return their ids."""
     if not runs:
         return set()
-    values |= {"ids": [run.id for run in runs], "pairs": [(run.id, run.attempt) for run in runs]}
+    values |= {"ids": [run.id for run in runs], "pairs": [(run.id, run.fence) for run in runs]}
     return set(session.connection().execute(statement, values).scalars())
 
 
@@ -142,18 +166,18 @@ def fail(session: Session, run: Run, code: str) -> bool:
 
 
 def requeue(session: Session, run: Run, *, not_before: float, code: str) -> bool:
-    """running → queued, to be tried again."""
+    """running → queued, to be tried again after an answer; that attempt counts."""
     return bool(_ours(session, _REQUEUE, [run], due=not_before, code=code))
 
 
+def wait(session: Session, run: Run, *, not_before: float, code: str, since: float) -> bool:
+    """running → queued, to be tried again since it was not served: by now for the time since then."""
+    return bool(_ours(session, _AWAIT, [run], due=not_before, code=code, since=since))
+
+
 def give_back(session: Session, runs: Collection[Run], *, not_before: float) -> set[int]:
-    """running → queued, as if it had never been claimed: nothing was done."""
+    """running → queued, for runs that nothing is known of: not begun, or cut off by a shutdown."""
     return _ours(session, _GIVE_BACK, runs, due=not_before)
-
-
-def interrupt(session: Session, runs: Collection[Run], *, not_before: float) -> set[int]:
-    """running → queued, for runs that a shutdown cuts off; the attempt counts, for its call was made."""
-    return _ours(session, _INTERRUPT, runs, due=not_before)
 
 
 def renew(session: Session, runs: Collection[Run], *, until: float) -> set[int]:
@@ -219,13 +243,18 @@ def _silent(kinds: Collection[str], now: float) -> Sequence[sa.ColumnElement[boo
     return Job.status == "running", Job.lease_expires_at < now, Job.kind.in_(kinds)
 
 
-def recover(session: Session, kinds: Collection[str], *, now: float, losses: int) -> tuple[list[Run], list[Run]]:
+def recover(
+    session: Session, kinds: Collection[str], *, now: float, losses: int, owner: str, family: str
+) -> tuple[list[Run], list[Run]]:
     """running → queued for runs of these kinds whose lease ran out; → failed for jobs that lost so many.
 
-    Return the dead runs of the jobs that run again, and those of the jobs that failed.
+    A loss counts where a process of the same family, other than the owner, has outlived the run. Return the dead runs
+    of the jobs that run again, and those of the jobs that failed.
     """
-    died = sa.update(Job).where(*_silent(kinds, now)).values(losses=Job.losses + 1, owner=None).returning(*_RUN)
-    lost = _runs(session, died.where(Job.losses >= losses - 1).values(status="failed", error="worker_lost"))
+    outlived = sa.and_(Job.owner.startswith(family, autoescape=True), Job.owner != owner) if family else sa.false()
+    lost_now = Job.losses + sa.case((outlived, 1), else_=0)
+    died = sa.update(Job).where(*_silent(kinds, now)).values(losses=lost_now, owner=None).returning(*RUN)
+    lost = _runs(session, died.where(lost_now >= losses).values(status="failed", error="worker_lost"))
     again = _runs(session, died.values(status="queued", not_before=now))
     return again, lost
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,12 +28,41 @@ class Failure(Exception):
         self.wait = wait
 
 
-class Postponed(Exception):
-    """The run did nothing and does not count: try it again in `wait` seconds."""
+class Answered(Failure):
+    """The other side answered, if only to refuse: so it is not away."""
 
-    def __init__(self, wait: float) -> None:
-        super().__init__(f"not before {wait:.1f} s have passed")
-        self.wait = wait
+
+class Unanswered(Failure):
+    """The run came to no answer: it does not count as an attempt."""
+
+
+class Unserved(Unanswered):
+    """`who` did not serve the run. It costs time, not an attempt: the job waits for the operation's `patience`.
+
+    `wait` is the seconds that it asked for; nothing of the kind begins before they are over.
+    """
+
+    def __init__(self, detail: str, *, who: str, code: str = "upstream_unavailable", wait: float | None = None) -> None:
+        super().__init__(code, detail, attempts=sys.maxsize, wait=wait)
+        self.who = who
+
+    def given_up(self, patience: float) -> Unanswered:
+        """Return the failure of a job that has waited for so many seconds."""
+        return Unanswered(
+            "upstream_unavailable", f"{self.who} has not answered for {_in_words(patience)}. {self.detail}"
+        )
+
+
+def _in_words(seconds: float) -> str:
+    for unit, name in ((86_400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= unit and seconds % unit == 0:
+            number = int(seconds // unit)
+            return f"{number} {name}" if number == 1 else f"{number} {name}s"
+    return f"{seconds:g} s"
+
+
+class Postponed(Exception):
+    """The run has done nothing: its job goes back as if it had not been claimed."""
 
 
 class Cancelled(Exception):
@@ -41,10 +71,10 @@ class Cancelled(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One attempt at one job, as claimed.
+    """One run of a job, as claimed.
 
-    `losses` is how many runs before it died; `due_at` since when it waited, in seconds since 1970: a first run since
-    its job was made.
+    `attempts` is how many runs before it came to an answer, `losses` how many died. `due_at` is since when it waited,
+    in seconds since 1970: a first run since its job was made; `unserved_since` when the job was not served first.
     """
 
     id: int
@@ -52,19 +82,28 @@ class Run:
     subject: str
     task: str
     position: int
-    attempt: int
+    attempts: int
+    fence: int
     losses: int
     due_at: float
+    unserved_since: float | None
+
+    @property
+    def attempt(self) -> int:
+        """The number of the attempt that this run is if it comes to an answer."""
+        return self.attempts + 1
 
 
 class Operation(ABC):
     """load → work → save. Only `work` takes time, and it touches no database.
 
-    `failure_code` is the code of failures that nobody foresaw.
+    `failure_code` is the code of failures that nobody foresaw; `patience` is for how many seconds a job waits for what
+    does not serve it, from its first unserved run on.
     """
 
     kind: ClassVar[str]
     failure_code: ClassVar[str] = "job_failed"
+    patience: float = 7200.0
 
     @abstractmethod
     def load(self, session: Session, runs: Sequence[Run]) -> Sequence[Any]:
@@ -84,12 +123,11 @@ class Operation(ABC):
     def fail(self, session: Session, failures: Sequence[tuple[Run, Failure]]) -> None:  # noqa: B027 - optional
         """Write down these final failures in the transaction that ends their jobs."""
 
+    def outage_changed(self, session: Session) -> None:  # noqa: B027 - optional
+        """Note that an outage of what these jobs need begins, goes on or ends with this transaction."""
+
     def undo(self, session: Session, dropped: Sequence[tuple[Run, Any]]) -> None:  # noqa: B027 - optional
         """Look after what these runs may have left, each with what was loaded for it: their results are not saved.
 
         Their jobs were deleted or taken over; touch nothing that a run which took over may need.
         """
-
-    def limit(self) -> int | None:
-        """Return how many jobs may run in this process now; None is no bound."""
-        return None

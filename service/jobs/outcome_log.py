@@ -31,6 +31,10 @@ class OutcomeLog:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
 
+    def note_outage(self, kind: str, is_known: bool) -> None:
+        """Show whether this process knows of an outage of what jobs of a kind need."""
+        self._metrics.outages.labels(kind).set(is_known)
+
     def write(self, ended: Sequence[Ended]) -> None:
         """Write them down; to be called after the commit that ended them."""
         for (kind, outcome), number in Counter((one.run.kind, one.outcome) for one in ended).items():

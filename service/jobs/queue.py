@@ -30,17 +30,20 @@ def enqueue(session: Session, kind: str, rows: sa.Select[str, str, int]) -> None
     """Add a job for each row (subject, task, position) of the query, in one statement."""
     subject, task, position = rows.selected_columns
     # `not_before` is the present, so that it tells for how long a job has been waiting.
-    fixed = (sa.literal(value) for value in (kind, "queued", 0, 0, time.time(), 0.0))
-    columns = ["kind", "status", "attempt", "losses", "not_before", "lease_expires_at", "subject", "task", "position"]
+    fixed = (sa.literal(value) for value in (kind, "queued", 0, 0, 0, time.time(), 0.0))
+    names = ("kind", "status", "attempts", "fence", "losses", "not_before", "lease_expires_at")
+    columns = [*names, "subject", "task", "position"]
     insert = sa.insert(Job).from_select(columns, rows.with_only_columns(*fixed, subject, task, position))
     ids = session.connection().execute(insert.returning(Job.id)).scalars().all()
     session.info.setdefault(ADDED, {}).setdefault(kind, []).extend(ids)
 
 
-def remove(session: Session, *tasks: str, failed_only: bool = False) -> None:
-    """Take the jobs of these tasks out. A run that is under way finds no row and saves nothing."""
-    condition = [Job.status == "failed"] if failed_only else []
-    session.connection().execute(sa.delete(Job).where(Job.task.in_(tasks), *condition))
+def remove(session: Session, *tasks: str, kind: str | None = None, failed_only: bool = False) -> None:
+    """Take the jobs of these tasks out, of one kind or all. A run that is under way finds no row and saves nothing."""
+    conditions = [Job.kind == kind] if kind else []
+    if failed_only:
+        conditions.append(Job.status == "failed")
+    session.connection().execute(sa.delete(Job).where(Job.task.in_(tasks), *conditions))
 
 
 def open_subjects(kind: str) -> sa.Select[str]:

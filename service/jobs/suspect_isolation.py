@@ -1,10 +1,10 @@
-"""A run whose loss would be the last of its job runs alone: no innocent neighbour dies with it."""
+"""A job that has lost two runs runs alone: no innocent neighbour dies with it."""
 
 from collections.abc import Mapping, Sequence
 
 from service.jobs.claims import ClaimPolicy, Turn
 from service.jobs.operation import Run
-from service.jobs.transitions import LOSSES
+from service.jobs.transitions import ALONE
 
 
 class SuspectIsolation(ClaimPolicy):
@@ -28,4 +28,4 @@ class SuspectIsolation(ClaimPolicy):
 
 
 def _is_suspect(run: Run) -> bool:
-    return run.losses >= LOSSES - 1
+    return run.losses >= ALONE

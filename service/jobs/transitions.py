@@ -5,17 +5,21 @@ from collections.abc import Mapping, Sequence
 
 from sqlalchemy.orm import Session
 
-from service.jobs import models
+from service.jobs import models, outages
 from service.jobs.claims import Claim
-from service.jobs.operation import Failure, Operation, Postponed, Run
+from service.jobs.executors import family_of
+from service.jobs.operation import Failure, Operation, Postponed, Run, Unanswered, Unserved
+from service.jobs.outage_gate import OutageGate
 from service.jobs.outcome_log import Ended
 
-LOSSES = 3
-"""So many dead runs fail a job: it may be what kills the worker. The last of them it runs alone."""
+LOSSES = 4
+"""So many dead runs that others outlived fail a job: it may be what kills the worker. The last two it runs alone."""
+ALONE = 2
+"""After so many it runs alone."""
 
 
 def save(
-    session: Session, operations: Mapping[str, Operation], finished: Sequence[Claim], now: float
+    session: Session, operations: Mapping[str, Operation], finished: Sequence[Claim], now: float, gate: OutageGate
 ) -> tuple[list[Ended], float]:
     """Write what has finished; tell what became of each, and when the first of what runs again is due.
 
@@ -25,52 +29,78 @@ def save(
     next_due = float("inf")
     for kind, operation in operations.items():
         of_kind = [claim for claim in finished if claim.run.kind == kind]
+        if not of_kind:
+            continue
         done = [claim for claim in of_kind if not isinstance(claim.outcome, Exception)]
         ours = models.finish(session, [claim.run for claim in done])
         saved = [claim for claim in done if claim.run.id in ours]
         if saved:
             operation.save(session, [(claim.run, claim.outcome) for claim in saved])
         told |= {claim.run.id: Ended(claim.run, "succeeded", None, claim.seconds) for claim in saved}
-        failures, due = _save_failures(session, operation, of_kind, now)
+        failures, due = _save_failures(session, operation, of_kind, now, gate)
         told |= failures
         next_due = min(next_due, due)
         dropped = [claim for claim in of_kind if not (claim.run.id in told or isinstance(claim.outcome, Postponed))]
         if dropped:
             operation.undo(session, [(claim.run, claim.loaded) for claim in dropped])
-    for claim in finished:
-        if isinstance(claim.outcome, Postponed):
-            due = now + claim.outcome.wait
-            if models.give_back(session, [claim.run], not_before=due):
-                told[claim.run.id] = Ended(claim.run, "postponed", None, claim.seconds)
-            next_due = min(next_due, due)
+    postponed = [claim for claim in finished if isinstance(claim.outcome, Postponed)]
+    if postponed:
+        given = models.give_back(session, [claim.run for claim in postponed], not_before=now)
+        told |= {claim.run.id: Ended(claim.run, "postponed") for claim in postponed if claim.run.id in given}
+        next_due = now
     ended = [told.get(claim.run.id) or Ended(claim.run, "cancelled", None, claim.seconds) for claim in finished]
     return ended, next_due
 
 
 def _save_failures(
-    session: Session, operation: Operation, finished: Sequence[Claim], now: float
+    session: Session, operation: Operation, finished: Sequence[Claim], now: float, gate: OutageGate
 ) -> tuple[dict[int, Ended], float]:
     told: dict[int, Ended] = {}
     next_due = float("inf")
     again, final = [], []
+    failed_probe = gate.failed_probes(finished).get(operation.kind)
+    is_away = gate.settle(session, operation, finished, now)
     for claim in finished:
         run, failure = claim.run, claim.outcome
         if not isinstance(failure, Failure):
             continue
-        if run.attempt < failure.attempts:
-            due = now + (back_off(run.attempt) if failure.wait is None else failure.wait)
-            if models.requeue(session, run, not_before=due, code=failure.code):
-                again.append((run, failure))
-                told[run.id] = Ended(run, "backed_off", failure.code, claim.seconds)
-                next_due = min(next_due, due)
-        elif models.fail(session, run, failure.code):
-            final.append((run, failure))
-            told[run.id] = Ended(run, "failed", failure.code, claim.seconds)
+        due = _again_at(run, failure, operation.patience, now, is_away=is_away and not gate.is_suspect(claim))
+        if due is None:
+            failure = failure.given_up(operation.patience) if isinstance(failure, Unserved) else failure
+            if models.fail(session, run, failure.code):
+                final.append((run, failure))
+                told[run.id] = Ended(run, "failed", failure.code, claim.seconds)
+        elif _queue_again(session, run, failure, due, now):
+            again.append((run, failure))
+            told[run.id] = Ended(run, "backed_off", failure.code, claim.seconds)
+            next_due = min(next_due, due)
+    if failed_probe:
+        overdue = outages.give_up(session, operation.kind, now - operation.patience)
+        final += [(run, failed_probe.given_up(operation.patience)) for run in overdue]
+        told |= {run.id: Ended(run, "failed", "upstream_unavailable") for run in overdue}
     if again:
         operation.postpone(session, again)
     if final:
         operation.fail(session, final)
     return told, next_due
+
+
+def _again_at(run: Run, failure: Failure, patience: float, now: float, *, is_away: bool) -> float | None:
+    """Return when a failed run's job is due again, None if never. In an outage the next probe is another matter."""
+    if not isinstance(failure, Unserved):
+        wait = back_off(run.attempt) if failure.wait is None else failure.wait
+        return now + wait if run.attempt < failure.attempts else None
+    waited = max(0.0, now - (run.unserved_since or now))
+    if waited >= patience:
+        return None
+    return now if is_away else now + max(outages.back_off(waited), failure.wait or 0.0)
+
+
+def _queue_again(session: Session, run: Run, failure: Failure, due: float, now: float) -> bool:
+    if isinstance(failure, Unserved):
+        since = min(now, run.unserved_since or now)
+        return models.wait(session, run, not_before=due, code=failure.code, since=since)
+    return models.requeue(session, run, not_before=due, code=failure.code)
 
 
 def back_off(attempt: int) -> float:
@@ -79,12 +109,18 @@ def back_off(attempt: int) -> float:
     return longest * random.uniform(0.5, 1.0)  # noqa: S311 - it spreads load and keeps no secret
 
 
-def recover(session: Session, operations: Mapping[str, Operation], now: float) -> tuple[list[Run], list[Run]]:
-    """Give jobs whose runs died back, and fail those that lost too many; return the runs of both."""
-    again, lost = models.recover(session, operations.keys(), now=now, losses=LOSSES)
+def recover(
+    session: Session, operations: Mapping[str, Operation], now: float, owner: str = ""
+) -> tuple[list[Run], list[Run]]:
+    """Give jobs whose runs died back, and fail those that lost too many; return the runs of both.
+
+    `owner` is the process that does it: where one of its family died it counts as a loss.
+    """
+    family = family_of(owner) if owner else ""
+    again, lost = models.recover(session, operations.keys(), now=now, losses=LOSSES, owner=owner, family=family)
     text = f"The server process died {LOSSES} times while it worked on this file."
     for kind, operation in operations.items():
-        failures = [(run, Failure("worker_lost", text)) for run in lost if run.kind == kind]
+        failures = [(run, Unanswered("worker_lost", text)) for run in lost if run.kind == kind]
         if failures:
             operation.fail(session, failures)
     return again, lost

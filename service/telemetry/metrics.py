@@ -59,8 +59,8 @@ class Metrics:
         self.calls = counter("engine_calls", "Calls of the engine by outcome.", ("engine", "outcome"))
         self.call_seconds = histogram("engine_call_duration_seconds", "Seconds of a call of the engine.", ("engine",))
         self.in_flight = gauge("engine_calls_in_flight", "Calls under way.", ("engine",))
-        self.paused = gauge(
-            "engine_breakers_open", "Server processes that keep calls away from the engine.", ("engine",)
+        self.outages = gauge(
+            "job_outages", "Processes that keep jobs of a kind from what does not serve them.", ("kind",)
         )
         self.answers = counter("facecloud_answers", "FaceCloud's HTTP answers by status.", ("outcome",))
         self.swept = counter("files_swept", "Files removed that no row knew.", ("kind",))

@@ -10,7 +10,7 @@ from service.features.faces.commands import COMMANDS
 from service.features.faces.engines.engine import Engine
 from service.features.faces.engines.factory import make_engine
 from service.features.faces.engines.instrumented import Measured
-from service.features.faces.job import KIND, FaceDetection, has_ever_worked
+from service.features.faces.job import KIND, FaceDetection
 from service.features.faces.retention import Retention
 from service.features.faces.routes import faces
 from service.features.faces.webhooks import WebhookDelivery, derived_secret
@@ -51,7 +51,7 @@ def make(kernel: Kernel) -> Parts:
         lanes=[
             Lane(
                 name="faces",
-                operations=[FaceDetection(kernel.storage, engine, settings.engine)],
+                operations=[FaceDetection(kernel.storage, engine, settings.engine, settings.facecloud_patience)],
                 threads=settings.job_threads,
                 policies=_policies(settings),
             ),
@@ -75,8 +75,6 @@ def _engine(kernel: Kernel) -> Engine:
         settings,
         kernel.pixels,
         calls=settings.job_threads,
-        processes=settings.web_concurrency,
-        has_worked=lambda: has_ever_worked(kernel.database),
         observe=lambda outcome, _: answers(outcome).inc(),
     )
 

@@ -1,21 +1,20 @@
 """The operation of face tasks: one image through the engine."""
 
-import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from service.db.database import Database, now
-from service.features.faces.engines.engine import Detections, Engine, History
+from service.db.database import at, now
+from service.features.faces.engines.engine import Detections, Engine
 from service.features.faces.models import Face, Image, Task, image_key
 from service.features.faces.representation import FACE_MEMBERS, numbered
 from service.features.faces.statistics import COUNTERS, count
 from service.features.faces.webhooks import announce
 from service.imaging.failures import image_failures
-from service.jobs.operation import Failure, Operation, Run
+from service.jobs import outages, queue
+from service.jobs.operation import Failure, Operation, Run, Unanswered
 from service.storage.storage import Storage
 
 KIND = "face"
@@ -41,19 +40,8 @@ _IMAGE_ERROR = (
         attempts=sa.bindparam("attempt"),
         error_code=sa.bindparam("code"),
         error_detail=sa.bindparam("text"),
-        failed_at=sa.func.coalesce(Image.failed_at, sa.bindparam("moment")),
     )
 )
-_FAILED = sa.select(Image.id, Image.failed_at)
-
-
-def has_ever_worked(database: Database) -> bool:
-    """Return whether the engine has ever answered for an image; False where the database is away."""
-    try:
-        with database.read() as session:
-            return session.scalar(sa.select(sa.exists().where(Task.done > 0))) or False
-    except SQLAlchemyError:
-        return False
 
 
 class FaceDetection(Operation):
@@ -62,27 +50,22 @@ class FaceDetection(Operation):
     kind = KIND
     failure_code = "engine_failed"
 
-    def __init__(self, storage: Storage, engine: Engine, engine_name: str) -> None:
+    def __init__(self, storage: Storage, engine: Engine, engine_name: str, patience: float) -> None:
         self.storage = storage
         self.engine = engine
         self.engine_name = engine_name
+        self.patience = patience
 
-    def limit(self) -> int | None:
-        """Return what the engine takes now."""
-        return self.engine.limit()
+    def load(self, session: Session, runs: Sequence[Run]) -> list[tuple[str, float]]:
+        """Return the images' keys, which follow from the ids, and since when they wait: no query."""
+        return [(image_key(run.task, run.subject), run.due_at) for run in runs]
 
-    def load(self, session: Session, runs: Sequence[Run]) -> list[tuple[str, History]]:
-        """Return the images' keys, which follow from the ids, and histories: no query but for those that failed."""
-        again = [run.subject for run in runs if run.attempt > 1]
-        failed = dict(session.execute(_FAILED.where(Image.id.in_(again))).all()) if again else {}
-        return [(image_key(run.task, run.subject), History(run.due_at, failed.get(run.subject))) for run in runs]
-
-    def work(self, loaded: tuple[str, History], cancelled: Callable[[], bool]) -> Detections:
+    def work(self, loaded: tuple[str, float], cancelled: Callable[[], bool]) -> Detections:
         """Read the original and ask the engine."""
-        key, history = loaded
+        key, due_at = loaded
         with image_failures():
             image = self.storage.read(key)
-        return Detections.of(self.engine.detect(image, cancelled, history))
+        return Detections.of(self.engine.detect(image, cancelled, due_at))
 
     def save(self, session: Session, results: Sequence[tuple[Run, Detections]]) -> None:
         """Write the faces, the images, and the counters of their tasks."""
@@ -110,6 +93,12 @@ class FaceDetection(Operation):
         for task, failed in _by_task(failures).items():
             _count(session, task, failed=len(failed))
 
+    def outage_changed(self, session: Session) -> None:
+        """Raise the versions of the tasks that say so; one that is locked is just being changed."""
+        waiting = sa.select(Task.id).where(Task.status == "processing").with_for_update(skip_locked=True)
+        changed = sa.update(Task).where(Task.id.in_(waiting)).values(version=Task.version + 1)
+        session.connection().execute(changed)
+
     def _image(self, run: Run, found: Detections) -> dict[str, Any]:
         return {
             "image": run.subject,
@@ -133,10 +122,9 @@ def _write_errors(session: Session, failures: Sequence[tuple[Run, Failure]], sta
         {
             "image": run.subject,
             "new_status": status,
-            "attempt": run.attempt,
+            "attempt": run.attempts if isinstance(failure, Unanswered) else run.attempt,
             "code": failure.code,
             "text": failure.detail[:500],
-            "moment": time.time(),
         }
         for run, failure in failures
     ]
@@ -169,3 +157,20 @@ def _count(session: Session, task: str, **more: int) -> None:
     connection.execute(_COUNT, {"task": task} | {f"more_{name}": more.get(name, 0) for name in _COUNTERS})
     if connection.execute(_END, {"task": task, "moment": now()}).scalar():
         announce(session, task)
+
+
+def waiting_for(session: Session) -> dict[str, str] | None:
+    """Return since when the tasks wait for their engine, why, and when it is tried again; None while it serves."""
+    outage = outages.open_outages(session).get(KIND)
+    if outage is None:
+        return None
+    return {"since": at(outage.since), "reason": outage.reason, "next_try": at(outage.next_try)}
+
+
+def stop_images(session: Session, task: str) -> None:
+    """Fail what is not done of a task, which ends it; its runs that are under way find no job and save nothing."""
+    queue.remove(session, task, kind=KIND)
+    pending = sa.update(Image).where(Image.task_id == task, Image.status == "pending")
+    error = {"error_code": "stopped", "error_detail": "A person stopped the task before this photo was done."}
+    stopped = session.connection().execute(pending.values(status="failed", **error))
+    _count(session, task, failed=stopped.rowcount)

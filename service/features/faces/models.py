@@ -42,9 +42,9 @@ class Task(Model):
 class Image(Model):
     """A file of a task. Width and height are the upright picture's, in pixels; size is in bytes.
 
-    `failed_at` is when it failed for the first time since the last start, in seconds since 1970. `engine` is the name
-    of what found its faces; `searched_width` and `rotation` are what `Detections` says of them. `digest` is `sha-256:`
-    and 64 hexadecimal digits; null where an earlier version stored the file and nobody has read it since.
+    `engine` is the name of what found its faces; `searched_width` and `rotation` are what `Detections` says of them.
+    `digest` is `sha-256:` and 64 hexadecimal digits; null where an earlier version stored the file and nobody has read
+    it since.
     """
 
     __tablename__ = "image"
@@ -62,7 +62,6 @@ class Image(Model):
     attempts: Mapped[int] = mapped_column(default=0)
     error_code: Mapped[str | None] = mapped_column(sa.String(32))
     error_detail: Mapped[str | None] = mapped_column(sa.String(500))
-    failed_at: Mapped[float | None]
     engine: Mapped[str | None] = mapped_column(sa.Text)
     searched_width: Mapped[int | None]
     rotation: Mapped[int | None]

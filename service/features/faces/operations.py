@@ -13,7 +13,7 @@ from service.db.database import Database, now
 from service.db.results import record_result
 from service.errors import Conflict, Invalid, NotFound, TooLarge
 from service.features.faces.duplicates import digests_of, for_each_upload, read_missing_digests, without_known
-from service.features.faces.job import KIND
+from service.features.faces.job import KIND, stop_images, waiting_for
 from service.features.faces.models import Face, Image, Task, image_key, thumbnail_key
 from service.features.faces.representation import (
     FACES,
@@ -73,7 +73,7 @@ def create_task(
         images = _add_rows(session, services, task, list(zip(ids, uploads, pictures, strict=True))) if ids else []
         if started:
             _start(session, task)
-        created = task_summary(task) | {"images": images}
+        created = task_summary(task, waiting_for(session)) | {"images": images}
         record_result(session, lambda: created)
     return created
 
@@ -89,9 +89,9 @@ def list_tasks(
     if before:
         query = query.where(place < sa.tuple_(*map(sa.literal, before)))
     with services.database.read() as session:
-        tasks = session.scalars(query).all()
+        tasks, waiting = session.scalars(query).all(), waiting_for(session)
     last = tasks[limit - 1] if len(tasks) > limit else None
-    return [task_summary(task) for task in tasks[:limit]], (last.created_at, last.id) if last else None
+    return [task_summary(task, waiting) for task in tasks[:limit]], (last.created_at, last.id) if last else None
 
 
 def task_version(services: Services, task_id: str) -> int:
@@ -135,6 +135,21 @@ def start(services: Services, task_id: str) -> dict[str, Any]:
         started = _with_images(session, task)
         record_result(session, lambda: started)
     return started
+
+
+def stop(services: Services, task_id: str) -> dict[str, Any]:
+    """Stop a task that is processing: what is done stays, the rest fails, and a start takes it up again."""
+    with queue.dispatching(services.database, services.executor) as session:
+        task = _hold_task(services, session, task_id)
+        if task.status != "processing":
+            detail = f"This task is {task.status}: only one that is processing can be stopped."
+            raise Conflict(detail, code="task_not_processing")
+        stop_images(session, task_id)
+        session.refresh(task)
+        stopped = _with_images(session, task)
+        record_result(session, lambda: stopped)
+    services.executor.cancel(task_id, KIND)
+    return stopped
 
 
 def add_images(
@@ -275,9 +290,7 @@ def _start(session: Session, task: Task) -> None:
     queue.remove(session, task.id, failed_only=True)
     queue.enqueue(session, KIND, sa.select(Image.id, Image.task_id, Image.position).where(*chosen))
     session.execute(
-        sa.update(Image)
-        .where(*chosen)
-        .values(status="pending", attempts=0, error_code=None, error_detail=None, failed_at=None),
+        sa.update(Image).where(*chosen).values(status="pending", attempts=0, error_code=None, error_detail=None),
         execution_options={"synchronize_session": False},
     )
     task.status, task.started_at, task.finished_at = "processing", now(), None
@@ -337,4 +350,4 @@ def _with_images(session: Session, task: Task) -> dict[str, Any]:
     images = session.execute(IMAGES.where(Image.task_id == task.id).order_by(Image.position)).all()
     rows = session.execute(FACES.join(Image).where(Image.task_id == task.id).order_by(Face.number))
     faces = faces_by_image(rows)
-    return task_summary(task) | {"images": [image_with_faces(row, faces) for row in images]}
+    return task_summary(task, waiting_for(session)) | {"images": [image_with_faces(row, faces) for row in images]}

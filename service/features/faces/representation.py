@@ -24,8 +24,8 @@ IMAGES = sa.select(
 FACES = sa.select(Face.image_id, *(getattr(Face, name) for name in FACE_MEMBERS))
 
 
-def task_summary(task: Task) -> dict[str, Any]:
-    """Return a task without its images, as lists and webhooks have it."""
+def task_summary(task: Task, waiting_for: dict[str, str] | None = None) -> dict[str, Any]:
+    """Return a task without its images, as lists and webhooks have it; `waiting_for` is what all tasks wait for now."""
     return {
         "id": task.id,
         "name": task.name,
@@ -40,6 +40,7 @@ def task_summary(task: Task) -> dict[str, Any]:
             "failed": task.failed,
         },
         "statistics": statistics_of(task),
+        "waiting_for": waiting_for if task.status == "processing" else None,
     }
 
 

@@ -60,6 +60,10 @@ def _started(task: dict[str, Any]) -> Response:
     return answer(task, 202, Location=url_for("faces.get_task", task_id=task["id"]), Retry_After="1")
 
 
+def _stopped(task: dict[str, Any]) -> Response:
+    return answer(task, 202, Location=url_for("faces.get_task", task_id=task["id"]))
+
+
 def _added(images: list[dict[str, Any]]) -> Response:
     return answer({"items": images}, 201)
 
@@ -157,6 +161,19 @@ def start_task(task_id: str) -> Response:
     """Start a task; after an error, process again just the images that failed. There is nothing to send."""
     refuse_body()
     return _started(operations.start(_services(), task_id))
+
+
+@faces.post("/tasks/<id:task_id>/stop")
+@describe({202: TaskOut}, 404, 409, body=EmptyBody, headers={202: ("Location",)})
+@idempotent(_stopped)
+def stop_task(task_id: str) -> Response:
+    """Stop a task that is processing: what is done stays, the rest fails with `stopped`. There is nothing to send.
+
+    The task ends in `error`, which its webhook is told, and can be started again. Photos that are being sent are not
+    waited for; what comes of them is dropped.
+    """
+    refuse_body()
+    return _stopped(operations.stop(_services(), task_id))
 
 
 @faces.post("/tasks/<id:task_id>/images")

@@ -57,6 +57,7 @@ _SUMMARY: dict[str, Any] = {
         "women_average_age": 34.3,
         "warnings": [],
     },
+    "waiting_for": None,
 }
 
 _COCO: dict[str, Any] = {
@@ -234,6 +235,7 @@ class ImageError(StrictModel):
         "upstream_rejected",
         "engine_failed",
         "worker_lost",
+        "stopped",
     ]
     detail: str
 
@@ -315,6 +317,14 @@ class Statistics(StrictModel):
     ]
 
 
+class WaitingFor(StrictModel):
+    """What keeps a task waiting: its engine, or the store of its photos, does not serve."""
+
+    since: str
+    reason: str
+    next_try: Annotated[str, Field(description="When the next image is sent, to see whether it does.")]
+
+
 class TaskSummary(StrictModel):
     """A task without its images."""
 
@@ -328,6 +338,9 @@ class TaskSummary(StrictModel):
     finished_at: Annotated[str | None, Field(description="When it ended after the last start; null while it has not.")]
     progress: Progress
     statistics: Statistics
+    waiting_for: Annotated[
+        WaitingFor | None, Field(description="Null unless the task is processing and its engine does not serve.")
+    ]
 
 
 class TaskOut(TaskSummary):

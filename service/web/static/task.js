@@ -5,7 +5,7 @@ import { statistics } from "./charts.js";
 import { announce, h, icon } from "./dom.js";
 import { DropZone } from "./drop.js";
 import { Grid } from "./grid.js";
-import { bytes, list, moment, number, percent, seconds, t } from "./messages.js";
+import { bytes, list, moment, number, percent, seconds, t, timeOfDay } from "./messages.js";
 import { bar, deleteAfterQuestion, nameOf, notice, reasonOf, sentence, shareDone, statusOf } from "./parts.js";
 import { askAgain } from "./pictures.js";
 import { enter, recall, remember } from "./place.js";
@@ -142,7 +142,7 @@ export class TaskView {
     this.#part("head", [task.status, task.finished_at, total, isSending], () => this.#head());
     this.#part("notices", [this.#leftOut], () => (this.#leftOut ? [notice("quiet", h("p", {}, this.#leftOut))] : []));
     const waiting = task.images.findLast((image) => image.status === "pending" && image.error);
-    this.#part("working", [task.status, task.progress, waiting?.error], () => working(task, waiting));
+    this.#part("working", [task.status, task.progress, task.waiting_for, waiting?.error], () => working(task, waiting));
     this.#part("failed", [task.status, failed], () => this.#failures());
     this.#part("adding", [task.status], () => this.#adding());
     this.#part("numbers", [task.status === "forming", task.progress.done, task.statistics], () => this.#numbers());
@@ -173,6 +173,7 @@ export class TaskView {
         "div",
         { class: "row actions" },
         isForming && this.#startButton(),
+        task.status === "processing" && h("button", { type: "button", class: "button", "data-focus": "stop-task", onclick: () => this.#stop() }, t("stop-task")),
         ["completed", "error"].includes(task.status) && downloads(task),
         h("button", { type: "button", class: "button quiet", "data-focus": "delete", onclick: () => this.#delete() }, icon("trash"), t("delete")),
       ),
@@ -288,6 +289,16 @@ export class TaskView {
     }
   }
 
+  async #stop() {
+    try {
+      await call("POST", `${taskAddress(this.#id)}/stop`);
+      this.element.querySelector("h1").focus();
+      this.watch.poke();
+    } catch (error) {
+      this.#complain(error);
+    }
+  }
+
   async #delete() {
     try {
       if (!(await deleteAfterQuestion(this.#task))) return;
@@ -360,8 +371,14 @@ function working(task, waiting) {
   const { total, done, failed } = task.progress;
   const text = t("done-of", { done: done + failed, total, count: total });
   return [
-    h("section", { class: "sheet going", "aria-labelledby": "working" }, h("h2", { id: "working" }, t("finding-faces")), h("p", {}, text), bar(t("finding-faces"), shareDone(task)), waiting && h("p", { class: "why" }, `${t("tried-again")} `, reasonOf(waiting.error))),
+    h("section", { class: "sheet going", "aria-labelledby": "working" }, h("h2", { id: "working" }, t("finding-faces")), h("p", {}, text), bar(t("finding-faces"), shareDone(task)), waitsFor(task.waiting_for), waiting && h("p", { class: "why" }, `${t("tried-again")} `, reasonOf(waiting.error))),
   ];
+}
+
+function waitsFor(waiting) {
+  if (!waiting) return null;
+  const { since, next_try: next } = waiting;
+  return h("p", { class: "why", id: "waiting-for" }, t("waiting-for", { since: moment(since), next: timeOfDay(next) }));
 }
 
 function sending(upload) {

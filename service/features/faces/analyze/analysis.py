@@ -13,7 +13,7 @@ from service.errors import Problem, Unavailable
 from service.features.faces.engines.engine import Detections, Engine
 from service.imaging.pixel_budget import PixelBudget
 from service.imaging.validate import Limits, Picture, check
-from service.jobs.operation import Cancelled, Failure, Postponed
+from service.jobs.operation import Cancelled, Failure
 from service.jobs.transitions import back_off
 
 MOST_ATTEMPTS = 10
@@ -78,8 +78,6 @@ class Analysis:
         while True:
             try:
                 return Detections.of(self.engine.detect(image, self.stopped.is_set))
-            except Postponed as postponed:
-                wait = postponed.wait
             except Failure as failure:
                 if attempt >= min(failure.attempts, MOST_ATTEMPTS):
                     raise

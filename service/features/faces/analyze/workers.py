@@ -80,7 +80,7 @@ class Looker:
     def __init__(self, work: Work) -> None:
         settings, pixels = work.settings, PixelBudget()
         self._sources = Sources(settings)
-        engine = make_engine(settings, pixels, calls=work.threads, processes=work.processes)
+        engine = make_engine(settings, pixels, calls=work.threads)
         limits = Limits(bytes=settings.max_image_bytes, pixels=settings.max_image_pixels)
         self._analysis = Analysis(engine, limits, pixels, work.digests)
         self._pool = ThreadPoolExecutor(work.threads, thread_name_prefix="photo") if work.threads > 1 else None

@@ -100,6 +100,21 @@ def _retry(task_id: str) -> None:
 
 @tasks.command()
 @click.argument("task_ids", metavar="TASK…", nargs=-1, required=True)
+def stop(task_ids: Sequence[str]) -> None:
+    """Stop tasks that are processing: what is done stays, and `retry` takes up the rest.
+
+    A task that cannot be stopped is named; the others are.
+    """
+    _for_each(task_ids, _stop)
+
+
+def _stop(task_id: str) -> None:
+    progress = operations.stop(_services(), task_id)["progress"]
+    click.echo(f"{task_id}: stopped. {progress['done']} of {progress['total']} images are done.")
+
+
+@tasks.command()
+@click.argument("task_ids", metavar="TASK…", nargs=-1, required=True)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def delete(task_ids: Sequence[str], *, yes: bool) -> None:
     """Delete tasks in any status, with their images and faces. Whatever is under way for them stops.

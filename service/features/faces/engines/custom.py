@@ -7,8 +7,8 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any, get_args
 
-from service.features.faces.engines.engine import NONE, Detection, Detections, Gender, History, Quality, never
-from service.jobs.operation import Cancelled, Failure, Postponed
+from service.features.faces.engines.engine import Detection, Detections, Gender, Quality, never
+from service.jobs.operation import Cancelled, Failure
 
 LARGEST_NUMBER = 2**31 - 1  # what the database's integers hold
 
@@ -26,22 +26,18 @@ class CustomEngine:
         self._name = name
         self._making = threading.Lock()
 
-    def detect(self, image: bytes, cancelled: Callable[[], bool] = never, history: History = NONE) -> Detections:
+    def detect(self, image: bytes, cancelled: Callable[[], bool] = never, due_at: float = 0.0) -> Detections:
         """Return the faces, largest box first. Whatever the engine raises is an `engine_failed`, worth two attempts."""
         try:
             with self._making:
                 engine = self._engine
             return checked(engine.detect(image))
-        except (Failure, Postponed, Cancelled):
+        except (Failure, Cancelled):
             raise
         except Exception as error:
             log.exception("%s broke down", self._name)
             detail = f"The face engine {self._name} broke down on this image."
             raise Failure("engine_failed", detail, attempts=2) from error
-
-    def limit(self) -> int | None:
-        """Bound nothing: the setting WORKERS does."""
-        return None
 
     def close(self) -> None:
         """Close the engine, if it was made and can be closed."""

@@ -68,35 +68,15 @@ def never() -> bool:
     return False
 
 
-@dataclass(frozen=True, slots=True)
-class History:
-    """What an image has been through, in seconds since 1970: since when it waits, and since when it fails, if it does.
-
-    What refused others after `due_at` may be taken to refuse it too.
-    """
-
-    due_at: float = 0.0
-    failed_at: float | None = None
-
-
-NONE = History()
-
-
 class Engine(Protocol):
     """Finds faces. One object serves all threads of a process."""
 
-    def detect(self, image: bytes, cancelled: Callable[[], bool] = never, history: History = NONE) -> Answer:
+    def detect(self, image: bytes, cancelled: Callable[[], bool] = never, due_at: float = 0.0) -> Answer:
         """Return the faces of an image of an accepted type, largest box first; none is an empty list.
 
-        `cancelled` is asked before every call to another machine. Raise `jobs.operation.Failure`
-        when the image cannot be processed, `Postponed` when the engine takes no image now,
-        `Cancelled` when `cancelled` said so.
-        """
-
-    def limit(self) -> int | None:
-        """Return how many images may be under way in this process now; None is no bound.
-
-        It is asked often and answers from memory. Zero asks for a pause, one for a single probe.
+        `cancelled` is asked before every call to another machine. `due_at` is since when the image has been waiting, in
+        seconds since 1970. Raise `jobs.operation.Failure` when the image cannot be processed, `Unserved` when the
+        other machine does not serve it now, `Cancelled` when `cancelled` said so.
         """
 
     def close(self) -> None:

@@ -15,17 +15,14 @@ def make_engine(
     pixels: PixelBudget,
     *,
     calls: int,
-    processes: int,
-    has_worked: Callable[[], bool] = lambda: False,
     observe: Callable[[str, float], None] | None = None,
 ) -> Engine:
     """Make the engine. It connects, or loads its networks, with the first image.
 
-    `calls` is how many this process has under way at most, and `processes` how many share the work. `has_worked`
-    tells whether FaceCloud has ever answered; `observe` is called with the outcome and the seconds of its calls.
+    `calls` is how many this process has under way at most; `observe` is called with the outcome and the seconds of
+    FaceCloud's calls.
     """
     if settings.engine == "facecloud":
-        from service.features.faces.engines.circuit_breaker import Breaker
         from service.features.faces.engines.facecloud import FaceCloud
 
         return FaceCloud(
@@ -35,7 +32,6 @@ def make_engine(
             timeout=settings.facecloud_timeout,
             concurrency=calls,
             convert=partial(to_jpeg, max_pixels=settings.facecloud_max_pixels, budget=pixels),
-            breaker=Breaker(has_worked, processes=processes),
             observe=observe,
         )
     if settings.engine != EMBEDDED:

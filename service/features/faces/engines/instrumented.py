@@ -1,19 +1,14 @@
-"""An engine that is watched: what its calls come to, and when it takes none."""
+"""An engine that is watched: what its calls come to."""
 
-import logging
-import threading
 import time
 from collections.abc import Callable
 from functools import cache, cached_property
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from service.features.faces.engines.engine import NONE, Detections, Engine, History, never
-from service.jobs.operation import Cancelled, Failure, Postponed
-from service.telemetry import logging as logs
+from service.features.faces.engines.engine import Detections, Engine, never
+from service.jobs.operation import Cancelled, Failure
 from service.telemetry.metrics import Metrics
-
-log = logging.getLogger(__name__)
 
 
 class Measured:
@@ -23,8 +18,6 @@ class Measured:
         self._engine = engine
         self._name = name
         self._metrics = metrics
-        self._paused = False
-        self._lock = threading.Lock()
 
     # Looking a counter up by its labels costs more than counting, so each is looked up once.
 
@@ -40,19 +33,16 @@ class Measured:
     def _calls(self, outcome: str) -> Counter:
         return self._metrics.calls.labels(self._name, outcome)
 
-    def detect(self, image: bytes, cancelled: Callable[[], bool] = never, history: History = NONE) -> Detections:
+    def detect(self, image: bytes, cancelled: Callable[[], bool] = never, due_at: float = 0.0) -> Detections:
         """Return the faces, as the engine finds them."""
         self._in_flight.inc()
         begin = time.perf_counter()
         outcome = "engine_failed"
         try:
-            found = Detections.of(self._engine.detect(image, cancelled, history))
+            found = Detections.of(self._engine.detect(image, cancelled, due_at))
             outcome = "ok"
         except Failure as failure:
             outcome = failure.code
-            raise
-        except Postponed:
-            outcome = "postponed"
             raise
         except Cancelled:
             outcome = "cancelled"
@@ -61,29 +51,8 @@ class Measured:
             self._seconds.observe(time.perf_counter() - begin)
             self._calls(outcome).inc()
             self._in_flight.dec()
-            if outcome != "ok" or self._paused:
-                self.limit()  # this call may have opened or closed the breaker
         return found
-
-    def limit(self) -> int | None:
-        """Return what the engine takes now."""
-        limit = self._engine.limit()
-        if (limit is not None) is not self._paused:
-            self._note_pause()
-        return limit
 
     def close(self) -> None:
         """Close the engine."""
         self._engine.close()
-
-    def _note_pause(self) -> None:
-        with self._lock:
-            paused = self._engine.limit() is not None
-            if paused is self._paused:
-                return
-            self._paused = paused
-            self._metrics.paused.labels(self._name).set(paused)
-        if paused:
-            logs.event(log, "calls paused", logging.WARNING, engine=self._name)
-        else:
-            logs.event(log, "calls go on", engine=self._name)

@@ -1,4 +1,4 @@
-"""What it means when a call to FaceCloud fails: a code, a sentence, and the number of attempts that it is worth."""
+"""What it means when a call to FaceCloud fails: a code, a sentence, and whether it costs an attempt or time."""
 
 import http.client
 import re
@@ -6,7 +6,8 @@ import re
 import requests
 import urllib3
 
-from service.jobs.operation import Failure
+from service.jobs import operation
+from service.jobs.operation import Answered, Failure
 
 CONNECT_TIMEOUT = 5.0
 UNAVAILABLE = frozenset((408, 425, 502, 503, 504))
@@ -32,24 +33,18 @@ _JWT = re.compile(r"\beyJ[\w-]+\.[\w-]+")
 _MARKUP = re.compile(r"<[^>]*>?")
 
 
-class Unserved(Failure):
-    """FaceCloud did not serve the call: the breaker counts it."""
-
-    def __init__(
-        self, detail: str, code: str = "upstream_unavailable", *, attempts: int = 5, wait: float | None = None
-    ) -> None:
-        super().__init__(code, detail, attempts=attempts, wait=wait)
-
-
-class Unreached(Unserved):
-    """There was nobody to take the call, so the image cannot be the cause."""
-
-
-class Refused(Failure):
+class Refused(Answered):
     """FaceCloud refused the account, not the image: so it would the images after it."""
 
 
-def unanswered(error: Exception, seconds: float) -> Failure:
+class Unserved(operation.Unserved):
+    """FaceCloud did not serve the call. `wait` is the seconds that it asked for."""
+
+    def __init__(self, detail: str, code: str = "upstream_unavailable", *, wait: float | None = None) -> None:
+        super().__init__(detail, who="FaceCloud", code=code, wait=wait)
+
+
+def unanswered(error: Exception, seconds: float) -> Unserved:
     """Return what it means that a call ended without an answer, in a sentence without addresses or secrets."""
     for kinds, detail in (
         (_PROXY, "FaceCloud could not be reached by the proxy that HTTP_PROXY or HTTPS_PROXY names."),
@@ -60,7 +55,7 @@ def unanswered(error: Exception, seconds: float) -> Failure:
         (_BROKEN, "FaceCloud broke off the connection before its answer was complete."),
     ):
         if isinstance(error, kinds):
-            return (Unreached if kinds in (_PROXY, _UNREACHED, _UNREACHED_IN_TIME) else Unserved)(detail)
+            return Unserved(detail)
     return Unserved("FaceCloud's answer could not be read.")
 
 
@@ -72,12 +67,12 @@ def answered(status: int, message: str, retry_after: float | None) -> Failure:
     if status == 500:
         return Failure("upstream_unavailable", said, attempts=2)
     if status == 429:
-        return Unserved(said, "upstream_quota", attempts=10, wait=retry_after)
+        return Unserved(said, "upstream_quota", wait=retry_after)
     if status == 402 or (status == 403 and _QUOTA.search(message)):
         return Refused("upstream_quota", said)
     if status == 403:
         return Refused("upstream_unauthorized", said)
-    return Failure("upstream_rejected", said)
+    return Answered("upstream_rejected", said)
 
 
 def sentence(what: str, words: str) -> str:

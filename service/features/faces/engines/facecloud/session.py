@@ -6,13 +6,11 @@ from typing import NamedTuple
 
 import orjson
 
-from service.features.faces.engines.facecloud.availability import Availability
+from service.features.faces.engines.facecloud.account import Account
 from service.features.faces.engines.facecloud.connections import Connections
-from service.features.faces.engines.facecloud.failures import Refused, Unreached, Unserved, answered, one_line, sentence
+from service.features.faces.engines.facecloud.failures import Refused, Unserved, answered, one_line, sentence
 from service.features.faces.engines.facecloud.wire import Answer, read_token
-from service.jobs.operation import Cancelled, Failure, Postponed
-
-AGAIN = 1.0  # seconds until a FaceCloud that could not be reached at all is tried again
+from service.jobs.operation import Answered, Cancelled, Failure
 
 
 class _Token(NamedTuple):
@@ -25,11 +23,11 @@ class _Token(NamedTuple):
 class Session:
     """Sends images under one account, and logs in when the token is missing or refused."""
 
-    def __init__(self, connections: Connections, email: str, password: str, availability: Availability) -> None:
+    def __init__(self, connections: Connections, email: str, password: str, account: Account) -> None:
         self._connections = connections
         self._credentials = orjson.dumps({"email": email, "password": password})
         self._secrets = (email, password)
-        self._availability = availability
+        self._account = account
         self._token: _Token | None = None
         self._lock = threading.Lock()
         self._logins = 0
@@ -43,15 +41,12 @@ class Session:
             token = self._login(token, cancelled, due_at)
             answer = self._send(jpeg, token, cancelled)
             if answer.is_unauthorized:
-                raise self._availability.token_refused(self._words_of(answer))
+                raise self._account.token_refused(self._words_of(answer))
         return answer
 
     def failure(self, answer: Answer) -> Failure:
-        """Return what an answer other than 200 means, and tell the breaker where it shows FaceCloud up."""
-        failure = answered(answer.status, self._words_of(answer), answer.retry_after)
-        if answer.status != 500 and not isinstance(failure, Unserved):
-            self._availability.breaker.succeeded()
-        return failure
+        """Return what an answer other than 200 means."""
+        return answered(answer.status, self._words_of(answer), answer.retry_after)
 
     def _words_of(self, answer: Answer) -> str:
         token = self._token
@@ -70,12 +65,12 @@ class Session:
         try:
             if self._token is not None and self._token is not stale:
                 return self._token
-            self._availability.raise_refusal(due_at)
+            self._account.raise_refusal(due_at)
             if self._logins != seen and self._login_failure is not None:
                 shared = self._login_failure
-                if isinstance(shared, Unreached) and self._availability.is_away(shared):
-                    raise Postponed(AGAIN)
-                raise Failure(shared.code, shared.detail, attempts=shared.attempts, wait=shared.wait)
+                if isinstance(shared, Unserved):
+                    raise Unserved(shared.detail, shared.code, wait=shared.wait)
+                raise type(shared)(shared.code, shared.detail, attempts=shared.attempts)
             self._token = None
             return self._log_in(cancelled)
         finally:
@@ -91,7 +86,7 @@ class Session:
         except Failure as failure:
             self._login_failure = failure
             if isinstance(failure, Refused):
-                self._availability.refused(failure)
+                self._account.refused(failure)
             raise
         finally:
             self._logins += 1
@@ -100,14 +95,11 @@ class Session:
 
     def _read_token(self, answer: Answer) -> str:
         if answer.status == 200:
-            token = read_token(answer)
-            self._availability.breaker.succeeded()
-            return token
+            return read_token(answer)
         if answer.status in (400, 401, 403):
-            self._availability.breaker.succeeded()
             what = f"FaceCloud answered {answer.status} to the login with FACECLOUD_EMAIL and FACECLOUD_PASSWORD"
             raise Refused("upstream_unauthorized", sentence(what, self._words_of(answer)))
         failure = self.failure(answer)
-        if failure.attempts == 1:  # 404 and the like: the URL is wrong for every image
+        if isinstance(failure, Answered):  # 404 and the like: the URL is wrong for every image
             raise Refused(failure.code, f"The login failed. {failure.detail}")
         raise failure

@@ -11,7 +11,7 @@ import orjson
 
 from service.features.faces.engines.engine import Detection, Gender
 from service.features.faces.engines.facecloud.failures import Unserved
-from service.jobs.operation import Failure
+from service.jobs.operation import Answered
 from service.telemetry import logging as logs
 
 log = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ def read_faces(answer: Answer, scale: float) -> list[Detection]:
     """Return the faces of a 200, largest first. They stand in `data` or in `data.faces`; null or missing is none.
 
     `scale` is the side of the picture that was sent over the original's. A face that cannot be read is left out. Raise
-    `Failure` where none can be: the image was answered, so asking again would not help. Raise `Unserved` for data that
+    `Answered` where none can be: the image was answered, so asking again would not help. Raise `Unserved` for data that
     holds no list of faces.
     """
     data = (answer.body or {"data": ""}).get("data")
@@ -111,7 +111,7 @@ def read_faces(answer: Answer, scale: float) -> list[Detection]:
     if len(faces) < len(data):
         logs.event(log, "faces unreadable", logging.WARNING, faces=len(data), unreadable=len(data) - len(faces))
         if not faces:
-            raise Failure("upstream_rejected", "FaceCloud answered 200 with faces that cannot be read.")
+            raise Answered("upstream_rejected", "FaceCloud answered 200 with faces that cannot be read.")
     return sorted(faces, key=lambda face: -face.width * face.height)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from service.errors import Problem
-from service.features.faces.engines.engine import NONE, Detection, Detections, Gender, History, Quality, never
+from service.features.faces.engines.engine import Detection, Detections, Gender, Quality, never
 from service.features.faces.engines.local.attributes import AttributeNetworks, Attributes
 from service.features.faces.engines.local.search import EFFORTS, Found, Search, finest_scale, worthwhile_scale
 from service.features.faces.engines.local.sessions import Floats
@@ -55,7 +55,7 @@ class LocalEngine:
         self._loading = threading.Lock()
         self._loaded: tuple[int, _Networks] | None = None
 
-    def detect(self, image: bytes, cancelled: Callable[[], bool] = never, history: History = NONE) -> Detections:
+    def detect(self, image: bytes, cancelled: Callable[[], bool] = never, due_at: float = 0.0) -> Detections:
         """Return the faces of an image of an accepted type, largest box first, in pixels of the upright original.
 
         Raises `Failure`: `image_rejected`, which lasts, or `engine_failed`, which one more run may heal.
@@ -77,10 +77,6 @@ class LocalEngine:
         ]
         faces.sort(key=lambda face: face.width * face.height, reverse=True)
         return Detections(faces, searched_width=max(1, round(picture.width * scale)), rotation=found.rotation)
-
-    def limit(self) -> int | None:
-        """Bound nothing: a thread of the pool is a core at work."""
-        return None
 
     def close(self) -> None:
         """Let go of the networks."""
