@@ -70,14 +70,15 @@ def _policies(settings: Settings) -> list[ClaimPolicy]:
 
 
 def _engine(kernel: Kernel) -> Engine:
-    settings, answers = kernel.settings, cache(kernel.metrics.answers.labels)
+    settings, metrics = kernel.settings, kernel.metrics
+    answers = cache(metrics.answers.labels)
     return make_engine(
         settings,
         kernel.pixels,
         calls=settings.job_threads,
         processes=settings.web_concurrency,
         has_worked=lambda: has_ever_worked(kernel.database),
-        observe=lambda outcome, _: answers(outcome).inc(),
+        observe=lambda outcome, _: metrics.buffer.add(answers(outcome).inc),
     )
 
 

@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -42,7 +42,8 @@ class Measured:
 
     def detect(self, image: bytes, cancelled: Callable[[], bool] = never, history: History = NONE) -> Detections:
         """Return the faces, as the engine finds them."""
-        self._in_flight.inc()
+        buffer = self._metrics.buffer
+        buffer.add(self._in_flight.inc)
         begin = time.perf_counter()
         outcome = "engine_failed"
         try:
@@ -58,9 +59,9 @@ class Measured:
             outcome = "cancelled"
             raise
         finally:
-            self._seconds.observe(time.perf_counter() - begin)
-            self._calls(outcome).inc()
-            self._in_flight.dec()
+            buffer.add(partial(self._seconds.observe, time.perf_counter() - begin))
+            buffer.add(self._calls(outcome).inc)
+            buffer.add(self._in_flight.dec)
             if outcome != "ok" or self._paused:
                 self.limit()  # this call may have opened or closed the breaker
         return found
