@@ -31,7 +31,7 @@ class Prepared:
 
     def _compile(self, dialect: sa.Dialect) -> Any:
         compiled = self._statement.compile(dialect=dialect)  # type: ignore[attr-defined]
-        fixed = {name: value for name, value in compiled.params.items() if value is not None}
+        fixed = {name: parameter.value for name, parameter in compiled.binds.items() if not parameter.required}
         if not compiled.positiontup:
             return str(compiled), lambda values: {**fixed, **values}
         pick = _picker(compiled.positiontup)

@@ -24,8 +24,8 @@ IMAGES = sa.select(
 FACES = sa.select(Face.image_id, *(getattr(Face, name) for name in FACE_MEMBERS))
 
 
-def task_summary(task: Task) -> dict[str, Any]:
-    """Return a task without its images, as lists and webhooks have it."""
+def task_summary(task: Task | sa.Row[Any]) -> dict[str, Any]:
+    """Return a task, or a row of all its columns, without its images, as lists and webhooks have it."""
     return {
         "id": task.id,
         "name": task.name,
