@@ -12,7 +12,7 @@ from service.config import THREADS, Settings
 from service.db.database import Database, open_database
 from service.features.catalogue import FEATURES
 from service.features.feature import Feature, Kernel, Lane, merged
-from service.http import access_log, problems, security, url_converters
+from service.http import access_log, compression, problems, security, url_converters
 from service.http.content_coding import refuse_content_coding
 from service.http.idempotency_store import IdempotencyStore
 from service.http.login_throttle import LoginThrottle
@@ -87,6 +87,7 @@ def create_app(settings: Settings, features: Sequence[Feature] = FEATURES) -> Fl
     for blueprint in tags:
         app.register_blueprint(blueprint)
     security.install(app, settings)
+    compression.install(app)
     app.before_request(refuse_content_coding)
     access_log.install(app, kernel.metrics)
     for command in (*COMMANDS, *(command for feature in features for command in feature.commands)):

@@ -377,30 +377,46 @@ def drop(visit: Visit, path: Path) -> None:
         wire.send("Input.dispatchDragEvent", {"type": kind, "x": 300, "y": 300, "data": data})
 
 
-def test_the_page_asks_ever_more_seldom_while_nothing_changes(
-    visit: Visit, client: Client, shared_emulator: EmulatorServer
-) -> None:
-    shared_emulator.emulator.latency = 25.0
+def test_the_page_asks_ever_more_seldom_while_nothing_changes(visit: Visit, client: Client) -> None:
     task = client.task(photo(1))
-    client.start(task)
     asked: list[tuple[float, str | None, int]] = []
 
+    def is_of_task(response: Any) -> bool:
+        return f"/api/v1/tasks/{task}?" in response.url
+
     def note(response: Any) -> None:
-        if response.url.endswith(f"/api/v1/tasks/{task}") and response.request.method == "GET":
+        if is_of_task(response):
             times = response.request.timing
             asked.append((times["startTime"], response.request.headers.get("if-none-match"), response.status))
 
     visit.page.on("response", note)
     page = visit.open(f"/tasks/{task}")
-    expect(page.get_by_role("progressbar", name="Finding faces")).to_be_visible()
+    expect(page.get_by_role("button", name="Start")).to_be_visible()
     while len(asked) < 4:
-        page.wait_for_event("response", lambda response: response.url.endswith(f"/api/v1/tasks/{task}"))
+        page.wait_for_event("response", is_of_task)
     assert [status for _, _, status in asked] == [200, 304, 304, 304]
     assert all(tag for _, tag, _ in asked[1:])
     pauses = [after[0] - before[0] for before, after in pairwise(asked)]
     assert pauses[0] > 450
     assert pauses[-1] > 1.3 * pauses[0] or pauses[-1] > 4500, pauses
     assert client.delete(f"/api/v1/tasks/{task}").status_code == 204
+    visit.check()
+
+
+def test_the_page_has_the_service_wait_while_a_task_is_processed_and_asks_for_changes_alone(
+    visit: Visit, client: Client, shared_emulator: EmulatorServer
+) -> None:
+    shared_emulator.emulator.latency = 6.0
+    task = client.task(photo(1), photo(2))
+    client.start(task)
+    asked: list[str] = []
+    visit.page.on("request", lambda request: asked.append(request.url) if f"{task}?" in request.url else None)
+    page = visit.open(f"/tasks/{task}")
+    expect(page.locator(".head .status.completed")).to_be_visible(timeout=30_000)
+    expect(page.locator(".grid [data-image], .grid li, .grid button").first).to_be_visible()
+    assert "since=0&wait=0" in asked[0]
+    assert all(re.search(r"since=[1-9]\d*&wait=20$", address) for address in asked[1:]), asked
+    assert len(asked) <= 5, asked
     visit.check()
 
 

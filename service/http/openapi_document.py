@@ -123,7 +123,7 @@ def document(app: Flask) -> dict[str, Any]:
     for name, schema in _schemas([found for _, _, found in described]).items():
         spec.components.schema(name, schema)
     for rule, view, found in described:
-        (method,) = (rule.methods or set()) & {"GET", "POST", "PUT", "DELETE"}
+        (method,) = (rule.methods or set()) & {"GET", "POST", "PUT", "PATCH", "DELETE"}
         operation = _operation(rule, view, found)
         spec.path(template(rule.rule), operations={method.lower(): operation})
     return spec.to_dict()

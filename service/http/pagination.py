@@ -38,7 +38,12 @@ class Page(StrictModel):
 def page_answer(items: list[dict[str, Any]], place: tuple[str, ...] | int | None) -> Response:
     """Return a page of a list; `place` is where the next one begins."""
     place = (str(place),) if isinstance(place, int) else place
-    return answer({"items": items, "next": str(_signer().dumps(place)) if place else None})
+    return answer({"items": items, "next": cursor_of(place) if place else None})
+
+
+def cursor_of(place: tuple[str, ...], endpoint: str | None = None) -> str:
+    """Return the cursor of a page that begins there, in the list of this endpoint or of the request's own."""
+    return str(_signer(endpoint).dumps(place))
 
 
 def place_of(cursor: str | None, parts: int | None) -> tuple[str, ...] | None:
@@ -63,5 +68,5 @@ def number_of(cursor: str | None) -> int | None:
     return int(place[0]) if place else None
 
 
-def _signer() -> URLSafeSerializer:
-    return URLSafeSerializer(provided(Settings).signing_key, salt=f"cursor {request.endpoint}")
+def _signer(endpoint: str | None = None) -> URLSafeSerializer:
+    return URLSafeSerializer(provided(Settings).signing_key, salt=f"cursor {endpoint or request.endpoint}")

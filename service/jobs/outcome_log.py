@@ -36,7 +36,8 @@ class OutcomeLog:
         self._metrics.outages.labels(kind).set(is_known)
 
     def write(self, ended: Sequence[Ended]) -> None:
-        """Write them down; to be called after the commit that ended them."""
+        """Write them down; to be called after the commit that ended them. What their calls came to is counted first."""
+        self._metrics.buffer.flush()
         for (kind, outcome), number in Counter((one.run.kind, one.outcome) for one in ended).items():
             self._metrics.jobs.labels(kind, outcome).inc(number)
         for level in (logging.INFO, logging.WARNING):

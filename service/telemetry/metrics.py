@@ -7,6 +7,9 @@ place goes on with its files: so no count is lost, and there are never more file
 import hashlib
 import os
 import tempfile
+import threading
+import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -23,6 +26,8 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 OTHER = "other"
 """The one route of all paths that are none, and the one method of all that are none: clients can make up any number."""
+FLUSH_SECONDS = 0.05
+"""Seconds after which what threads counted is in the files; so much a killed process's counts may lack."""
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
@@ -35,6 +40,43 @@ class Waiting(NamedTuple):
     oldest: float
 
 
+class Buffer:
+    """What threads count, kept in plain memory until one thread writes it to the files.
+
+    Each write there takes the one lock that all counters of a process share, some seven times for a call of an engine.
+    A deque needs no lock: that saves 13 µs of an image's processor time, about 1 %.
+    """
+
+    def __init__(self) -> None:
+        self._changes: deque[Callable[[], None]] = deque()
+        self._is_filled = threading.Event()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def add(self, change: Callable[[], None]) -> None:
+        """Make this change, such as a counter's `inc`, within FLUSH_SECONDS, or at the next flush."""
+        self._changes.append(change)
+        if self._is_filled.is_set():
+            return
+        self._is_filled.set()
+        with self._lock:
+            if not self._thread:  # not before the first change, which comes after the fork
+                self._thread = threading.Thread(target=self._keep_flushing, name="metrics", daemon=True)
+                self._thread.start()
+
+    def flush(self) -> None:
+        """Make all changes that were added before."""
+        with self._lock:
+            for _ in range(len(self._changes)):
+                self._changes.popleft()()
+
+    def _keep_flushing(self) -> None:
+        while self._is_filled.wait():
+            time.sleep(FLUSH_SECONDS)
+            self._is_filled.clear()
+            self.flush()
+
+
 class Metrics:
     """The counters. Until `join` they are this process's own; every one has a label, so that none is there before.
 
@@ -44,6 +86,7 @@ class Metrics:
 
     def __init__(self, folder: str, database_url: str) -> None:
         self.folder = Path(folder) if folder else _default_folder(database_url)
+        self.buffer = Buffer()
         self._joined = False
         self._place: str | None = None
         self._registry = registry = CollectorRegistry()
@@ -94,6 +137,7 @@ class Metrics:
 
     def text(self, waiting: Iterable[Waiting] | None) -> bytes:
         """Return all counters, and the queue as it was read just now; None says that it could not be read."""
+        self.buffer.flush()
         registry = CollectorRegistry()
         if self._joined:
             MultiProcessCollector(registry, str(self.folder))  # type: ignore[no-untyped-call]

@@ -7,6 +7,7 @@ from service.cpu_slots import CpuSlots
 from service.features.faces import operations
 from service.features.faces.checks import INSPECTION
 from service.features.faces.commands import COMMANDS
+from service.features.faces.documents import DocumentCache
 from service.features.faces.engines.engine import Engine
 from service.features.faces.engines.factory import make_engine
 from service.features.faces.engines.instrumented import Measured
@@ -44,6 +45,7 @@ def make(kernel: Kernel) -> Parts:
                 images_per_task=settings.max_images_per_task,
                 private_webhooks=settings.webhook_allow_private,
                 drawings=CpuSlots(kernel.cores),
+                documents=DocumentCache(),
             ),
         }
 
@@ -70,12 +72,13 @@ def _policies(settings: Settings) -> list[ClaimPolicy]:
 
 
 def _engine(kernel: Kernel) -> Engine:
-    settings, answers = kernel.settings, cache(kernel.metrics.answers.labels)
+    settings, metrics = kernel.settings, kernel.metrics
+    answers = cache(metrics.answers.labels)
     return make_engine(
         settings,
         kernel.pixels,
         calls=settings.job_threads,
-        observe=lambda outcome, _: answers(outcome).inc(),
+        observe=lambda outcome, _: metrics.buffer.add(answers(outcome).inc),
     )
 
 

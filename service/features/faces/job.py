@@ -1,12 +1,13 @@
 """The operation of face tasks: one image through the engine."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from service.db.database import at, now
+from service.db.prepared import Prepared
 from service.features.faces.engines.engine import Detections, Engine
 from service.features.faces.models import Face, Image, Task, image_key
 from service.features.faces.representation import FACE_MEMBERS, numbered
@@ -19,7 +20,7 @@ from service.storage.storage import Storage
 
 KIND = "face"
 
-_IMAGE_DONE = (
+_IMAGE_DONE = Prepared(
     sa.update(Image)
     .where(Image.id == sa.bindparam("image"))
     .values(
@@ -30,9 +31,10 @@ _IMAGE_DONE = (
         engine=sa.bindparam("found_by"),
         searched_width=sa.bindparam("searched"),
         rotation=sa.bindparam("turned"),
+        version=sa.bindparam("task_version"),
     )
 )
-_IMAGE_ERROR = (
+_IMAGE_ERROR = Prepared(
     sa.update(Image)
     .where(Image.id == sa.bindparam("image"))
     .values(
@@ -40,8 +42,10 @@ _IMAGE_ERROR = (
         attempts=sa.bindparam("attempt"),
         error_code=sa.bindparam("code"),
         error_detail=sa.bindparam("text"),
+        version=sa.bindparam("task_version"),
     )
 )
+_FACE = Prepared(sa.insert(Face))
 
 
 class FaceDetection(Operation):
@@ -69,29 +73,29 @@ class FaceDetection(Operation):
 
     def save(self, session: Session, results: Sequence[tuple[Run, Detections]]) -> None:
         """Write the faces, the images, and the counters of their tasks."""
+        connection = session.connection()
+        versions = {}
+        for task, images in _by_task(results).items():
+            faces_of_all = (face for found in images for face in found.faces)
+            versions[task] = _count(session, task, done=len(images), **count(faces_of_all, self.engine_name))
         faces = [
             {"image_id": run.subject, **dict(zip(FACE_MEMBERS, members, strict=True))}
             for run, found in results
             for members in numbered(found.faces)
         ]
         if faces:
-            session.connection().execute(sa.insert(Face), faces)
-        session.connection().execute(_IMAGE_DONE, [self._image(run, found) for run, found in results])
-        for task, images in _by_task(results).items():
-            faces_of_all = (face for found in images for face in found.faces)
-            _count(session, task, done=len(images), **count(faces_of_all, self.engine_name))
+            _FACE.execute_many(connection, faces)
+        _IMAGE_DONE.execute_many(connection, [self._image(run, found, versions[run.task]) for run, found in results])
 
     def postpone(self, session: Session, failures: Sequence[tuple[Run, Failure]]) -> None:
         """Show at the image what went wrong; it stays pending."""
-        _write_errors(session, failures, "pending")
-        for task in _by_task(failures):
-            _count(session, task)
+        versions = {task: _count(session, task) for task in _by_task(failures)}
+        _write_errors(session, failures, "pending", versions)
 
     def fail(self, session: Session, failures: Sequence[tuple[Run, Failure]]) -> None:
         """Mark the images as failed, with the reason."""
-        _write_errors(session, failures, "failed")
-        for task, failed in _by_task(failures).items():
-            _count(session, task, failed=len(failed))
+        versions = {task: _count(session, task, failed=len(failed)) for task, failed in _by_task(failures).items()}
+        _write_errors(session, failures, "failed", versions)
 
     def outage_changed(self, session: Session) -> None:
         """Raise the versions of the tasks that say so; one that is locked is just being changed."""
@@ -99,13 +103,14 @@ class FaceDetection(Operation):
         changed = sa.update(Task).where(Task.id.in_(waiting)).values(version=Task.version + 1)
         session.connection().execute(changed)
 
-    def _image(self, run: Run, found: Detections) -> dict[str, Any]:
+    def _image(self, run: Run, found: Detections, task_version: int) -> dict[str, Any]:
         return {
             "image": run.subject,
             "attempt": run.attempt,
             "found_by": self.engine_name,
             "searched": found.searched_width,
             "turned": found.rotation,
+            "task_version": task_version,
         }
 
 
@@ -117,7 +122,9 @@ def _by_task(pairs: Iterable[tuple[Run, Any]]) -> dict[str, list[Any]]:
     return grouped
 
 
-def _write_errors(session: Session, failures: Sequence[tuple[Run, Failure]], status: str) -> None:
+def _write_errors(
+    session: Session, failures: Sequence[tuple[Run, Failure]], status: str, versions: Mapping[str, int]
+) -> None:
     rows = [
         {
             "image": run.subject,
@@ -125,22 +132,24 @@ def _write_errors(session: Session, failures: Sequence[tuple[Run, Failure]], sta
             "attempt": run.attempts if isinstance(failure, Unanswered) else run.attempt,
             "code": failure.code,
             "text": failure.detail[:500],
+            "task_version": versions[run.task],
         }
         for run, failure in failures
     ]
-    session.connection().execute(_IMAGE_ERROR, rows)
+    _IMAGE_ERROR.execute_many(session.connection(), rows)
 
 
 _COUNTERS = ("done", "failed", *COUNTERS)
-_COUNT = (
+_COUNT = Prepared(
     sa.update(Task)
     .where(Task.id == sa.bindparam("task"))
     .values(
         version=Task.version + 1,
         **{name: getattr(Task, name) + sa.bindparam(f"more_{name}") for name in _COUNTERS},
     )
+    .returning(Task.version)
 )
-_END = (
+_END = Prepared(
     sa.update(Task)
     .where(Task.id == sa.bindparam("task"), Task.status == "processing", Task.done + Task.failed == Task.total)
     .values(status=sa.case((Task.failed > 0, "error"), else_="completed"), finished_at=sa.bindparam("moment"))
@@ -148,15 +157,18 @@ _END = (
 )
 
 
-def _count(session: Session, task: str, **more: int) -> None:
-    """Add to a task's counters, and end it with its last image; its webhook, if it has one, is queued with the end.
+def _count(session: Session, task: str, **more: int) -> int:
+    """Add to a task's counters and return its new version; end it with its last image.
 
-    The update locks the task's row, so of two workers with the last two images the second sees the first's count.
+    Its webhook, if it has one, is queued with the end. The update locks the task's row, so of two workers with the last
+    two images the second sees the first's count.
     """
     connection = session.connection()
-    connection.execute(_COUNT, {"task": task} | {f"more_{name}": more.get(name, 0) for name in _COUNTERS})
-    if connection.execute(_END, {"task": task, "moment": now()}).scalar():
+    counters = {f"more_{name}": more.get(name, 0) for name in _COUNTERS}
+    version: int = _COUNT.execute(connection, task=task, **counters).scalar_one()
+    if _END.execute(connection, task=task, moment=now()).scalar():
         announce(session, task)
+    return version
 
 
 def waiting_for(session: Session) -> dict[str, str] | None:
@@ -170,7 +182,9 @@ def waiting_for(session: Session) -> dict[str, str] | None:
 def stop_images(session: Session, task: str) -> None:
     """Fail what is not done of a task, which ends it; its runs that are under way find no job and save nothing."""
     queue.remove(session, task, kind=KIND)
-    pending = sa.update(Image).where(Image.task_id == task, Image.status == "pending")
+    pending = (Image.task_id == task, Image.status == "pending")
+    connection = session.connection()
+    number = connection.execute(sa.select(sa.func.count()).where(*pending)).scalar_one()
+    version = _count(session, task, failed=number)
     error = {"error_code": "stopped", "error_detail": "A person stopped the task before this photo was done."}
-    stopped = session.connection().execute(pending.values(status="failed", **error))
-    _count(session, task, failed=stopped.rowcount)
+    connection.execute(sa.update(Image).where(*pending).values(status="failed", version=version, **error))

@@ -44,7 +44,7 @@ class Image(Model):
 
     `engine` is the name of what found its faces; `searched_width` and `rotation` are what `Detections` says of them.
     `digest` is `sha-256:` and 64 hexadecimal digits; null where an earlier version stored the file and nobody has read
-    it since.
+    it since. `version` is the task's with the image's last change: whoever changes what clients see of it sets this.
     """
 
     __tablename__ = "image"
@@ -66,6 +66,17 @@ class Image(Model):
     searched_width: Mapped[int | None]
     rotation: Mapped[int | None]
     digest: Mapped[str | None] = mapped_column(sa.String(72))
+    version: Mapped[int] = mapped_column(server_default="1")
+
+
+class RemovedImage(Model):
+    """An image that was taken out of a task, and the task's version with that."""
+
+    __tablename__ = "removed_image"
+
+    task_id: Mapped[str] = mapped_column(sa.ForeignKey("task.id", ondelete="CASCADE"), primary_key=True)
+    id: Mapped[str] = mapped_column(sa.String(36), primary_key=True)
+    version: Mapped[int]
 
 
 class Face(Model):

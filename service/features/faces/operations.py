@@ -12,9 +12,11 @@ from service.cpu_slots import CpuSlots
 from service.db.database import Database, now
 from service.db.results import record_result
 from service.errors import Conflict, Invalid, NotFound, TooLarge
+from service.features.faces import documents
+from service.features.faces.documents import DocumentCache, Documents, up_to_date
 from service.features.faces.duplicates import digests_of, for_each_upload, read_missing_digests, without_known
 from service.features.faces.job import KIND, stop_images, waiting_for
-from service.features.faces.models import Face, Image, Task, image_key, thumbnail_key
+from service.features.faces.models import Face, Image, RemovedImage, Task, image_key, thumbnail_key
 from service.features.faces.representation import (
     FACES,
     IMAGE_MEMBERS,
@@ -39,7 +41,10 @@ STATUSES = ("forming", "processing", "completed", "error")
 
 @dataclass(frozen=True)
 class Services:
-    """What the operations of face tasks stand on. `drawings` bounds what is drawn or made small at once."""
+    """What the operations of face tasks stand on.
+
+    `drawings` bounds what is drawn or made small at once; `documents` keeps what answers are put together of.
+    """
 
     database: Database
     storage: Storage
@@ -48,6 +53,15 @@ class Services:
     images_per_task: int
     private_webhooks: bool
     drawings: CpuSlots
+    documents: DocumentCache
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A task as it was started or stopped: its members, and its first images."""
+
+    members: dict[str, Any]
+    images: Documents
 
 
 def create_task(
@@ -73,7 +87,7 @@ def create_task(
         images = _add_rows(session, services, task, list(zip(ids, uploads, pictures, strict=True))) if ids else []
         if started:
             _start(session, task)
-        created = task_summary(task, waiting_for(session)) | {"images": images}
+        created = task_summary(task, waiting_for(session)) | {"images": images, "images_next": None}
         record_result(session, lambda: created)
     return created
 
@@ -94,23 +108,22 @@ def list_tasks(
     return [task_summary(task, waiting) for task in tasks[:limit]], (last.created_at, last.id) if last else None
 
 
-def task_version(services: Services, task_id: str) -> int:
-    """Return a number that is another one after each change of the task."""
-    return task_state(services, task_id)[0]
-
-
-def task_state(services: Services, task_id: str) -> tuple[int, str]:
-    """Return the task's version, as `task_version` does, and its status."""
+def get_task(services: Services, task_id: str) -> dict[str, Any]:
+    """Return the task with its images and faces: three queries, whatever its size."""
     with services.database.read() as session:
         task = find_task(session, task_id)
-        return task.version, task.status
+        images = session.execute(IMAGES.where(Image.task_id == task_id).order_by(Image.position)).all()
+        rows = session.execute(FACES.join(Image).where(Image.task_id == task_id).order_by(Face.number))
+        faces = faces_by_image(rows)
+        return task_summary(task, waiting_for(session)) | {"images": [image_with_faces(row, faces) for row in images]}
 
 
-def get_task(services: Services, task_id: str) -> tuple[dict[str, Any], int]:
-    """Return the task with its images and faces, and its version: three queries, whatever its size."""
-    with services.database.read() as session:
-        task = find_task(session, task_id)
-        return _with_images(session, task), task.version
+def rename_task(services: Services, task_id: str, name: str | None) -> None:
+    """Give a task another name, or none."""
+    with services.database.write() as session:
+        task = _hold_task(services, session, task_id)
+        if task.name != name:
+            task.name, task.version = name, task.version + 1
 
 
 def delete_task(services: Services, task_id: str) -> None:
@@ -118,27 +131,34 @@ def delete_task(services: Services, task_id: str) -> None:
     with services.database.write() as session:
         services.database.lock(session, [task_id])
         if not session.execute(sa.delete(Task).where(Task.id == task_id).returning(Task.id)).first():
-            raise _unknown_task()
+            raise unknown_task()
         queue.remove(session, task_id)
     services.executor.cancel(task_id)
     delete_files(services.database, services.executor, services.storage, f"tasks/{task_id}/")
 
 
-def start(services: Services, task_id: str) -> dict[str, Any]:
+def start(services: Services, task_id: str) -> Changed:
     """Start a task: all its images, or after an error those that failed. One transaction with the jobs.
 
     Return the task as it is then, with nothing done yet.
     """
+    with services.database.read() as session:
+        since = find_task(session, task_id).version
+        before = services.documents.first_images(session, task_id, since)
     with queue.dispatching(services.database, services.executor) as session:
         task = _hold_task(services, session, task_id)
         _start(session, task)
-        started = _with_images(session, task)
+        session.flush()
+        started = Changed(task_summary(task, waiting_for(session)), up_to_date(session, task_id, before, since))
         record_result(session, lambda: started)
     return started
 
 
-def stop(services: Services, task_id: str) -> dict[str, Any]:
-    """Stop a task that is processing: what is done stays, the rest fails, and a start takes it up again."""
+def stop(services: Services, task_id: str) -> Changed:
+    """Stop a task that is processing: what is done stays, the rest fails, and a start takes it up again.
+
+    Return the task as it is then.
+    """
     with queue.dispatching(services.database, services.executor) as session:
         task = _hold_task(services, session, task_id)
         if task.status != "processing":
@@ -146,7 +166,7 @@ def stop(services: Services, task_id: str) -> dict[str, Any]:
             raise Conflict(detail, code="task_not_processing")
         stop_images(session, task_id)
         session.refresh(task)
-        stopped = _with_images(session, task)
+        stopped = Changed(task_summary(task), documents.read(session, task_id))
         record_result(session, lambda: stopped)
     services.executor.cancel(task_id, KIND)
     return stopped
@@ -210,6 +230,7 @@ def delete_image(services: Services, task_id: str, image_id: str) -> None:
         session.delete(image)
         task.total -= 1
         task.version += 1
+        session.add(RemovedImage(task_id=task_id, id=image_id, version=task.version))
     keys = (image_key(task_id, image_id), thumbnail_key(task_id, image_id))
     delete_files(services.database, services.executor, services.storage, *keys)
 
@@ -267,6 +288,7 @@ def _add_rows(
             "height": picture.height,
             "attempts": 0,
             "digest": upload.digest,
+            "version": task.version + 1,
         }
         for number, (image_id, upload, picture) in enumerate(files)
     ]
@@ -285,14 +307,18 @@ def _start(session: Session, task: Task) -> None:
         raise Conflict(detail, code="task_not_startable")
     if not task.total:
         raise Conflict("This task has no images. Upload some, then start it.", code="task_has_no_images")
-    waiting = Image.status == ("pending" if task.status == "forming" else "failed")
-    chosen = (Image.task_id == task.id, waiting)
-    queue.remove(session, task.id, failed_only=True)
-    queue.enqueue(session, KIND, sa.select(Image.id, Image.task_id, Image.position).where(*chosen))
-    session.execute(
-        sa.update(Image).where(*chosen).values(status="pending", attempts=0, error_code=None, error_detail=None),
-        execution_options={"synchronize_session": False},
-    )
+    if task.status == "forming":
+        chosen = Image.task_id == task.id
+    else:
+        chosen = sa.and_(Image.task_id == task.id, Image.status == "failed")
+        queue.remove(session, task.id, failed_only=True)
+    queue.enqueue(session, KIND, sa.select(Image.id, Image.task_id, Image.position).where(chosen))
+    if task.status == "error":
+        again = {"status": "pending", "attempts": 0, "error_code": None, "error_detail": None}
+        session.execute(
+            sa.update(Image).where(chosen).values(**again, version=task.version + 1),
+            execution_options={"synchronize_session": False},
+        )
     task.status, task.started_at, task.finished_at = "processing", now(), None
     task.failed, task.version = 0, task.version + 1
 
@@ -301,7 +327,7 @@ def find_task(session: Session, task_id: str) -> Task:
     """Return a task's row; raise NotFound."""
     task = session.get(Task, task_id)
     if not task:
-        raise _unknown_task()
+        raise unknown_task()
     return task
 
 
@@ -332,7 +358,8 @@ def _check_room(services: Services, task: Task, number: int) -> None:
         )
 
 
-def _unknown_task() -> NotFound:
+def unknown_task() -> NotFound:
+    """Return the problem of a task that is not there."""
     return NotFound("There is no such task. It may have been deleted.", code="task_not_found")
 
 
@@ -344,10 +371,3 @@ def unknown_image() -> NotFound:
 def _not_forming(task: Task) -> Conflict:
     detail = f"This task is {task.status}: images can be added and removed only before it is started."
     return Conflict(detail, code="task_not_forming")
-
-
-def _with_images(session: Session, task: Task) -> dict[str, Any]:
-    images = session.execute(IMAGES.where(Image.task_id == task.id).order_by(Image.position)).all()
-    rows = session.execute(FACES.join(Image).where(Image.task_id == task.id).order_by(Face.number))
-    faces = faces_by_image(rows)
-    return task_summary(task, waiting_for(session)) | {"images": [image_with_faces(row, faces) for row in images]}

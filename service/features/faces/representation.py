@@ -24,8 +24,11 @@ IMAGES = sa.select(
 FACES = sa.select(Face.image_id, *(getattr(Face, name) for name in FACE_MEMBERS))
 
 
-def task_summary(task: Task, waiting_for: dict[str, str] | None = None) -> dict[str, Any]:
-    """Return a task without its images, as lists and webhooks have it; `waiting_for` is what all tasks wait for now."""
+def task_summary(task: Task | sa.Row[Any], waiting_for: dict[str, str] | None = None) -> dict[str, Any]:
+    """Return a task, or a row of all its columns, without its images, as lists and webhooks have it.
+
+    `waiting_for` is what all tasks wait for now.
+    """
     return {
         "id": task.id,
         "name": task.name,

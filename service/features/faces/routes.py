@@ -5,33 +5,36 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import orjson
 from flask import Blueprint, Response, request, url_for
 
-from service.features.faces import exports, operations, thumbnails
-from service.features.faces.response_cache import ResponseCache
+from service.features.faces import exports, operations, queries, thumbnails
+from service.features.faces.documents import Documents
 from service.features.faces.schemas import (
     AnnotationQuery,
     AnnotationsOut,
     ContentQuery,
+    ImageList,
     ImageOut,
     ImagesOut,
+    ImagesQuery,
     Limits,
     StyleQuery,
     TableQuery,
     TaskIn,
     TaskList,
     TaskOut,
+    TaskPatch,
     TaskQuery,
+    TaskView,
+    TaskViewQuery,
     UploadQuery,
-    WaitQuery,
 )
 from service.features.faces.uploads import MAX_REQUEST_BYTES, NEW_TASK, UPLOAD, read_task, read_uploads
 from service.http.basic_auth import require_basic
-from service.http.bodies import EmptyBody, query, refuse_body
+from service.http.bodies import EmptyBody, body, query, refuse_body
 from service.http.idempotency import idempotent
 from service.http.openapi_views import describe
-from service.http.pagination import page_answer, place_of
+from service.http.pagination import cursor_of, page_answer, place_of
 from service.http.responses import absolute, answer, file_answer, file_or_redirect, stream_answer
 from service.http.services import provided
 from service.http.uploads import MAX_PARTS
@@ -42,7 +45,6 @@ from service.storage.stored_file import StoredFile
 
 faces = Blueprint("faces", __name__, url_prefix="/api/v1")
 faces.before_request(require_basic)
-finished = ResponseCache()
 
 CREATED = {201: ("Location", "Retry-After?")}
 
@@ -56,12 +58,23 @@ def _created(task: dict[str, Any]) -> Response:
     return answer(task, 201, Location=url_for("faces.get_task", task_id=task["id"]), **again)
 
 
-def _started(task: dict[str, Any]) -> Response:
-    return answer(task, 202, Location=url_for("faces.get_task", task_id=task["id"]), Retry_After="1")
+def _started(changed: operations.Changed) -> Response:
+    return _changed(changed, Retry_After="1")
 
 
-def _stopped(task: dict[str, Any]) -> Response:
-    return answer(task, 202, Location=url_for("faces.get_task", task_id=task["id"]))
+def _changed(changed: operations.Changed, **headers: str) -> Response:
+    location = url_for("faces.get_task", task_id=changed.members["id"])
+    return answer(changed.members | _images(changed.images), 202, Location=location, **headers)
+
+
+def _images(found: Documents, since: int = 0) -> dict[str, Any]:
+    return {"images": found.joined(), "images_next": _cursor(found, since)}
+
+
+def _cursor(found: Documents, since: int) -> str | None:
+    if found.next_after is None:
+        return None
+    return cursor_of((str(found.next_after), str(since)), "faces.list_images")
 
 
 def _added(images: list[dict[str, Any]]) -> Response:
@@ -112,35 +125,46 @@ def list_tasks() -> Response:
 
 
 @faces.get("/tasks/<id:task_id>")
-@describe({200: TaskOut}, 404, 422, query=WaitQuery, conditional=True, headers={200: ("Retry-After?",)})
+@describe({200: TaskView}, 404, 422, query=TaskViewQuery, conditional=True, headers={200: ("Retry-After?",)})
 def get_task(task_id: str) -> Response:
-    """Get a task with its images, their faces, and its statistics; with `wait`, when it has changed or ended."""
-    seconds = query(WaitQuery).wait
-    waited = provided(WaitingRequests).wait(lambda: _is_worth_answering(task_id), seconds)
-    response = _task_answer(task_id)
+    """Get a task with its images, their faces, and its statistics; with `wait`, when it has changed or ended.
+
+    To follow a task, ask with `since` for what has changed after the `version` of the answer before, with its `ETag` as
+    `If-None-Match` and with `wait`. Images that changed are given whole.
+    """
+    wanted = query(TaskViewQuery)
+    waited = provided(WaitingRequests).wait(lambda: _is_worth_answering(task_id), wanted.wait)
+    response = _task_answer(task_id, wanted, partial(_is_known, task_id))
     if not waited:
         response.headers["Retry-After"] = "1"
     return response
 
 
 def _is_worth_answering(task_id: str) -> bool:
-    version, status = operations.task_state(_services(), task_id)
+    version, status = queries.task_state(_services(), task_id)
     if request.if_none_match:
-        return not request.if_none_match.contains_weak(f"{task_id}.{version}")
+        return not _is_known(task_id, version)
     return status in ("completed", "error")
 
 
-def _task_answer(task_id: str) -> Response:
-    tag = f"{task_id}.{operations.task_state(_services(), task_id)[0]}"
-    if request.if_none_match.contains_weak(tag):
-        return Response(status=304, headers={"ETag": f'"{tag}"'})
-    text = finished.get(tag)
-    if text is None:
-        task, version = operations.get_task(_services(), task_id)
-        tag, text = f"{task_id}.{version}", orjson.dumps(task)
-        if task["status"] in ("completed", "error"):
-            finished.keep(tag, text)
-    return Response(text, headers={"ETag": f'"{tag}"'}, content_type="application/json")
+def _is_known(task_id: str, version: int) -> bool:
+    return request.if_none_match.contains_weak(f"{task_id}.{version}")
+
+
+def _task_answer(task_id: str, wanted: TaskViewQuery, is_known: Callable[[int], bool]) -> Response:
+    view = queries.view_task(_services(), task_id, is_known, since=wanted.since, images=wanted.images == "true")
+    if isinstance(view, int):
+        return Response(status=304, headers={"ETag": f'"{task_id}.{view}"'})
+    members = view.members if view.images is None else view.members | _images(view.images, wanted.since or 0)
+    return answer(members, ETag=f'"{task_id}.{view.version}"')
+
+
+@faces.patch("/tasks/<id:task_id>")
+@describe({200: TaskOut}, 404, 422, body=TaskPatch)
+def rename_task(task_id: str) -> Response:
+    """Give a task another name, or none."""
+    operations.rename_task(_services(), task_id, body(TaskPatch).name)
+    return _task_answer(task_id, TaskViewQuery(), is_known=lambda _: False)
 
 
 @faces.delete("/tasks/<id:task_id>")
@@ -165,7 +189,7 @@ def start_task(task_id: str) -> Response:
 
 @faces.post("/tasks/<id:task_id>/stop")
 @describe({202: TaskOut}, 404, 409, body=EmptyBody, headers={202: ("Location",)})
-@idempotent(_stopped)
+@idempotent(_changed)
 def stop_task(task_id: str) -> Response:
     """Stop a task that is processing: what is done stays, the rest fails with `stopped`. There is nothing to send.
 
@@ -173,7 +197,7 @@ def stop_task(task_id: str) -> Response:
     waited for; what comes of them is dropped.
     """
     refuse_body()
-    return _stopped(operations.stop(_services(), task_id))
+    return _changed(operations.stop(_services(), task_id))
 
 
 @faces.post("/tasks/<id:task_id>/images")
@@ -189,6 +213,16 @@ def add_images(task_id: str) -> Response:
     skip = query(UploadQuery).skip_existing == "true"
     with read_uploads(request, _services().intake.limits.bytes) as uploads:
         return _added(operations.add_images(_services(), task_id, uploads, skip_existing=skip))
+
+
+@faces.get("/tasks/<id:task_id>/images")
+@describe({200: ImageList}, 404, 422, query=ImagesQuery)
+def list_images(task_id: str) -> Response:
+    """List a task's images in the order of upload, with their faces."""
+    wanted = query(ImagesQuery)
+    after, since = (int(part) for part in place_of(wanted.cursor, 2) or (-1, 0))
+    found = queries.page_of_images(_services(), task_id, wanted.limit, after, since)
+    return answer({"items": found.joined(), "next": _cursor(found, since)})
 
 
 @faces.get("/tasks/<id:task_id>/images/<id:image_id>")

@@ -124,8 +124,21 @@ class TaskQuery(Page):
     status: Annotated[TaskStatus | None, Field(description="Only tasks of this status.")] = None
 
 
-class WaitQuery(StrictModel):
+class TaskViewQuery(StrictModel):
     """The query of one task."""
+
+    images: Annotated[Literal["true", "false"], Field(description="`false`: without `images` and `images_next`.")] = (
+        "true"
+    )
+    since: Annotated[
+        WholeNumber | None,
+        Field(
+            ge=0,
+            le=2**53,
+            description="Only images that changed after this version of the task, with `version` and `removed`; "
+            "0 is before all of them.",
+        ),
+    ] = None
 
     wait: Annotated[
         WholeNumber,
@@ -136,6 +149,20 @@ class WaitQuery(StrictModel):
             "it has ended. Where too many wait, the answer comes at once, with `Retry-After`.",
         ),
     ] = 0
+
+
+class ImagesQuery(Page):
+    """The query of a task's images."""
+
+    limit: Annotated[WholeNumber, Field(ge=1, le=1000, description="How many items a page has.")] = 20
+
+
+class TaskPatch(StrictModel):
+    """What can be changed of a task."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "team of May"}]})
+
+    name: Annotated[str | None, Field(max_length=200, description="For people; null takes the name away.")]
 
 
 class UploadQuery(StrictModel):
@@ -343,12 +370,39 @@ class TaskSummary(StrictModel):
     ]
 
 
-class TaskOut(TaskSummary):
-    """A task with its images, in the order of upload."""
+_NEXT = "The cursor of `GET …/images` that the next ones begin with, or null: an answer holds the first 10,000."
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_SUMMARY | {"images": [_IMAGE]}]})
+
+class TaskOut(TaskSummary):
+    """A task with its first images, in the order of upload."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_SUMMARY | {"images": [_IMAGE], "images_next": None}]})
 
     images: list[ImageOut]
+    images_next: Annotated[str | None, Field(description=_NEXT)]
+
+
+class TaskView(TaskSummary):
+    """A task with its first images, in the order of upload; or without, or with those that changed after a version."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_SUMMARY | {"images": [_IMAGE], "images_next": None}]})
+
+    images: Annotated[list[ImageOut], Field(default_factory=list, description="Absent with `images=false`.")]
+    images_next: Annotated[str | None, Field(default=None, description=f"{_NEXT} Absent with `images=false`.")]
+    version: Annotated[int, Field(default_factory=int, description="With `since`: what the next `since` is to be.")]
+    removed: Annotated[
+        list[str],
+        Field(default_factory=list, description="With `since`: the ids of images that were taken out after it."),
+    ]
+
+
+class ImageList(StrictModel):
+    """A page of a task's images, in the order of upload; `next` is the cursor of the page after it, or null."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"items": [_IMAGE], "next": None}]})
+
+    items: list[ImageOut]
+    next: str | None
 
 
 class TaskList(StrictModel):

@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+import sqlalchemy as sa
+
 from service.features.faces.engines.engine import EMBEDDED, Detection
 from service.features.faces.models import MICRO, Task
 
@@ -36,7 +38,7 @@ def count(faces: Iterable[Detection], engine: str) -> Counter[str]:
     return counts
 
 
-def statistics_of(task: Task) -> dict[str, Any]:
+def statistics_of(task: Task | sa.Row[Any]) -> dict[str, Any]:
     """Return a task's statistics as clients see them."""
     return {
         "faces": task.faces,
@@ -53,7 +55,7 @@ def _average(age_sum: int, people: int) -> float | None:
     return age_sum / (MICRO * people) if people else None
 
 
-def _warnings(task: Task) -> list[dict[str, str]]:
+def _warnings(task: Task | sa.Row[Any]) -> list[dict[str, str]]:
     """Return what is known to be wrong with the embedded engine's figures; docs/engine.md has the measurements."""
     warnings = []
     if task.over_60:

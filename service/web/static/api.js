@@ -24,7 +24,7 @@ export function imageAddress(task, image) {
 
 // `form` are pairs of a form, files among them. With a `token`, or null for none, it is not the account of the page that
 // calls. `as` is how the answer is read: "blob", else JSON.
-export async function call(method, address, { json, form, etag, token, as } = {}) {
+export async function call(method, address, { json, form, etag, token, as, signal } = {}) {
   const headers = {};
   if (token) headers.Authorization = `Bearer ${token}`;
   if (json) headers["Content-Type"] = "application/json";
@@ -32,15 +32,17 @@ export async function call(method, address, { json, form, etag, token, as } = {}
   const path = address.startsWith("/") ? address : `${ROOT}/${address}`;
   let answer;
   try {
-    answer = await fetch(path, { method, headers, body: form ? formOf(form) : json && JSON.stringify(json) });
+    const body = form ? formOf(form) : json && JSON.stringify(json);
+    answer = await fetch(path, { method, headers, signal, body });
   } catch {
     throw new Refusal(0);
   }
-  if (answer.status === 304) return { changed: false };
+  const retryAfter = Number(answer.headers.get("Retry-After")) || 0;
+  if (answer.status === 304) return { changed: false, retryAfter };
   if (answer.ok && as === "blob") return { changed: true, value: await answer.blob() };
   const text = await answer.text();
-  if (!answer.ok) throw refusal(answer.status, text, answer.headers.get("Retry-After"), token === undefined);
-  return { changed: true, etag: answer.headers.get("ETag"), value: text ? JSON.parse(text) : null };
+  if (!answer.ok) throw refusal(answer.status, text, retryAfter, token === undefined);
+  return { changed: true, retryAfter, etag: answer.headers.get("ETag"), value: text ? JSON.parse(text) : null };
 }
 
 function formOf(pairs) {
@@ -60,11 +62,55 @@ export function refusal(status, text, retryAfter, isOfThePage = true) {
   return new Refusal(status, problem, Number(retryAfter) || 0);
 }
 
+// A task as it was last told, brought up to date by what has changed since.
+export class TaskCopy {
+  value = null;
+  #address;
+  #etag = null;
+  #images = new Map();
+  #leaving = new AbortController();
+
+  constructor(id) {
+    this.#address = taskAddress(id);
+  }
+
+  // Returns whether something has changed, and whether the service waited for it: then it may be asked again at once.
+  async refresh(seconds) {
+    const since = this.value?.version ?? 0;
+    const { signal } = this.#leaving;
+    const options = { etag: this.#etag, signal };
+    const answer = await call("GET", `${this.#address}?since=${since}&wait=${seconds}`, options);
+    const hasWaited = seconds > 0 && !answer.retryAfter;
+    if (!answer.changed) return { changed: false, hasWaited };
+    const { images, removed, ...members } = answer.value;
+    for (const id of removed) this.#images.delete(id);
+    this.#keep(images);
+    for (let cursor = members.images_next; cursor; ) {
+      const page = await call("GET", `${this.#address}/images?limit=1000&cursor=${encodeURIComponent(cursor)}`, { signal });
+      this.#keep(page.value.items);
+      cursor = page.value.next;
+    }
+    this.value = { ...members, images: [...this.#images.values()] };
+    this.#etag = answer.etag;
+    return { changed: true, hasWaited };
+  }
+
+  stop() {
+    this.#leaving.abort();
+  }
+
+  // What is new comes last: images are told in the order of upload.
+  #keep(images) {
+    for (const image of images) this.#images.set(image.id, image);
+  }
+}
+
 const SOONEST = 500;
 const LATEST = 5000;
 
-// Asks again and again: every half a second after a change, then ever more seldom up to five seconds, never while nobody
-// looks. An answer that took long is not asked for again before five times as long has passed.
+// Asks again and again: every half a second after a change, or where the service waits for one, then ever more seldom up
+// to five seconds, never while nobody looks. Where the service does not wait, an answer that took long is not asked for
+// again before five times as long has passed.
 export class Watch {
   #ask;
   #trouble;
@@ -105,8 +151,9 @@ export class Watch {
     const begin = performance.now();
     let goesOn = true;
     let changed = false;
+    let hasWaited = false;
     try {
-      ({ changed, goesOn } = await this.#ask());
+      ({ changed, goesOn, hasWaited } = await this.#ask());
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
       // To ask on without a password would bring up the browser's question again and again.
@@ -114,8 +161,8 @@ export class Watch {
     } finally {
       this.#busy = false;
     }
-    const least = Math.min(LATEST, Math.max(SOONEST, 5 * (performance.now() - begin)));
-    this.#pause = changed ? least : Math.max(least, Math.min(LATEST, this.#pause * 1.5));
+    const least = hasWaited ? SOONEST : Math.min(LATEST, Math.max(SOONEST, 5 * (performance.now() - begin)));
+    this.#pause = changed || hasWaited ? least : Math.max(least, Math.min(LATEST, this.#pause * 1.5));
     if (this.#again) {
       this.#again = false;
       this.#turn();

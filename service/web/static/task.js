@@ -1,6 +1,6 @@
 // One task: its photos and what was found in them, from the upload to the download.
 
-import { call, imageAddress, Refusal, taskAddress, Watch } from "./api.js";
+import { call, imageAddress, Refusal, taskAddress, TaskCopy, Watch } from "./api.js";
 import { statistics } from "./charts.js";
 import { announce, h, icon } from "./dom.js";
 import { DropZone } from "./drop.js";
@@ -22,12 +22,13 @@ const FILTERS = {
 const PARTS = ["head", "notices", "sending", "working", "failed", "adding", "numbers", "photos"];
 const NAMES_SHOWN = 20;
 const REASONS_SHOWN = 8;
+const WAIT_SECONDS = 20;
 
 export class TaskView {
   title = "";
   #id;
   #go;
-  #etag = null;
+  #copy;
   #task = null;
   #filter = recall().filter ?? "all";
   #upload = null;
@@ -46,6 +47,7 @@ export class TaskView {
 
   constructor(go, id, { leftOut = "" } = {}) {
     this.#id = id;
+    this.#copy = new TaskCopy(id);
     this.#go = go;
     this.#leftOut = leftOut;
     const parts = Object.values(this.#parts);
@@ -59,6 +61,7 @@ export class TaskView {
 
   stop() {
     this.watch.stop();
+    this.#copy.stop();
     this.#drop?.stop();
     this.#unfollow();
     this.viewer.leave();
@@ -76,18 +79,17 @@ export class TaskView {
   // --- what the service says
 
   async #load() {
-    const answer = await call("GET", taskAddress(this.#id), { etag: this.#etag });
+    const { changed, hasWaited } = await this.#copy.refresh(this.#task?.status === "processing" ? WAIT_SECONDS : 0);
     this.#settleTrouble();
-    if (answer.changed) {
-      this.#etag = answer.etag;
+    if (changed) {
       const before = this.#task?.status;
-      this.#task = answer.value;
+      this.#task = this.#copy.value;
       this.#draw();
       this.#tellAloud(before);
       this.#hasDrawn();
     }
     const isAtRest = ["completed", "error"].includes(this.#task.status);
-    return { changed: answer.changed, goesOn: !isAtRest };
+    return { changed, hasWaited, goesOn: !isAtRest };
   }
 
   #refused(error) {

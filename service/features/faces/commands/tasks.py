@@ -46,7 +46,7 @@ def list_tasks(status: str | None, limit: int, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="As the HTTP interface has it.")
 def show(task_id: str, as_json: bool) -> None:
     """Show a task with its images and their faces."""
-    task, _ = operations.get_task(_services(), task_id)
+    task = operations.get_task(_services(), task_id)
     if as_json:
         show_json(task)
         return
@@ -91,7 +91,7 @@ def retry(task_ids: Sequence[str]) -> None:
 
 
 def _retry(task_id: str) -> None:
-    task, _ = operations.get_task(_services(), task_id)
+    task = operations.get_task(_services(), task_id)
     if task["status"] != "error":
         raise Conflict(f"It is {task['status']}: only a task that ended in an error can be tried again.")
     operations.start(_services(), task_id)
@@ -109,7 +109,7 @@ def stop(task_ids: Sequence[str]) -> None:
 
 
 def _stop(task_id: str) -> None:
-    progress = operations.stop(_services(), task_id)["progress"]
+    progress = operations.stop(_services(), task_id).members["progress"]
     click.echo(f"{task_id}: stopped. {progress['done']} of {progress['total']} images are done.")
 
 
@@ -130,7 +130,7 @@ def delete(task_ids: Sequence[str], *, yes: bool) -> None:
 
 
 def _delete(task_id: str, deleted: list[str], *, asking: bool) -> None:
-    task, _ = operations.get_task(_services(), task_id)
+    task = operations.get_task(_services(), task_id)
     if asking:
         images = task["progress"]["total"]
         click.confirm(f"Delete {task_id}, which is {task['status']}, with {images} images?", abort=True)

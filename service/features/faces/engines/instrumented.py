@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -35,7 +35,8 @@ class Measured:
 
     def detect(self, image: bytes, cancelled: Callable[[], bool] = never, due_at: float = 0.0) -> Detections:
         """Return the faces, as the engine finds them."""
-        self._in_flight.inc()
+        buffer = self._metrics.buffer
+        buffer.add(self._in_flight.inc)
         begin = time.perf_counter()
         outcome = "engine_failed"
         try:
@@ -48,9 +49,9 @@ class Measured:
             outcome = "cancelled"
             raise
         finally:
-            self._seconds.observe(time.perf_counter() - begin)
-            self._calls(outcome).inc()
-            self._in_flight.dec()
+            buffer.add(partial(self._seconds.observe, time.perf_counter() - begin))
+            buffer.add(self._calls(outcome).inc)
+            buffer.add(self._in_flight.dec)
         return found
 
     def close(self) -> None:

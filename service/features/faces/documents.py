@@ -1,0 +1,101 @@
+"""The images of tasks as JSON, kept from one answer to the next: only what has changed since is read again."""
+
+import threading
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import orjson
+import sqlalchemy as sa
+from cachetools import LRUCache
+from sqlalchemy.orm import Session
+
+from service.features.faces.models import Face, Image, RemovedImage
+from service.features.faces.representation import FACES, IMAGES, faces_by_image, image_with_faces
+
+FIRST = 10_000
+"""Images that the answer for a task holds; those after them come in pages."""
+ROOM = 24_000_000
+"""Bytes that the kept images of a process may take in all."""
+OVERHEAD = 200
+"""Bytes that an image takes beside its JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """Images as JSON by their ids, in the order of upload, and the position of the last if there are more of them."""
+
+    by_id: dict[str, bytes] = field(default_factory=dict)
+    next_after: int | None = None
+
+    def joined(self) -> orjson.Fragment:
+        """Return them as one JSON array."""
+        return orjson.Fragment(b"[%b]" % b",".join(self.by_id.values()))
+
+    def size(self) -> int:
+        """Return about how many bytes they take."""
+        return sum(map(len, self.by_id.values())) + OVERHEAD * len(self.by_id)
+
+
+_NONE = (0, Documents())
+
+
+class DocumentCache:
+    """The first images of the tasks that were asked for last, each as of a version of its task."""
+
+    def __init__(self, room: int = ROOM) -> None:
+        self._kept: LRUCache[str, tuple[int, Documents]] = LRUCache(room, getsizeof=lambda kept: kept[1].size())
+        self._lock = threading.Lock()
+
+    def first_images(self, session: Session, task_id: str, version: int) -> Documents:
+        """Return a task's first images at this version, which is the one that a reading transaction sees."""
+        with self._lock:
+            since, before = self._kept.get(task_id, _NONE)
+        if since == version:
+            return before
+        if since > version:  # another request sees a later moment than this one
+            since, before = _NONE
+        documents = up_to_date(session, task_id, before, since)
+        with self._lock:
+            if documents.size() <= self._kept.maxsize // 2:
+                self._kept[task_id] = version, documents
+        return documents
+
+
+def up_to_date(session: Session, task_id: str, before: Documents, since: int) -> Documents:
+    """Return a task's first images as they are now, given what they were at a version; 0 is that of none at all."""
+    if not since:
+        return read(session, task_id)
+    removed = removed_since(session, task_id, since)
+    changed = read(session, task_id, since=since)
+    by_id = {**before.by_id, **changed.by_id}  # what is new comes last, as it does in the order of upload
+    for image_id in removed:
+        by_id.pop(image_id, None)
+    if before.next_after is None and changed.next_after is None and len(by_id) <= FIRST:
+        return Documents(by_id)
+    if before.next_after is not None and not removed:
+        return Documents(dict(islice(by_id.items(), FIRST)), before.next_after)
+    return read(session, task_id)  # there are more than that now, or others have moved up
+
+
+def read(session: Session, task_id: str, *, since: int = 0, after: int = -1, limit: int = FIRST) -> Documents:
+    """Return the images that have changed after a version, those after a position, at most so many: two queries."""
+    chosen = [Image.task_id == task_id, Image.position > after, *([Image.version > since] if since else [])]
+    statement = IMAGES.add_columns(Image.position).where(*chosen).order_by(Image.position).limit(limit + 1)
+    rows: list[Any] = list(session.connection().execute(statement))
+    next_after = rows[limit - 1].position if len(rows) > limit else None
+    rows = rows[:limit]
+    if not rows:
+        return Documents()
+    faces = faces_by_image(
+        session.connection().execute(
+            FACES.join(Image).where(*chosen, Image.position <= rows[-1].position).order_by(Face.number)
+        )
+    )
+    return Documents({row.id: orjson.dumps(image_with_faces(row[:-1], faces)) for row in rows}, next_after)
+
+
+def removed_since(session: Session, task_id: str, version: int) -> list[str]:
+    """Return the ids of the images that were taken out of a task after a version."""
+    chosen = (RemovedImage.task_id == task_id, RemovedImage.version > version)
+    return list(session.scalars(sa.select(RemovedImage.id).where(*chosen)))

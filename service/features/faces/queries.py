@@ -1,0 +1,72 @@
+"""What clients ask about a task again and again: each answer is one transaction."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from service.db.prepared import Prepared
+from service.features.faces import documents
+from service.features.faces.documents import Documents
+from service.features.faces.job import waiting_for
+from service.features.faces.models import Task
+from service.features.faces.operations import Services, unknown_task
+from service.features.faces.representation import task_summary
+
+_TASK = Prepared(sa.select(*Task.__table__.columns).where(Task.id == sa.bindparam("task")))
+_STATE = Prepared(sa.select(Task.version, Task.status).where(Task.id == sa.bindparam("task")))
+_VERSION = Prepared(sa.select(Task.version).where(Task.id == sa.bindparam("task")))
+
+
+@dataclass(frozen=True, slots=True)
+class TaskView:
+    """A task as of its version: the members of the answer, and those of its images that were asked for."""
+
+    version: int
+    members: dict[str, Any]
+    images: Documents | None
+
+
+def task_state(services: Services, task_id: str) -> tuple[int, str]:
+    """Return a number that is another one after each change of the task, and the task's status; raise NotFound."""
+    with services.database.connect() as connection:
+        row = _STATE.execute(connection, task=task_id).first()
+    if not row:
+        raise unknown_task()
+    return row.version, row.status
+
+
+def view_task(
+    services: Services, task_id: str, is_known: Callable[[int], bool], *, since: int | None, images: bool
+) -> TaskView | int:
+    """Return the task, or its version alone if the client has that already; raise NotFound.
+
+    With `since` the images are those that changed after that version, and the members tell which were removed.
+    """
+    with services.database.read() as session:
+        row = _TASK.execute(session.connection(), task=task_id).first()
+        if not row:
+            raise unknown_task()
+        if is_known(row.version):
+            version: int = row.version
+            return version
+        members = task_summary(row, waiting_for(session) if row.status == "processing" else None)
+        if since is not None:
+            members |= {"version": row.version, "removed": documents.removed_since(session, task_id, since)}
+        return TaskView(row.version, members, _images(services, session, row, since) if images else None)
+
+
+def _images(services: Services, session: Session, task: Any, since: int | None) -> Documents:
+    if since is None:
+        return services.documents.first_images(session, task.id, task.version)
+    return documents.read(session, task.id, since=since)
+
+
+def page_of_images(services: Services, task_id: str, limit: int, after: int, since: int) -> Documents:
+    """Return a page of images in the order of upload, those that changed after a version; raise NotFound."""
+    with services.database.read() as session:
+        if not _VERSION.execute(session.connection(), task=task_id).first():
+            raise unknown_task()
+        return documents.read(session, task_id, since=since, after=after, limit=limit)
