@@ -139,7 +139,7 @@ class Settings(BaseSettings):
     facecloud_password: Secret = ""
     """The password of the FaceCloud account."""
     facecloud_timeout: Annotated[float, Field(ge=0.1)] = 30
-    """Seconds that FaceCloud may take for one answer."""
+    """Seconds that a call of FaceCloud may take in all; each megabyte sent or received is worth another one."""
     facecloud_patience: Annotated[float, Field(ge=0)] = 7200
     """Seconds that an image waits for a FaceCloud that does not serve it, from its first call on; then it fails."""
     facecloud_max_pixels: Annotated[int, Field(ge=10_000)] = 12_000_000

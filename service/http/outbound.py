@@ -4,15 +4,16 @@ import ipaddress
 import re
 import socket
 import ssl
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from http.client import HTTPConnection, HTTPException
 from urllib.parse import SplitResult, urlsplit
 
 import certifi
+
+from service.deadlines import deadline
 
 LONGEST_URL = 2_000
 SECONDS = 15.0
@@ -108,12 +109,11 @@ def post(
         raise Refused(f"{host} leads to an address that is not public.")
     connection = _Connection(parts.scheme, host, port, addresses)
     try:
-        with _cut_off_after(connection, seconds) as late:
+        with deadline(seconds, len(body)) as bound:
+            bound.watch(connection)
             target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
             connection.request("POST", target, body, dict(headers))
             answer = connection.getresponse()
-            if late.is_set():  # headers that were cut off look like a whole answer
-                raise TimeoutError
             with suppress(OSError, HTTPException):  # the status has come, and nothing else is of interest
                 answer.read(_MOST_READ)
             return Answer(answer.status, answer.getheader("Retry-After"))
@@ -163,22 +163,3 @@ def _trust() -> ssl.SSLContext:
     context = ssl.create_default_context()
     context.load_verify_locations(certifi.where())
     return context
-
-
-@contextmanager
-def _cut_off_after(connection: HTTPConnection, seconds: float) -> Iterator[threading.Event]:
-    """Break a connection when its time is up: the time-outs of a socket bound each of its waits, not their sum."""
-    late = threading.Event()
-
-    def cut() -> None:
-        late.set()
-        with suppress(OSError, AttributeError):  # closed already, or not open yet
-            connection.sock.shutdown(socket.SHUT_RDWR)
-
-    timer = threading.Timer(seconds, cut)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield late
-    finally:
-        timer.cancel()
