@@ -55,9 +55,12 @@ format: install-dev ## Formats the code, and corrects what ruff can.
 LOCK ?=
 LOCK_COMMAND = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" $(LOCK)
 
+# Ray's 740 MB are for those with a cluster, whose version it must have.
+LOCKED_EXTRAS = --extra postgres --extra s3 --extra celery --extra parquet
+
 lock: ## Writes both locks from pyproject.toml; needs uv.
-	$(LOCK_COMMAND) --all-extras pyproject.toml --output-file requirements.txt
-	$(LOCK_COMMAND) --all-extras pyproject.toml --group dev --constraints requirements.txt --output-file requirements-dev.txt
+	$(LOCK_COMMAND) $(LOCKED_EXTRAS) pyproject.toml --output-file requirements.txt
+	$(LOCK_COMMAND) $(LOCKED_EXTRAS) pyproject.toml --group dev --constraints requirements.txt --output-file requirements-dev.txt
 
 audit: install-dev ## Asks a public advisory service about every locked package; needs the internet.
 	$(BIN)/pip-audit --requirement requirements-dev.txt --require-hashes --disable-pip --strict --progress-spinner off

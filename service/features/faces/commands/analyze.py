@@ -79,6 +79,13 @@ _LOCAL = click.Path(exists=True, path_type=Path)
     help="Also write photos and boxes for another program, into RESULT/exports. May be given more than once.",
 )
 @click.option("--xmp", is_flag=True, help="Also write face regions beside each photo of this disk, as PHOTO.xmp.")
+@click.option(
+    "--ray",
+    metavar="[ADDRESS]",
+    is_flag=False,
+    flag_value="local",
+    help="Look at photos on the Ray cluster at this address; without one, on one that is started here.",
+)
 @click.pass_context
 @with_appcontext
 def analyze(
@@ -110,8 +117,8 @@ def analyze(
             raise click.UsageError("Give either --out, or --csv, --json, --boxed or --blur.")
         analyze_into(with_engine(provided(Settings), engine), Wanted(sources=sources, out=out, **options))
         return
-    if engine or any(options[name] for name in ("form", "digests", "dedupe", "exports", "xmp")):
-        raise click.UsageError("--format, --engine, --digest, --dedupe, --export and --xmp need --out.")
+    if engine or any(options[name] for name in ("form", "digests", "dedupe", "exports", "xmp", "ray")):
+        raise click.UsageError("--format, --engine, --digest, --dedupe, --export, --xmp and --ray need --out.")
     if as_csv and as_json:
         raise click.UsageError("Give either --csv or --json, not both.")
     if style and not blur:

@@ -5,9 +5,10 @@ import signal
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ class Wanted:
     dedupe: bool = False
     exports: Sequence[str] = ()
     xmp: bool = False
+    ray: str | None = None
 
 
 class CannotWork(click.ClickException):
@@ -134,13 +136,13 @@ class ResultRun:
         self._counts: dict[str, int] = {"found": 0, "looked_at": 0}
 
     @contextmanager
-    def begun(self, make: Callable[[Work], Lookers] = Processes) -> Iterator[Run]:
+    def begun(self) -> Iterator[Run]:
         """Give the run to look with; afterwards the summary is written."""
         wanted, digests = self.wanted, self.wanted.digests or self.wanted.dedupe
         work = Work.of(self._settings, wanted.sources, digests=digests)
         with ExitStack() as stack:
             stack.callback(self.result.lock())
-            lookers = make(work)
+            lookers = _lookers(work, wanted.ray)
             stack.callback(lookers.close)
             run = Run(
                 self.result,
@@ -183,6 +185,16 @@ class ResultRun:
     def _refuse(self, error: OSError) -> None:
         self.refused += 1
         click.echo(f"{printable(str(error.filename))}: {error.strerror}.", err=True)
+
+
+def _lookers(work: Work, ray: str | None) -> Lookers:
+    if ray is None:
+        return Processes(work)
+    if find_spec("ray") is None:
+        raise CannotWork("A cluster needs a package that is not installed: pip install 'headcount[ray]'")
+    from service.features.faces.analyze.ray_actors import RayActors
+
+    return RayActors(work, ray)
 
 
 def analyze_into(settings: Settings, wanted: Wanted) -> None:
