@@ -162,3 +162,20 @@ def test_a_task_is_handed_on_in_the_same_forms(client: Client, tmp_path: Path, f
         assert list(answer.json()["labels"]) == ["0"]
     wrong = client.get(f"/api/v1/tasks/{task['id']}/annotations.json", params={"format": "voc"})
     assert (wrong.status_code, wrong.json()["errors"][0]["parameter"]) == (422, "format")
+
+
+def test_copies_hide_the_faces_and_are_not_taken_for_photos(tmp_path: Path) -> None:
+    root, result = tmp_path / "photos", tmp_path / "result"
+    root.mkdir()
+    (root / "a.jpg").write_bytes(photo(1, (640, 480)))
+    (root / "b.png").write_bytes(photo(2, (640, 480), form="PNG"))
+    options = (root, "--blur", root / "copies", "--style", "solid")
+    assert analyze(result, *options).exit_code == 0
+    copies = [root / "copies" / str(path).lstrip("/") for path in (root / "a.jpg", root / "b.png.copy.jpg")]
+    for copy in copies:
+        with Image.open(copy) as picture:
+            assert (picture.format, picture.size) == ("JPEG", (640, 480))
+            assert all(abs(value - 0x76) < 8 for value in picture.convert("RGB").getpixel((16, 20)))
+    assert "2 photos, 2 of them done and unchanged." in analyze(result, *options).stderr
+    ended = analyze(result, root)
+    assert (ended.exit_code, "was made with another copies" in ended.stderr) == (2, True)

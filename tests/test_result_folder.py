@@ -201,7 +201,7 @@ def test_what_cannot_work_ends_with_2_and_a_sentence(folder: Path, tmp_path: Pat
         ((folder,), {"face_engine": "tests.custom_engine:Bare"}, "was made with another engine"),
         ((folder, "--format", "csv"), {}, "another format"),
         ((folder, "--engine", "nonsense"), {}, "neither package.module:Class nor an entry point"),
-        ((folder, "--csv"), {}, "Give either --out, or --csv"),
+        ((folder, "--csv"), {}, "Give either --out, or --csv or --json"),
     ):
         ended = analyze(result, *arguments, **settings)
         assert (ended.exit_code, said in ended.stderr) == (2, True), ended.output

@@ -24,7 +24,14 @@ class RunRecord:
     """The document run.json of a result, with this run as its last."""
 
     def __init__(
-        self, folder: Path, settings: Settings, form: str | None, columns: Sequence[str], dedupe: bool
+        self,
+        folder: Path,
+        settings: Settings,
+        form: str | None,
+        columns: Sequence[str],
+        copies: Sequence[str],
+        *,
+        dedupe: bool,
     ) -> None:
         """Make it, or take what is there; raise `BadResult` where that was made in another way.
 
@@ -35,6 +42,7 @@ class RunRecord:
             "format": form or (known["format"] if known else None) or _default_form(),
             "columns": list(columns) or (known["columns"] if known else []),
             "dedupe": dedupe,
+            "copies": list(copies),
             "engine": engine_of(settings),
         }
         for name, value in wanted.items():

@@ -48,13 +48,13 @@ class Found:
 
 
 class Sources:
-    """Photos of any source. `refused` is told of folders that cannot be read; `left_out` is one that is not walked."""
+    """Photos of any source. `refused` is told of folders that cannot be read; those `left_out` are not walked."""
 
     def __init__(
-        self, settings: Settings, left_out: Path | None = None, refused: Callable[[OSError], None] = lambda _: None
+        self, settings: Settings, left_out: Collection[Path] = (), refused: Callable[[OSError], None] = lambda _: None
     ) -> None:
         self._settings = settings
-        self._left_out = [left_out] if left_out else []
+        self._left_out = left_out
         self._refused = refused
 
     def find(self, sources: Iterable[str]) -> Iterator[Found]:

@@ -11,11 +11,13 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, Thr
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, Self, TypeVar
 
 from service.config import Settings, available_cores
 from service.errors import Problem
 from service.features.faces.analyze.analysis import Analysis, Seen, all_of
+from service.features.faces.analyze.copies import Copies
 from service.features.faces.analyze.result_folder import PhotoRow, list_column
 from service.features.faces.analyze.sources import S3, Found, Sources
 from service.features.faces.engines.factory import make_engine
@@ -44,19 +46,20 @@ class Work:
     processes: int
     threads: int
     digests: bool
+    copies: Copies
 
     @classmethod
-    def of(cls, settings: Settings, sources: Sequence[str], *, digests: bool) -> Self:
+    def of(cls, settings: Settings, sources: Sequence[str], *, digests: bool, copies: Copies) -> Self:
         """Share the cores, or the calls to FaceCloud, among processes."""
         cores = available_cores()
         if settings.engine != "facecloud":
             processes = settings.workers or cores
             remote = any(source.startswith(S3) for source in sources)
-            return cls(settings, processes, S3_THREADS if remote else 1, digests)
+            return cls(settings, processes, S3_THREADS if remote else 1, digests, copies)
         calls = settings.workers or FACECLOUD_CALLS
         calls = min(calls, settings.facecloud_max_concurrency or calls)
         processes = max(number for number in range(1, cores + 1) if calls % number == 0)
-        return cls(settings, processes, calls // processes, digests)
+        return cls(settings, processes, calls // processes, digests, copies)
 
     def chunk_size(self, photos: int) -> int:
         """Return how many photos go to a process at a time: fewer where there are few, so that all have some."""
@@ -82,6 +85,7 @@ class Looker:
         self._sources = Sources(settings)
         engine = make_engine(settings, pixels, calls=work.threads)
         limits = Limits(bytes=settings.max_image_bytes, pixels=settings.max_image_pixels)
+        self._copies = work.copies
         self._analysis = Analysis(engine, limits, pixels, work.digests)
         self._pool = ThreadPoolExecutor(work.threads, thread_name_prefix="photo") if work.threads > 1 else None
 
@@ -94,7 +98,8 @@ class Looker:
         return all_of(self._digest, photos, self._pool)
 
     def _look_at(self, photo: Found) -> PhotoRow:
-        return row_of(photo, self._analysis.look_at(lambda: self._sources.open(photo.place, photo.size)))
+        write_copies = partial(self._copies.write, photo.place, self._analysis.pixels)
+        return row_of(photo, self._analysis.look_at(lambda: self._sources.open(photo.place, photo.size), write_copies))
 
     def _digest(self, photo: Found) -> str | None:
         found = hashlib.sha256()

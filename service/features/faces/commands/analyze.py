@@ -113,14 +113,22 @@ def analyze(
     """
     engine = options.pop("engine")
     if out:
-        if as_csv or as_json or boxed or blur or style:
-            raise click.UsageError("Give either --out, or --csv, --json, --boxed or --blur.")
-        analyze_into(with_engine(provided(Settings), engine), Wanted(sources=sources, out=out, **options))
+        if as_csv or as_json:
+            raise click.UsageError("Give either --out, or --csv or --json.")
+        wanted = Wanted(sources=sources, out=out, drawn=_drawn(boxed, blur, style), **options)
+        analyze_into(with_engine(provided(Settings), engine), wanted)
         return
     if engine or any(options[name] for name in ("form", "digests", "dedupe", "exports", "xmp", "ray")):
         raise click.UsageError("--format, --engine, --digest, --dedupe, --export, --xmp and --ray need --out.")
     if as_csv and as_json:
         raise click.UsageError("Give either --csv or --json, not both.")
+    drawn = _drawn(boxed, blur, style)
+    paths = [_LOCAL.convert(source, None, context) for source in sources]
+    _show_all(paths, "csv" if as_csv else "json" if as_json else None, drawn)
+
+
+def _drawn(boxed: Path | None, blur: Path | None, style: Style | None) -> dict[Path, Draw]:
+    """Return the folders for copies, and how each is drawn."""
     if style and not blur:
         raise click.UsageError("--style belongs to --blur.")
     if boxed and blur and boxed.resolve() == blur.resolve():
@@ -128,8 +136,7 @@ def analyze(
     drawn: dict[Path, Draw] = {boxed: draw_boxes} if boxed else {}
     if blur:
         drawn[blur] = partial(anonymize, style=style or "blurred")
-    paths = [_LOCAL.convert(source, None, context) for source in sources]
-    _show_all(paths, "csv" if as_csv else "json" if as_json else None, drawn)
+    return drawn
 
 
 def _show_all(paths: Sequence[Path], form: str | None, drawn: Mapping[Path, Draw]) -> None:

@@ -5,9 +5,9 @@ import signal
 import sqlite3
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from service.config import Settings
 from service.errors import Problem
+from service.features.faces.analyze.copies import Copies
 from service.features.faces.analyze.handing_on import write_documents, write_sidecars
 from service.features.faces.analyze.result_folder import BadResult
 from service.features.faces.analyze.run import Lookers, Run
@@ -27,6 +28,7 @@ from service.features.faces.analyze.tables import PARQUET_MISSING, has_parquet
 from service.features.faces.analyze.workers import Processes, Work, WorkersLost
 from service.features.faces.commands.face_table import printable
 from service.features.faces.commands.run_progress import RunProgress
+from service.features.faces.drawing import Draw
 
 SHARD = 1_000
 
@@ -44,6 +46,7 @@ class Wanted:
     exports: Sequence[str] = ()
     xmp: bool = False
     ray: str | None = None
+    drawn: Mapping[Path, Draw] = field(default_factory=dict)
 
 
 class CannotWork(click.ClickException):
@@ -131,15 +134,18 @@ class ResultRun:
         self.refused = 0
         self._settings = settings
         self._stopped = stopped
-        self._record = RunRecord(wanted.out, settings, wanted.form, columns_of(wanted.sources), wanted.dedupe)
+        columns, copies = columns_of(wanted.sources), [str(folder.absolute()) for folder in wanted.drawn]
+        self._record = RunRecord(wanted.out, settings, wanted.form, columns, copies, dedupe=wanted.dedupe)
         self.result = self._record.result
+        self._left_out = [folder.resolve() for folder in (wanted.out, *wanted.drawn)]
         self._counts: dict[str, int] = {"found": 0, "looked_at": 0}
 
     @contextmanager
     def begun(self) -> Iterator[Run]:
         """Give the run to look with; afterwards the summary is written."""
         wanted, digests = self.wanted, self.wanted.digests or self.wanted.dedupe
-        work = Work.of(self._settings, wanted.sources, digests=digests)
+        drawn = {folder.absolute(): draw for folder, draw in wanted.drawn.items()}
+        work = Work.of(self._settings, wanted.sources, digests=digests, copies=Copies(drawn))
         with ExitStack() as stack:
             stack.callback(self.result.lock())
             lookers = _lookers(work, wanted.ray)
@@ -161,7 +167,7 @@ class ResultRun:
 
     def look(self, run: Run, *, settled: bool = False) -> int:
         """Look at what is open, and return how many photos that were."""
-        sources = Sources(self._settings, self.wanted.out.resolve(), self._refuse)
+        sources = Sources(self._settings, self._left_out, self._refuse)
         found, open_photos = run.look(sources, self.wanted.sources, settled=settled)
         self._counts["found"] = found
         self._counts["looked_at"] += open_photos

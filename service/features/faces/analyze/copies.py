@@ -1,0 +1,36 @@
+"""Drawn copies of photos, written while the photos are looked at."""
+
+import errno
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from service.features.faces.analyze.sources import S3
+from service.features.faces.analyze.tables import write_pieces
+from service.features.faces.drawing import Draw
+from service.features.faces.engines.engine import Detections
+from service.imaging.pixel_budget import PixelBudget
+
+_JPEG = (".jpg", ".jpeg")
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Folders for copies, and how each is drawn. A copy is below its folder by the whole path or key of its photo."""
+
+    drawn: Mapping[Path, Draw] = field(default_factory=dict)
+
+    def write(self, place: str, pixels: PixelBudget, image: bytes, found: Detections) -> None:
+        """Write the copies of a photo; raise `OSError` where one cannot be, `Invalid` where it does not decode."""
+        for folder, draw in self.drawn.items():
+            write_pieces(_target(folder, place), [draw(image, found.faces, pixels)])
+
+
+def _target(folder: Path, place: str) -> Path:
+    """Return a path for a JPEG that no other photo has; raise `OSError` where it could be a photo itself."""
+    inside = PurePosixPath(place.removeprefix(S3).lstrip("/"))
+    if ".." in inside.parts:
+        raise OSError(errno.EINVAL, "leads out of the folder of copies", place)
+    if not place.startswith(S3) and Path(place).resolve().is_relative_to(folder.resolve()):
+        raise OSError(errno.EINVAL, "is in the folder of copies: give them another one", place)
+    return folder / (inside if inside.suffix.lower() in _JPEG else inside.with_name(f"{inside.name}.copy.jpg"))
