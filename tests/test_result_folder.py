@@ -205,6 +205,10 @@ def test_what_cannot_work_ends_with_2_and_a_sentence(folder: Path, tmp_path: Pat
     ):
         ended = analyze(result, *arguments, **settings)
         assert (ended.exit_code, said in ended.stderr) == (2, True), ended.output
+    unlock = ResultFolder.open(result).lock()
+    ended = analyze(result, folder)
+    unlock()
+    assert (ended.exit_code, "Another run is at work" in ended.stderr) == (2, True)
     (tmp_path / "empty").mkdir()
     ended = analyze(tmp_path / "other", tmp_path / "empty")
     assert (ended.exit_code, "There are no photos here" in ended.stderr) == (2, True)
@@ -267,18 +271,16 @@ def test_a_killed_run_loses_no_photo_and_leaves_none_twice(tmp_path: Path) -> No
 
 
 def test_ctrl_c_ends_the_shards_under_way_and_what_is_left_is_done_later(tmp_path: Path) -> None:
-    links, result = linked(tmp_path / "photos", 200), tmp_path / "result"
+    links, result = linked(tmp_path / "photos", 400), tmp_path / "result"
     process = started(links, "--out", result, "--shard", 20, engine="tests.custom_engine:Slow")
     wait_for(lambda: list((result / "photos").glob("part-*")), what="the first part")
-    locked = analyze(result, links, face_engine="tests.custom_engine:Slow")
-    assert (locked.exit_code, "Another run is at work" in locked.stderr) == (2, True)
     os.killpg(process.pid, signal.SIGINT)
     said, told = process.communicate(timeout=60)
     assert process.returncode == 130, told
     assert "are being finished" in told
     assert "Traceback" not in told
     some = len(photos_of(result, "path"))
-    assert 20 <= some < 200
+    assert 20 <= some < 400
     assert some % 20 == 0
     assert f"{some} photos" in said
 
