@@ -166,6 +166,7 @@ class FileMoved(sqlite3.OperationalError):
 
 _AWAY = ("08", "57P", "53300", "55P03", "57014", "40001", "40P01", "25P03")
 """What PostgreSQL says when a connection is lost or refused, and when somebody else was in the way."""
+_SHORT = ("unable to open database file", "out of memory", "disk I/O error")
 _NOT_LET_IN = ("password authentication failed", "no pg_hba.conf entry", "does not exist")
 
 
@@ -181,7 +182,9 @@ def is_away(error: SQLAlchemyError) -> bool:
     # No state: either SQLite, or a connection to PostgreSQL that never came about.
     if not isinstance(error, OperationalError) or any(part in text for part in _NOT_LET_IN):
         return False
-    return "locked" in text or "busy" in text or type(error.orig).__module__.startswith("psycopg")
+    # SQLite cannot open its file or map its log where this process lacks files or memory.
+    is_short = any(part in text for part in _SHORT)
+    return is_short or "locked" in text or "busy" in text or type(error.orig).__module__.startswith("psycopg")
 
 
 def has_moved(error: SQLAlchemyError) -> bool:

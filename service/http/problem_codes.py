@@ -44,6 +44,7 @@ CODES = {
     "internal_error": "A fault of the service. The detail has the id under which it was logged.",
     "not_ready": "The service cannot work now. The member `missing` names what is away.",
     "unavailable": "Not possible now. Try again as `Retry-After` says.",
+    "service_fault": "The machine lacks something or has a fault: not what was sent. It was logged. Try again.",
     "busy": "Too much is being computed. Try again as `Retry-After` says.",
     "database_unavailable": "The database is busy or away. Nothing was stored. Try again.",
     "store_unavailable": "The store of files cannot be reached. Try again.",

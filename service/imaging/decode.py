@@ -167,7 +167,7 @@ def _open_heic(pixels: bytes, header: Header) -> Image.Image:
 
 def _upright(data: bytes, header: Header, max_side: int | None) -> Image.Image:
     """Decode for use, a JPEG shrunk by a power of two as far as `max_side` allows."""
-    with refusing_damage("The image", header.media_type):
+    with refusing_damage("The image", header.media_type, _memory_for_use(header, max_side)):
         image = _open(read_pixels(io.BytesIO(data), header), header)
         by = _shrink(header, max_side)
         if by > 1:

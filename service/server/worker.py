@@ -21,10 +21,13 @@ from service.server.lingering_close import LingeringClose
 from service.server.min_data_rate import MinDataRate, MinRateSocket
 from service.server.request_body import BodyReader
 from service.server.request_buffering import BufferedConnection
+from service.shortage import is_shortage
 from service.telemetry import logging as logs
 
 DRAIN_SECONDS, MAX_DRAINED = 0.2, 16_000_000
 """Seconds for the rest of a body that nobody wanted, and its bytes, so that the connection can be used again."""
+SHORT_SECONDS = 0.05
+"""Seconds before the next connection is taken where this process can open no more."""
 OUR_FAULTS = (InvalidResponseHeader, InvalidResponseHeaderName)
 """What is wrong with an answer, though gunicorn's classes count it among what is wrong with requests."""
 
@@ -61,6 +64,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             plain, address = listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
             return  # another process has it
+        except OSError as error:
+            if not is_shortage(error):
+                raise
+            logs.event(log, "no connection can be taken now", logging.WARNING, fault=error.strerror)
+            time.sleep(SHORT_SECONDS)  # it waits in the kernel; those that are open end meanwhile
+            return
         sock = MinRateSocket(fileno=plain.detach())
         sock.rate = self.rate
         self.nr_conns += 1

@@ -8,6 +8,7 @@ from typing import BinaryIO
 from service.imaging.colour_spaces import SRGB, gamma, profile, profile_of_code_points
 from service.imaging.formats.exif import orientation
 from service.imaging.header import MOST_FRAMES, MOST_SEGMENTS, MOST_UNPACKED, PIECE, Header, exactly
+from service.shortage import check_memory
 
 _PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT")
 _COLOURS = {b"cICP": 4, b"sRGB": 1, b"gAMA": 4, b"cHRM": 32}
@@ -121,6 +122,7 @@ def _read_compressed(stream: BinaryIO, kind: bytes, length: int, header: Header)
     try:
         unpacked = zlib.decompressobj().decompress(packed, room + 1)
     except zlib.error:
+        check_memory()
         return  # a broken text or profile is no reason to refuse the pixels
     header.unpacked += len(unpacked)
     if kind == b"iCCP":
