@@ -201,7 +201,24 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = "text"
     """`text`, or `json` for one JSON object a line."""
     metrics_folder: str = ""
-    """Where the processes keep what `/metrics` shows; empty: a folder in shared memory, named after the database."""
+    """Where the processes keep what they share while they run, such as what `/metrics` shows; empty: in
+    `XDG_RUNTIME_DIR`, else in shared memory."""
+    xdg_runtime_dir: str = ""
+    """The folder of this user's session, which the system sets."""
+
+    @property
+    def data_folder(self) -> Path:
+        """The folder that holds the database, else the one beside the files."""
+        if self.database_url.startswith("sqlite:///"):
+            return Path(self.database_url.removeprefix("sqlite:///")).parent
+        return Path("storage") if self.bucket else Path(self.storage_url).parent
+
+    @property
+    def database_name(self) -> str:
+        """A name that stands for the database, whatever folder its address is relative to."""
+        path = self.database_url.removeprefix("sqlite:///")
+        address = self.database_url if path == self.database_url else str(Path(path).resolve())
+        return hashlib.sha256(address.encode()).hexdigest()[:12]
 
     @property
     def allowed_origins(self) -> list[str]:

@@ -12,6 +12,7 @@ from sqlalchemy.engine import make_url
 
 from devtools.facecloud_emulator.server import EmulatorServer
 from service.cli.database import alembic_config
+from service.runtime_folder import RuntimeFolder
 from service.telemetry.metrics import Metrics
 from tests.conftest import MakeService, facecloud
 from tests.object_store import ObjectStore
@@ -189,5 +190,5 @@ def test_every_metric_that_operators_are_to_watch_is_there(tmp_path: Path) -> No
     named = re.findall(r"^\| `([a-z_]+)|`([a-z_]+_(?:total|seconds))\b", watching, re.MULTILINE)
     names = {name for pair in named for name in pair if name}
     assert len(names) >= 8
-    text = Metrics(str(tmp_path), "unused").text([]).decode()
+    text = Metrics(RuntimeFolder(str(tmp_path), "", tmp_path, "unused")).text([]).decode()
     assert names - set(re.findall(r"^# TYPE (\w+)", text, re.MULTILINE)) == set()

@@ -54,6 +54,7 @@ CODES = {
     "file_empty": "The file has no bytes. Choose it again.",
     "file_too_large": "The file has more bytes than `limit`. Make it smaller.",
     "too_many_pixels": "The image has more pixels than `limit`, over all its frames. Make it smaller.",
+    "too_costly": "Decoding the image costs more than `limit`: pixels × channels × scans. Use fewer scans.",
     "too_many_frames": "The image has more frames than `limit`.",
     "too_much_metadata": "The image's texts and profiles are too large. Remove its metadata.",
     "image_type_not_accepted": "The file is not an image of an accepted type. `accepted_types` lists them.",

@@ -114,12 +114,17 @@ def check_pixels(pixels: bytes, header: Header) -> None:
 def memory_for_check(header: Header) -> int:
     """Return the bytes that `check_pixels` takes, its argument included."""
     size = sum(end - begin for begin, end in header.parts)
-    return size + _pixels_held(header, 1) * _decoded_bytes(header)
+    return size + _pixels_held(header, 1) * _decoded_bytes(header) + _coefficients(header)
 
 
 def _memory_for_use(header: Header, max_side: int | None) -> int:
     # Beside the decoded picture up to three others of 4 bytes a pixel: with alpha, in sRGB, and turned.
-    return _pixels_held(header, max_side) * (_decoded_bytes(header) + 12)
+    return _pixels_held(header, max_side) * (_decoded_bytes(header) + 12) + _coefficients(header)
+
+
+def _coefficients(header: Header) -> int:
+    """Return the bytes of a JPEG's coefficients, which a decoder keeps where there are several scans."""
+    return 0 if header.in_one_scan else 2 * header.width * header.height * header.components * (header.coding > 0)
 
 
 def _pixels_held(header: Header, max_side: int | None) -> int:

@@ -23,6 +23,6 @@ def image_failures() -> Iterator[None]:
         raise Unserved(error.detail, who="The store", code="engine_failed") from error
     except ServiceFault as error:
         log.warning("this machine could not work on an image now", exc_info=error)
-        raise Unserved(error.detail, who="This machine", code="engine_failed") from error
+        raise Failure("engine_failed", error.detail, attempts=5) from error
     except Unavailable as error:
         raise Unserved(error.detail, who="The store") from error

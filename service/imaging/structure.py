@@ -9,7 +9,7 @@ from typing import BinaryIO
 from service.errors import Invalid, Problem, ServiceFault, TooLarge, UnsupportedType
 from service.imaging.formats import heif, jpeg, png, webp
 from service.imaging.formats.jpeg_integrity import decodes_without_fault
-from service.imaging.header import MOST_FRAMES, MOST_PIXELS, MOST_UNPACKED, Header, exactly
+from service.imaging.header import MOST_COST, MOST_FRAMES, MOST_PIXELS, MOST_UNPACKED, Header, exactly
 from service.imaging.media_types import ACCEPTED, FORMATS, MISSING, media_type_of, name_of
 from service.shortage import has_memory, is_shortage
 
@@ -66,6 +66,14 @@ def read_structure(stream: BinaryIO, label: str, types: tuple[str, ...] = ACCEPT
             limit=MOST_UNPACKED,
         )
     refuse_too_many_pixels(header, MOST_PIXELS, label)
+    if header.cost > MOST_COST:
+        scans = f" in {header.scans} scans" if header.scans > 1 else ""
+        raise TooLarge(
+            f"{label} is too costly to decode: {header.width} × {header.height} pixels{scans} come to {header.cost} "
+            f"bytes of decoding; at most {MOST_COST} are accepted. Save it with fewer scans, or make it smaller.",
+            code="too_costly",
+            limit=MOST_COST,
+        )
     return header
 
 

@@ -105,7 +105,7 @@ def _check_chunk(stream: BinaryIO, kind: bytes, length: int, header: Header) -> 
     if (kind == b"IHDR") == bool(header.width):
         raise ValueError("header not first, or twice")
     if kind == b"IHDR":
-        header.width, header.height, _, colour_type = struct.unpack(">IIBB", data[:10])
+        header.width, header.height, header.depth, colour_type = struct.unpack(">IIBB", data[:10])
         header.components = 1 if colour_type in (0, 4) else 3
 
 
