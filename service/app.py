@@ -34,7 +34,8 @@ from service.storage.storage import Storage
 from service.telemetry import logging as logs
 from service.telemetry.metrics import Metrics
 from service.web.page import page
-from service.web.system_routes import ReadinessChecks, readiness_checks, web
+from service.web.readiness import ReadinessMonitor, readiness
+from service.web.system_routes import web
 
 T = TypeVar("T", bound=Dispatcher)
 
@@ -78,7 +79,7 @@ def create_app(settings: Settings, features: Sequence[Feature] = FEATURES) -> Fl
             OrphanFileRemoval: OrphanFileRemoval(kernel.database, kernel.storage, known_keys, kernel.metrics),
             Schedule: Schedule(one for part, made in zip(parts, services, strict=True) for one in part.periodic(made)),
             Tags: Tags({blueprint.name: text for blueprint, text in tags.items()}),
-            ReadinessChecks: readiness_checks(settings, kernel.database, kernel.storage, executor),
+            ReadinessMonitor: readiness(settings, kernel.database, kernel.storage, executor),
         },
     )
     for made in services:

@@ -17,7 +17,8 @@ class UnsafeFolder(OSError):
 class RuntimeFolder:
     """The folder `given`, or one of that `name` in the user's `session` folder, or a new one in shared memory.
 
-    A file in the folder of the `data` tells the others of the new one. In shared memory it costs no disk, and what is mapped there cannot meet a full one, which would end the process.
+    A file in the folder of the `data` tells the others of the new one. In shared memory it costs no disk, and what is
+    mapped there cannot meet a full one, which would end the process.
     """
 
     given: str

@@ -26,6 +26,7 @@ from service.db.database import Database
 from service.features.faces.webhooks import derived_secret
 from service.http import outbound as targets
 from service.http.services import provided
+from service.http.special_addresses import is_public
 from tests.conftest import MakeService, facecloud, with_both_executors
 from tests.support import Client, Service, photo, wait_for
 from tests.test_tasks import problem
@@ -309,9 +310,22 @@ def test_a_refused_address_is_told_why(client: Client) -> None:
     assert "empty" in (detail := told("")) and "https://example.com/hook" in detail
 
 
+@pytest.mark.parametrize(
+    ("port", "taken"), [(80, True), (443, True), (8443, True), (25, False), (22, False), (1023, False)]
+)
+def test_a_receiver_listens_on_a_port_of_the_web_or_above_1023(port: int, taken: bool) -> None:
+    url = f"https://example.com:{port}/hook"
+    targets.check_url(url, private_allowed=True)
+    if taken:
+        assert targets.check_url(url, private_allowed=False).port == port
+    else:
+        with pytest.raises(targets.Refused, match="80, 443, or 1024"):
+            targets.check_url(url, private_allowed=False)
+
+
 def test_a_name_that_leads_to_this_machine_is_refused_at_delivery(client: Client, shared_service: Service) -> None:
     name = socket.gethostname()
-    assert not all(map(targets.is_public, targets.resolve(name, 80)))
+    assert not all(map(is_public, targets.resolve(name, 80)))
     task = run(client, f"http://{name}:{shared_service.settings['PORT']}/")
     wait_for(lambda: f"task={task} attempt=1 code=webhook_refused" in shared_service.log.read_text())
 
@@ -321,6 +335,17 @@ def test_a_name_that_leads_to_this_machine_is_refused_at_delivery(client: Client
     [
         ("93.184.215.14", True),
         ("2606:2800:21f:cb07:6820:80da:af6b:8b2c", True),
+        *((address, True) for address in ("9.255.255.255", "11.0.0.0", "100.63.255.255", "100.128.0.0", "172.32.0.0")),
+        *((address, True) for address in ("192.0.1.0", "198.17.255.255", "198.20.0.0", "223.255.255.255", "2600::1")),
+        *((address, False) for address in ("192.0.0.1", "192.0.0.9", "192.0.0.171", "192.31.196.1", "192.52.193.1")),
+        *((address, False) for address in ("192.88.99.1", "192.175.48.1", "198.18.0.1", "198.19.255.255")),
+        *((address, False) for address in ("198.51.100.7", "203.0.113.9", "0.1.2.3", "100.127.255.255")),
+        *((address, False) for address in ("2001:2::1", "2001:10::1", "2001:20::1", "2001:1ff:ffff::1", "3fff::1")),
+        *(
+            (address, False)
+            for address in ("2620:4f:8000::1", "5f00::1", "100::1", "::ffff:0:8.8.8.8", "64:ff9b::8.8.8.8")
+        ),
+        ("2001:200::1", True),
         ("127.0.0.1", False),
         ("0.0.0.0", False),
         ("10.0.0.1", False),
@@ -351,7 +376,7 @@ def test_a_name_that_leads_to_this_machine_is_refused_at_delivery(client: Client
     ],
 )
 def test_only_addresses_of_the_open_internet_are_public(address: str, public: bool) -> None:
-    assert targets.is_public(address) is public
+    assert is_public(address) is public
 
 
 def test_the_connection_goes_to_the_address_that_was_checked_under_the_names_own_name(receiver: Receiver) -> None:

@@ -111,6 +111,13 @@ class Database(ABC):
         Every writing transaction asks this by itself.
         """
 
+    def keep_reserve(self) -> None:  # noqa: B027 - a server's disk is not this machine's
+        """Keep a little of the disk free for deletions, as far as there is room."""
+
+    def release_reserve(self) -> bool:
+        """Give the reserve to what is written next; return whether there was one."""
+        return False
+
     def damage(self) -> Iterable[str]:
         """Return what the database finds wrong with its own file; servers look by themselves."""
         return ()

@@ -6,13 +6,14 @@ from typing import Any
 
 import orjson
 import werkzeug.exceptions
-from flask import Flask, Response, has_request_context, request
+from flask import Flask, Response, current_app, has_request_context, request
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestedRangeNotSatisfiable
 
 from service.db import database as db
 from service.errors import NoRoom, Problem, ServiceFault, Unavailable
 from service.http.responses import absolute
+from service.http.services import provided
 from service.shortage import is_shortage
 from service.storage.storage import is_full
 from service.telemetry import logging as logs
@@ -96,8 +97,20 @@ def _database(error: SQLAlchemyError) -> Response:
             )
         return _problem(Unavailable("The database is busy. Try again in a second.", code=_AWAY))
     if db.is_full(error):
+        if request.method == "DELETE" and provided(db.Database).release_reserve():
+            return _again()
         return _problem(NoRoom("The disk is full: nothing was stored. Make room, then try again."))
     return _unexpected(error)
+
+
+def _again() -> Response:
+    """Answer the request once more: there is room now that was kept for it."""
+    logs.event(log, "the disk is full: a deletion takes what was kept free for it", logging.WARNING)
+    try:
+        answer = current_app.dispatch_request()
+    except Exception as error:  # noqa: BLE001 - it is answered as in any request
+        answer = current_app.handle_user_exception(error)
+    return current_app.make_response(answer)
 
 
 def _unexpected(error: Exception) -> Response:

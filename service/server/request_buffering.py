@@ -17,7 +17,7 @@ _CHUNKED = re.compile(rb"\r\ntransfer-encoding:", re.IGNORECASE)
 _EXPECTS = re.compile(rb"\r\nexpect:", re.IGNORECASE)
 _FILES = re.compile(rb"\r\ncontent-type:[ \t]*(?:multipart/|image/|application/octet-stream)", re.IGNORECASE)
 _TLS_HANDSHAKE = b"\x16\x03"
-_HEALTH_CHECK = (b"GET /healthz ", b"HEAD /healthz ")
+_HEALTH_CHECK = re.compile(rb"(?:GET|HEAD) /(?:healthz|readyz)[ ?]")
 
 
 class BufferedConnection(TConn):  # type: ignore[misc]
@@ -71,8 +71,8 @@ class BufferedConnection(TConn):  # type: ignore[misc]
         return self.arrived.startswith(_TLS_HANDSHAKE)
 
     def is_health_check(self) -> bool:
-        """Return whether the request asks only whether the process lives."""
-        return self.arrived.startswith(_HEALTH_CHECK)
+        """Return whether the request asks only whether the process lives, or whether the service is ready."""
+        return _HEALTH_CHECK.match(self.arrived) is not None
 
     def is_upload(self) -> bool:
         """Return whether the request brings files, as far as its headers have come."""
