@@ -30,6 +30,10 @@ from service.plugins import load_class
 THREADS = 16
 """Requests that one server process answers at once."""
 
+LEAST_PASSWORD = 8
+"""Characters of `API_PASSWORD`."""
+SHORT_NEEDS = "set a longer one, or ALLOW_SHORT_PASSWORD=true where nobody else can reach the service"
+
 ENGINES = ("facecloud", "local")
 """The face engines that come along."""
 ENGINE_GROUP = "headcount.engines"
@@ -85,6 +89,8 @@ class Settings(BaseSettings):
     """The password of HTTP Basic. There is no default."""
     api_username: str = "admin"
     """The user name of HTTP Basic."""
+    allow_short_password: bool = False
+    """Lets `API_PASSWORD` have fewer than 8 characters: `true` or `false`."""
     secret_key: Secret = ""
     """Signs cursors and links; empty: it is made from `API_PASSWORD`."""
     database_url: Secret = "sqlite:///storage/service.db"
@@ -296,9 +302,17 @@ class Settings(BaseSettings):
             settings = cls(**values)
         except ValidationError as error:
             faults += [f"{name} {_fault(found)}." for found in error.errors() if (name := _name(found)) in texts]
+        else:
+            if serving and settings.has_short_password and not settings.allow_short_password:
+                faults.append(f"API_PASSWORD has fewer than {LEAST_PASSWORD} characters: {SHORT_NEEDS}.")
         if faults:
             raise BadSettings("\n".join(faults))
         return settings
+
+    @property
+    def has_short_password(self) -> bool:
+        """Whether the password is too short for a service that others can reach."""
+        return 0 < len(self.api_password) < LEAST_PASSWORD
 
     @field_validator("face_engine")
     @classmethod

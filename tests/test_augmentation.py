@@ -405,6 +405,34 @@ def test_of_registrations_at_once_one_wins(service: Service) -> None:
     assert sorted(answer.status_code for answer in answers) == [201] + [409] * 5
 
 
+def test_a_token_is_revoked_by_logging_out_and_all_by_a_new_password(service: Service) -> None:
+    body = {"email": "dora@example.com", "password": PASSWORD}
+    Visitor(service).call("POST", "/registration", json=body)
+    tokens = [Visitor(service).call("POST", "/login", json=body).json()["access_token"] for _ in range(3)]
+    assert len(set(tokens)) == 3
+
+    def ask(token: str, method: str, path: str, **sent: Any) -> requests.Response:
+        headers = {"Authorization": f"Bearer {token}"}
+        return requests.request(method, service.url + path, headers=headers, timeout=30, **sent)
+
+    path = f"/status/{uuid.uuid4()}"
+    assert {ask(token, "GET", path).status_code for token in tokens} == {404}
+    assert ask(tokens[0], "POST", "/logout").status_code == 204
+    problem(ask(tokens[0], "GET", path), 401)
+    problem(ask(tokens[0], "POST", "/logout"), 401)
+    assert ask(tokens[1], "GET", path).status_code == 404
+    problem(ask(tokens[1], "POST", "/password", json={"password": "wrong one", "new_password": "another one"}), 401)
+    changed = ask(tokens[1], "POST", "/password", json={"password": PASSWORD, "new_password": "another one"})
+    assert changed.status_code == 200
+    for token in tokens:
+        problem(ask(token, "GET", path), 401)
+    assert ask(changed.json()["access_token"], "GET", path).status_code == 404
+    problem(Visitor(service).call("POST", "/login", json=body), 401)
+    again = Visitor(service).call("POST", "/login", json=body | {"password": "another one"})
+    assert again.status_code == 200
+    assert ask(again.json()["access_token"], "GET", path).status_code == 404
+
+
 def test_an_unknown_email_is_told_as_a_wrong_password_and_takes_as_long_and_tries_are_limited(
     service: Service,
 ) -> None:

@@ -84,7 +84,7 @@ def composed(make_service: MakeService, store: Store, secrets_folder: Path, **mo
         "AWS_SECRET_ACCESS_KEY": (secrets_folder / "s3_secret").read_text(),
         **more,
     }
-    environment = {"PATH": os.environ["PATH"], "API_PASSWORD": "unused", **settings}
+    environment = {"PATH": os.environ["PATH"], "API_PASSWORD": "used by nobody", **settings}
     create = [BIN / "flask", "bucket", "create", "--wait", "60"]
     subprocess.run(create, cwd=ROOT, env=environment, check=True, capture_output=True, timeout=120)
     return make_service(FACE_ENGINE="local", WEB_CONCURRENCY=1, **settings)

@@ -7,6 +7,7 @@ from service.features.augmentation.checks import INSPECTION
 from service.features.augmentation.job import Augmentation
 from service.features.augmentation.models import ImageTask
 from service.features.augmentation.routes import accounts, augmentation
+from service.features.augmentation.tokens import Tokens
 from service.features.feature import Feature, Kernel, Parts, Services, keys_of
 from service.jobs.executors import Executor
 
@@ -21,7 +22,7 @@ def make(kernel: Kernel) -> Parts:
                 database=kernel.database,
                 login_throttle=kernel.login_throttle,
                 slots=CpuSlots(kernel.cores),
-                secret=lambda: settings.signing_key,
+                tokens=Tokens(kernel.database, lambda: settings.signing_key),
             ),
             operations.Services: operations.Services(
                 database=kernel.database,

@@ -22,6 +22,26 @@ class User(Model):
     created_at: Mapped[datetime] = mapped_column(sa.DateTime(timezone=True))
     first_name: Mapped[str | None] = mapped_column(sa.String(200))
     last_name: Mapped[str | None] = mapped_column(sa.String(200))
+    token_generation: Mapped[int] = mapped_column(server_default="0", default=0)
+
+
+class RevokedToken(Model):
+    """A token that was revoked, as SHA-256; it is forgotten at its own end, in seconds since 1970."""
+
+    __tablename__ = "revoked_token"
+
+    token: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    expires_at: Mapped[float] = mapped_column(index=True)
+
+
+class KnownAddress(Model):
+    """An address, as SHA-256, from which a user has logged in; `seen_at` is when last, in seconds since 1970."""
+
+    __tablename__ = "known_address"
+
+    user_id: Mapped[str] = mapped_column(sa.ForeignKey("User.id", ondelete="CASCADE"), primary_key=True)
+    address: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    seen_at: Mapped[float]
 
 
 class ImageTask(Model):
