@@ -1,6 +1,7 @@
 """The settings: everything wrong is told at once, and secrets are not shown."""
 
 import os
+import shutil
 import subprocess
 import tempfile
 from base64 import b64encode
@@ -155,13 +156,18 @@ def test_without_a_password_the_server_does_not_start_and_says_what_to_set() -> 
     assert b"Traceback" not in ended.stderr + ended.stdout
 
 
-def refusal_to_start(database_url: str) -> bytes:
-    """Return what the server says when it ends by itself, without having served."""
+def refusal_to_start(database_url: str, storage: Path | None = None, *command: str) -> bytes:
+    """Return what the server, or a command, says when it ends by itself, without having served."""
     environment = {"PATH": os.environ["PATH"], "API_PASSWORD": "long enough", "DATABASE_URL": database_url, "PORT": "0"}
     with tempfile.TemporaryDirectory() as folder:
-        environment["STORAGE_URL"] = f"{folder}/files"
+        environment["STORAGE_URL"] = str(storage or f"{folder}/files")
         ended = subprocess.run(
-            [BIN / "gunicorn"], cwd=ROOT, env=environment, capture_output=True, timeout=120, check=False
+            [BIN / name for name in command[:1] or ["gunicorn"]] + list(command[1:]),
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            timeout=120,
+            check=False,
         )
     assert ended.returncode != 0
     return ended.stderr + ended.stdout
@@ -169,6 +175,29 @@ def refusal_to_start(database_url: str) -> bytes:
 
 def test_without_tables_the_server_says_how_to_make_them(tmp_path: Path) -> None:
     assert b"make migrate" in refusal_to_start(f"sqlite:///{tmp_path}/service.db")
+
+
+@pytest.mark.parametrize("command", [(), ("flask", "database", "upgrade")], ids=["server", "upgrade"])
+@pytest.mark.parametrize("fault", ["no database", "damaged database", "file as folder", "file as store"])
+def test_a_fault_at_the_start_is_one_sentence(
+    tmp_path: Path, migrated: Path, fault: str, command: tuple[str, ...]
+) -> None:
+    database, store = tmp_path / "service.db", tmp_path / "files"
+    shutil.copy(migrated, database)
+    if fault == "no database":
+        database.write_bytes(b"This is a text and no database. " * 100)
+    elif fault == "damaged database":
+        whole = database.read_bytes()
+        database.write_bytes(whole[:4096] + os.urandom(len(whole) - 4096))
+    elif fault == "file as folder":
+        (tmp_path / "folder").touch()
+        database = tmp_path / "folder" / "service.db"
+    else:
+        store.touch()
+    said = refusal_to_start(f"sqlite:///{database}", store, *command)
+    assert b"Traceback" not in said, said
+    sentence = [line for line in said.decode().splitlines() if line.startswith(("The ", "Error: The "))]
+    assert sentence, said
 
 
 def test_a_short_password_is_refused_unless_it_is_allowed() -> None:

@@ -145,7 +145,7 @@ class Database(ABC):
                 with self.read() as session:
                     session.execute(sa.text("SELECT 1"))
             except OperationalError as error:
-                if time.monotonic() > deadline or not is_away(error):
+                if time.monotonic() > deadline or not (self.is_shared and is_away(error)):
                     raise
             else:
                 return

@@ -29,6 +29,7 @@ CODES = {
     "conflict": "Not possible in this state.",
     "invalid": "The request is well-formed but wrong. The detail says what to change.",
     "unknown_member": "The body has a member, or the form a part, that is unknown. The detail lists the known.",
+    "repeated_member": "An object in the body has a member more than once. Send it once.",
     "missing_member": "A member of the body or a part of the form is missing.",
     "invalid_member": "A member of the body or a part of the form has a wrong value.",
     "unknown_parameter": "The query has a parameter that is unknown. The detail lists those that are known.",

@@ -69,6 +69,8 @@ def render_http_error(error: HTTPException) -> Response:
     kept = {name: value for name, value in error.get_headers() if name not in ("Content-Type", "Content-Length")}
     status = error.code or 500
     if status < 400:
+        if "Location" in kept:
+            kept["Location"] = kept["Location"].removeprefix(request.host_url.rstrip("/"))
         return Response(status=status, headers=kept)
     return render(status, _sentence(error, status), _CODES.get(status, Problem.code), headers=kept)
 

@@ -28,7 +28,13 @@ CODES = {
 }
 """The code of each status that is not 400."""
 
+
+class HostMissing(errors.ParseException):  # type: ignore[misc]
+    """HTTP/1.1 without `Host`, or with two of them."""
+
+
 REASONS = {
+    (HostMissing,): "The header `Host` is missing, or comes twice: HTTP/1.1 needs it once.",
     (errors.InvalidRequestLine, errors.InvalidRequestMethod, errors.InvalidHTTPVersion): (
         "The request line cannot be read: it must be a method, an address and HTTP/1.1, with one space between them."
     ),
@@ -55,6 +61,12 @@ def refuse_transfer_coding(headers: Sequence[tuple[str, str]]) -> None:
     codings = ",".join(value for name, value in headers if name == "TRANSFER-ENCODING")
     if codings and codings.strip(" \t").lower() != "chunked":
         raise errors.UnsupportedTransferCoding(codings)
+
+
+def refuse_missing_host(version: tuple[int, int], headers: Sequence[tuple[str, str]]) -> None:
+    """Raise HostMissing where HTTP/1.1 comes without exactly one `Host` (RFC 9112, section 3.2)."""
+    if version >= (1, 1) and sum(name == "HOST" for name, _ in headers) != 1:
+        raise HostMissing
 
 
 def found_fault(fault: Exception) -> Exception:

@@ -120,6 +120,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def handle_request(self, req: Any, conn: BufferedConnection) -> bool:
         """Answer a request; a fault in its body's framing is answered like all that the client does wrong."""
         bad_requests.refuse_transfer_coding(req.headers)
+        bad_requests.refuse_missing_host(req.version, req.headers)
         req.body.reader = BodyReader(req)
         return bool(super().handle_request(req, conn))
 

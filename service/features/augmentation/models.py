@@ -31,7 +31,7 @@ class RevokedToken(Model):
     __tablename__ = "revoked_token"
 
     token: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
-    expires_at: Mapped[float] = mapped_column(index=True)
+    expires_at: Mapped[float] = mapped_column(sa.Double(), index=True)
 
 
 class KnownAddress(Model):
@@ -41,7 +41,7 @@ class KnownAddress(Model):
 
     user_id: Mapped[str] = mapped_column(sa.ForeignKey("User.id", ondelete="CASCADE"), primary_key=True)
     address: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
-    seen_at: Mapped[float]
+    seen_at: Mapped[float] = mapped_column(sa.Double())
 
 
 class ImageTask(Model):

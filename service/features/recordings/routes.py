@@ -43,8 +43,8 @@ _services = partial(provided, operations.Services)
 
 
 def _added(recording: tuple[str, str]) -> Response:
-    url = absolute(f"/record?{urlencode({'id': recording[0], 'user': recording[1]})}")
-    return answer({"id": recording[0], "url": url}, 201, Location=url)
+    path = f"/record?{urlencode({'id': recording[0], 'user': recording[1]})}"
+    return answer({"id": recording[0], "url": absolute(path)}, 201, Location=path)
 
 
 @recording_users.post("/users")

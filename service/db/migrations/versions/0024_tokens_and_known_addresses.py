@@ -13,7 +13,7 @@ def upgrade() -> None:
     op.create_table(
         "revoked_token",
         sa.Column("token", sa.String(64), nullable=False),
-        sa.Column("expires_at", sa.Float(), nullable=False),
+        sa.Column("expires_at", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("token", name="pk_revoked_token"),
     )
     op.create_index("ix_revoked_token_expires_at", "revoked_token", ["expires_at"])
@@ -21,7 +21,7 @@ def upgrade() -> None:
         "known_address",
         sa.Column("user_id", sa.String(36), nullable=False),
         sa.Column("address", sa.String(64), nullable=False),
-        sa.Column("seen_at", sa.Float(), nullable=False),
+        sa.Column("seen_at", sa.Double(), nullable=False),
         sa.ForeignKeyConstraint(["user_id"], ["User.id"], name="fk_known_address_user_id_User", ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("user_id", "address", name="pk_known_address"),
     )
