@@ -23,7 +23,7 @@ from devtools.facecloud_emulator.server import EmulatorServer
 from service.app import create_app
 from service.config import Settings
 from service.db.database import Database
-from service.features.faces.webhooks import derived_secret
+from service.features.faces.webhooks import WAITS, derived_secret
 from service.http import outbound as targets
 from service.http.services import provided
 from service.http.special_addresses import is_public
@@ -157,6 +157,69 @@ def test_a_failed_delivery_is_repeated_with_the_same_id_when_the_receiver_asked_
         lambda: [line for line in telling.log.read_text().splitlines() if "delivered" in line and task in line]
     )
     assert "attempt=2 status=204" in log[0]
+
+
+def test_deliveries_are_listed_and_sent_again(teller: Client, receiver: Receiver, secret: str) -> None:
+    receiver.script = [410]
+    task = run(teller, f"{receiver.url}/listed")
+    address = f"/api/v1/tasks/{task}/deliveries"
+
+    def only(status: str) -> dict[str, Any]:
+        def found() -> dict[str, Any] | None:
+            (item,) = teller.get(address).json()["items"]
+            return item if item["status"] == status else None
+
+        item: dict[str, Any] = wait_for(found, 20, status)
+        return item
+
+    gone = only("failed")
+    assert (gone["type"], gone["attempts"], gone["answer"]) == ("task.completed", 1, 410)
+    assert gone["detail"] == "127.0.0.1 answered 410."
+    assert gone["next_try"] is None
+    sent = teller.post(f"{address}/{gone['id']}/redeliver")
+    assert sent.status_code == 202, sent.text
+    (first, body), (second, again) = receiver.wait("/listed", 2)
+    assert first["webhook-id"] == second["webhook-id"] == gone["id"]
+    assert body == again
+    delivered = only("delivered")
+    assert (delivered["attempts"], delivered["answer"], delivered["detail"]) == (2, 204, None)
+    problem(teller.post(f"{address}/none/redeliver"), 404)
+    problem(teller.get("/api/v1/tasks/none/deliveries"), 404)
+
+
+def test_a_delivery_that_waits_is_sent_at_once_when_asked_for(teller: Client, receiver: Receiver) -> None:
+    receiver.script = [(503, {"Retry-After": "600"})]
+    task = run(teller, f"{receiver.url}/waits")
+    address = f"/api/v1/tasks/{task}/deliveries"
+    wait_for(lambda: teller.get(address).json()["items"][0]["answer"] == 503, 20)
+    (item,) = teller.get(address).json()["items"]
+    assert item["status"] == "pending"
+    assert item["next_try"] > item["tried_at"]
+    assert teller.post(f"{address}/{item['id']}/redeliver").status_code == 202
+    assert len(receiver.wait("/waits", 2)) == 2
+
+
+def test_deliveries_are_tried_for_three_days() -> None:
+    assert 3 * 86_400 <= sum(WAITS) < 3.1 * 86_400
+
+
+def test_a_command_tries_a_receiver(tmp_path: Path, receiver: Receiver, secret: str) -> None:
+    settings = Settings(
+        api_password="password",
+        webhook_secret=secret,
+        webhook_allow_private=True,
+        database_url=f"sqlite:///{tmp_path}/service.db",
+        storage_url=str(tmp_path),
+    )
+    app = create_app(settings)
+    receiver.script = [204, 500]
+    good, bad = (app.test_cli_runner().invoke(args=["webhook", "test", f"{receiver.url}/try"]) for _ in range(2))
+    assert (good.exit_code, good.output) == (0, "The receiver answered 204.\n")
+    assert bad.exit_code == 1
+    assert "answered 500" in bad.output
+    headers, body = receiver.calls_to("/try")[0]
+    assert Webhook(secret).verify(body, headers)["type"] == "webhook.test"
+    provided(Database, app).close()
 
 
 def test_each_end_is_told_also_after_a_retry(

@@ -71,6 +71,7 @@ CODES = {
     "task_not_processing": "Only a task that is processing can be stopped.",
     "too_many_images": "A task takes at most `limit` images. Put the rest into another task.",
     "names_do_not_match": "The form has more or fewer parts `name` than parts `image`.",
+    "delivery_not_found": "There is no such delivery of this task.",
     "webhook_url_refused": "The webhook's address cannot be used. The detail says why.",
     # augmentation, processing, recordings, renditions, questions
     "token_missing": "Send the token of a login: `Authorization: Bearer`.",
