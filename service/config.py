@@ -167,6 +167,12 @@ class Settings(BaseSettings):
     """The sides of the renditions `large`, `medium` and `small`, as parts of the original's."""
     augmentation_scale: Annotated[float, Field(ge=0.01, le=8)] = 2
     """By how much a scaled copy's sides are longer than its original's."""
+    registration: Literal["open", "closed"] = "open"
+    """Whether anybody may register for augmentation: `open` or `closed`."""
+    user_quota_bytes: NonNegativeInt = 0
+    """How many bytes a registered user may upload in all; 0: no bound."""
+    user_files_per_day: NonNegativeInt = 0
+    """How many files a registered user may upload in 24 hours; 0: no bound."""
     webhook_secret: Secret = ""
     """The secret that signs webhooks, as Standard Webhooks write it: `whsec_` and 24 to 64 bytes in Base64; empty:
     derived from the password, and shown by `flask webhook-secret`."""

@@ -123,13 +123,13 @@ class Invalid(Problem):
 
 
 class TooManyRequests(Problem):
-    """Too many wrong credentials; `Retry-After` says when the next may come."""
+    """Too many wrong credentials, or more than a user may have; `Retry-After` says when the next may come."""
 
     status = 429
     code = "too_many_failed_logins"
 
-    def __init__(self, detail: str, retry_after: int) -> None:
-        super().__init__(detail, headers={"Retry-After": str(retry_after)})
+    def __init__(self, detail: str, retry_after: int, *, code: str | None = None) -> None:
+        super().__init__(detail, code=code, headers={"Retry-After": str(retry_after)})
 
 
 class Unavailable(Problem):

@@ -524,3 +524,37 @@ def test_on_s3_links_are_presigned_end_and_bear_the_name_and_results_are_files(
     assert unlike(opened_bytes(got.content, "image/png"), EDITS["vertical"][1](corners())) == 0
     problem(client.get("/api/files/999"), 404)
     assert len(object_store.keys_of(bucket)) == 6
+
+
+def test_users_have_quotas_where_they_are_set(make_service: MakeService) -> None:
+    image = photo(1)
+    service = make_service(FACE_ENGINE="local", USER_QUOTA_BYTES=5 * len(image), USER_FILES_PER_DAY=4)
+    service.start()
+    ada, bob = Visitor(service, "ada@example.com"), Visitor(service, "bob@example.com")
+    assert ada.send(("a.jpg", image), ("b.jpg", image)).status_code == 202
+    refused = ada.send(*((f"{number}.jpg", image) for number in range(3)))
+    assert "4 files in 24 hours" in problem(refused, 429)
+    assert refused.json()["code"] == "quota_used_up"
+    assert int(refused.headers["Retry-After"]) > 0
+    large = photo(2, (300, 200))
+    assert len(large) > len(image)
+    assert ada.send(("c.jpg", image), ("d.jpg", image)).status_code == 202
+    assert bob.send(*((f"{number}.jpg", large) for number in range(4))).status_code in (202, 429)
+    assert "bytes in all" in problem(bob.send(("e.jpg", large), ("f.jpg", large), ("g.jpg", large)), 429)
+
+
+def test_registration_can_be_closed_and_is_limited_by_address(make_service: MakeService) -> None:
+    closed = make_service(FACE_ENGINE="local", REGISTRATION="closed", WEB_CONCURRENCY=1)
+    closed.start()
+    body = {"email": "ada@example.com", "password": PASSWORD}
+    refused = Visitor(closed).call("POST", "/registration", json=body)
+    problem(refused, 403)
+    assert refused.json()["code"] == "registration_closed"
+    closed.stop()
+    limited = make_service(FACE_ENGINE="local", MAX_FAILED_TRIES=2, WEB_CONCURRENCY=1)
+    limited.start()
+    codes = [
+        Visitor(limited).call("POST", "/registration", json=body | {"email": f"{n}@example.com"}).status_code
+        for n in range(6)
+    ]
+    assert codes == [201] * 4 + [429] * 2

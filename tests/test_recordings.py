@@ -600,3 +600,21 @@ def test_a_store_without_the_row_loses_the_file_again(tmp_path: Path) -> None:
         operations.add_recording(provided(Services, app), str(uuid.uuid4()), io.BytesIO(small()))
     provided(Database, app).close()
     assert [path for path in (tmp_path / "files").rglob("*") if path.is_file()] == []
+
+
+def test_a_large_file_before_its_credentials_is_refused_and_a_small_one_taken(client: Client) -> None:
+    sound = wav()
+    user = client.post("/users", json={"name": "Ada"}).json()
+    credentials = [("user", (None, user["id"])), ("token", (None, user["token"]))]
+
+    def send(audio: bytes, *, first: bool) -> requests.Response:
+        file = [("audio", ("a.wav", audio))]
+        parts = [*credentials, *file] if first else [*file, *credentials]
+        return requests.post(f"{client.url}/records", files=parts, timeout=60)
+
+    assert send(sound, first=False).status_code == 201
+    large = sound + bytes(1_100_000)
+    refused = send(large, first=False)
+    assert refused.status_code == 413
+    assert (refused.json()["code"], refused.json()["limit"]) == ("credentials_first", 1_000_000)
+    assert send(large, first=True).status_code in (201, 422)

@@ -78,7 +78,9 @@ def spooling(limit: int, kind: str) -> Iterator[Callable[[str], Spool]]:
         yield lambda name: spools.enter_context(Spool(display_name(name, kind), limit, kind))
 
 
-Early = Callable[[MultiDict[str, str]], None]
+Early = Callable[[MultiDict[str, str]], bool]
+BEFORE_CREDENTIALS = 1_000_000
+"""Bytes of a file that are taken from somebody who has not said yet who that is."""
 
 
 @contextmanager
@@ -93,7 +95,8 @@ def read_form(
 ) -> Iterator[Form]:
     """Yield the form with these files and texts; a file has at most `limit` bytes, the request `most`.
 
-    `early` is called with the texts that came before the first file, and may raise before that is taken.
+    `early` is called with the texts that came before the first file, and may raise before that is taken. It returns
+    whether they say who sends the form; else the file may be small alone.
 
     Raises Malformed, Invalid, TooLarge, UnsupportedType, NoRoom, and what `idempotency.reserve` raises, since the form
     is what an Idempotency-Key stands for: texts, file names and bytes in their order, not the boundary. The files are
@@ -142,15 +145,22 @@ def _parsed(request: Request, spool: Callable[[str], Spool], early: Early | None
 
 def _multipart(request: Request, spool: Callable[[str], Spool], early: Early | None) -> Form:
     form, text, size, file = Form(MultiDict(), MultiDict()), bytearray(), 0, None
+    is_known = early is None
     for event in read_parts(request.stream, _boundary(request), MAX_TEXT, MAX_PARTS):
         if not isinstance(event, Data):
             part, text, file = event, bytearray(), None
             if isinstance(event, File):
                 if early and not form.files:
-                    early(form.texts)
+                    is_known = early(form.texts)
                 file = spool(event.filename)
                 form.files.add(event.name, FileStorage(cast(Any, file), event.filename, event.name))
         elif file is not None:
+            if not is_known and file.tell() + len(event.data) > BEFORE_CREDENTIALS:
+                raise TooLarge(
+                    f"Send the credentials before the file: without them it may have {BEFORE_CREDENTIALS} bytes.",
+                    code="credentials_first",
+                    limit=BEFORE_CREDENTIALS,
+                )
             file.write(event.data)
             if not event.more_data:
                 file.seek(0)

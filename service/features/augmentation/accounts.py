@@ -26,7 +26,7 @@ from sqlalchemy.orm import Session
 from service.cpu_slots import CpuSlots
 from service.db.database import Database
 from service.db.results import record_result
-from service.errors import Conflict, Invalid, Unauthorized
+from service.errors import Conflict, Forbidden, Invalid, Unauthorized
 from service.features.augmentation.models import KnownAddress, User
 from service.features.augmentation.tokens import Tokens, revoke_all, token_of
 from service.http.login_throttle import LoginThrottle
@@ -53,12 +53,21 @@ class Accounts:
     login_throttle: LoginThrottle
     slots: CpuSlots
     tokens: Tokens
+    is_open: bool
 
 
 def register(
-    accounts: Accounts, email: str, password: str, first_name: str | None, last_name: str | None
+    accounts: Accounts, email: str, password: str, first_name: str | None, last_name: str | None, client: str
 ) -> dict[str, Any]:
-    """Add a user and return what `token_of` takes; raises Conflict for a known e-mail, which must be one by now."""
+    """Add a user and return what `token_of` takes; raises Conflict for a known e-mail, which must be one by now.
+
+    `client` is the address that registrations are counted for: it has twice as many as wrong passwords.
+    """
+    if not accounts.is_open:
+        raise Forbidden("Nobody can register here. Ask who runs this service.", code="registration_closed")
+    registrations = f"registrations from {client}"
+    accounts.login_throttle.check(registrations, times=2)
+    accounts.login_throttle.record_failure(registrations)
     with accounts.slots.hold(TURN_SECONDS, _BUSY, retry_after=5):
         hashed = _hasher.hash(opaque_string(password))
     user = User(

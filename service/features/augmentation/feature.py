@@ -23,12 +23,14 @@ def make(kernel: Kernel) -> Parts:
                 login_throttle=kernel.login_throttle,
                 slots=CpuSlots(kernel.cores),
                 tokens=Tokens(kernel.database, lambda: settings.signing_key),
+                is_open=settings.registration == "open",
             ),
             operations.Services: operations.Services(
                 database=kernel.database,
                 executor=executor,
                 intake=kernel.intake(types=operations.TYPES),
                 factor=settings.augmentation_scale,
+                quota=operations.Quota(settings.user_quota_bytes, settings.user_files_per_day),
             ),
         }
 

@@ -5,7 +5,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
-from service.db.database import Model
+from service.db.database import BigId, Model
 
 ORIGINAL = "original"
 COPIES = ("rotated", "gray", "scaled")
@@ -65,7 +65,7 @@ class ImageTask(Model):
 
 
 class AugmentationTask(Model):
-    """What a user uploaded with one request; `done` and `failed` count images."""
+    """What a user uploaded with one request; `done` and `failed` count images, `size` is bytes."""
 
     __tablename__ = "augmentation_task"
     __table_args__ = (sa.Index(None, "user_id"),)
@@ -75,6 +75,7 @@ class AugmentationTask(Model):
     status: Mapped[str] = mapped_column(sa.String(16), default="pending")
     created_at: Mapped[str] = mapped_column(sa.String(24))
     total: Mapped[int]
+    size: Mapped[int] = mapped_column(BigId, server_default="0", default=0)
     done: Mapped[int] = mapped_column(default=0)
     failed: Mapped[int] = mapped_column(default=0)
 

@@ -70,13 +70,13 @@ def require_token() -> None:
 
 
 @accounts.post("/registration")
-@describe({201: TokenOut}, 400, 409, 413, 422, 429, 503, body=RegistrationIn, open=True)
+@describe({201: TokenOut}, 400, 403, 409, 413, 422, 429, 503, body=RegistrationIn, open=True)
 @idempotent(_registered, form=True, secret=True)
 def register_user() -> Response:
     """Register with an e-mail and a password of 8 to 1024 characters; the answer has a token as a login's has."""
     _take_key()
     given = body(RegistrationIn)
-    return _registered(register(_accounts(), given.email, given.password, given.first_name, given.last_name))
+    return _registered(register(_accounts(), given.email, given.password, given.first_name, given.last_name, address()))
 
 
 @accounts.post("/login")
@@ -108,7 +108,7 @@ def change_user_password() -> Response:
 @augmentation.post("/upload")
 @describe(
     {202: UploadedOut},
-    *(400, 413, 415, 422, 507),
+    *(400, 413, 415, 422, 429, 503, 507),
     content=images_form("files"),
     headers={202: ("Location",)},
     scheme="bearer",

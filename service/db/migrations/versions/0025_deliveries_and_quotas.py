@@ -1,4 +1,4 @@
-"""What became of each webhook: it is kept with its task, and can be sent again."""
+"""What became of each webhook, which is kept with its task; and the bytes of uploads for augmentation."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -15,9 +15,14 @@ def upgrade() -> None:
         event.add_column(sa.Column("tried_at", sa.String(32), nullable=True))
         event.add_column(sa.Column("answer", sa.Integer(), nullable=True))
         event.add_column(sa.Column("detail", sa.Text(), nullable=True))
+    with op.batch_alter_table("augmentation_task") as task:
+        size = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+        task.add_column(sa.Column("size", size, nullable=False, server_default="0"))
 
 
 def downgrade() -> None:
+    with op.batch_alter_table("augmentation_task") as task:
+        task.drop_column("size")
     op.execute("DELETE FROM webhook_event WHERE status <> 'pending'")
     with op.batch_alter_table("webhook_event") as event:
         for name in ("detail", "answer", "tried_at", "attempts", "status", "created_at"):
