@@ -603,7 +603,7 @@ def test_a_store_without_the_row_loses_the_file_again(tmp_path: Path) -> None:
 
 
 def test_a_large_file_before_its_credentials_is_refused_and_a_small_one_taken(client: Client) -> None:
-    sound = wav()
+    sound = wav(np.zeros(1600))
     user = client.post("/users", json={"name": "Ada"}).json()
     credentials = [("user", (None, user["id"])), ("token", (None, user["token"]))]
 

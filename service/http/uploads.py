@@ -23,6 +23,8 @@ FORM_TYPES = ("multipart/form-data", "application/x-www-form-urlencoded")
 MAX_PARTS = 2_000
 MAX_TEXT = 1_000_000
 IN_MEMORY = 512 * 1024
+BEFORE_CREDENTIALS = 1_000_000
+"""Bytes of a file that are taken from somebody who has not said yet who that is."""
 NAME_LENGTH = 255
 NAME_END = 40
 """Names of many files often differ in a number at their end, before the extension."""
@@ -39,6 +41,7 @@ class Spool(tempfile.SpooledTemporaryFile[bytes]):
         self.client_name = name
         self.limit = limit
         self.kind = kind
+        self.is_from_stranger = False
         self._hash = hashlib.sha256()
 
     @property
@@ -48,6 +51,12 @@ class Spool(tempfile.SpooledTemporaryFile[bytes]):
 
     def write(self, data: Any) -> int:
         """Write, or raise TooLarge as soon as the part is over the limit."""
+        if self.is_from_stranger and self.tell() + len(data) > BEFORE_CREDENTIALS:
+            raise TooLarge(
+                f"Send the credentials before the file: without them it may have {BEFORE_CREDENTIALS} bytes.",
+                code="credentials_first",
+                limit=BEFORE_CREDENTIALS,
+            )
         if self.tell() + len(data) > self.limit:
             raise TooLarge(
                 f"{self.client_name} is too large: {self.kind}s may have at most {self.limit} bytes. Make it smaller.",
@@ -79,8 +88,6 @@ def spooling(limit: int, kind: str) -> Iterator[Callable[[str], Spool]]:
 
 
 Early = Callable[[MultiDict[str, str]], bool]
-BEFORE_CREDENTIALS = 1_000_000
-"""Bytes of a file that are taken from somebody who has not said yet who that is."""
 
 
 @contextmanager
@@ -153,14 +160,9 @@ def _multipart(request: Request, spool: Callable[[str], Spool], early: Early | N
                 if early and not form.files:
                     is_known = early(form.texts)
                 file = spool(event.filename)
+                file.is_from_stranger = not is_known
                 form.files.add(event.name, FileStorage(cast(Any, file), event.filename, event.name))
         elif file is not None:
-            if not is_known and file.tell() + len(event.data) > BEFORE_CREDENTIALS:
-                raise TooLarge(
-                    f"Send the credentials before the file: without them it may have {BEFORE_CREDENTIALS} bytes.",
-                    code="credentials_first",
-                    limit=BEFORE_CREDENTIALS,
-                )
             file.write(event.data)
             if not event.more_data:
                 file.seek(0)

@@ -67,8 +67,8 @@ def add_recording() -> Response:
     """Send a WAV with the user's id and token; the answer has the link to the MP3, which is made by then.
 
     RIFF, RF64 or BW64; PCM of 8 to 32 bits, float, A-law, µ-law, ADPCM (IMA or Microsoft) or GSM 6.10; 1 to 64
-    channels, 4 to 384 kHz. Send `user` and `token` before `audio`, which may have 1 MB otherwise. All bits reach the encoder. More than two channels are mixed down to stereo. The WAV is not
-    kept.
+    channels, 4 to 384 kHz. All bits reach the encoder. More than two channels are mixed down to stereo. The WAV is not
+    kept. Send `user` and `token` before `audio`, which may otherwise have 1 MB.
     """
     services = _services()
     with read_single_file("audio", ("user", "token"), services.limits.bytes, "recording", _check_token) as form:
