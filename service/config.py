@@ -202,6 +202,8 @@ class Settings(BaseSettings):
     """So many wrong credentials may come from one address; then it must wait."""
     failed_tries_seconds: Annotated[float, Field(ge=1)] = 300
     """For so many seconds wrong credentials are counted."""
+    max_connections_per_address: NonNegativeInt = 512
+    """How many connections one address may have at a time; 0: no bound. Behind trusted proxies they bound them."""
     host: str = "127.0.0.1"
     """The address that the server listens on."""
     port: Annotated[int, Field(ge=0, le=65_535)] = 8_000

@@ -12,6 +12,7 @@ CODES = {
     "request_line_too_long": "The request line is longer than `limit` bytes. Send what is long in the body.",
     "headers_too_large": "There are too many headers, or one is too long. The detail says which.",
     "request_too_slow": "The request did not come in time. Send it again.",
+    "too_many_connections": "The address has as many connections as `MAX_CONNECTIONS_PER_ADDRESS` allows. Close some.",
     "expectation_not_met": "The only `Expect` that can be met is `100-continue`.",
     "transfer_coding_not_read": "The only `Transfer-Encoding` that is read is `chunked`.",
     "content_coding_not_read": "The body or a part has a coding that is not read. Send its bytes as they are.",

@@ -6,6 +6,7 @@ gunicorn gives a thread to whoever connects; a few dozen clients that send a byt
 import logging
 import socket
 import time
+from collections import Counter
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -15,12 +16,15 @@ from typing import Any
 from gunicorn.http.errors import InvalidResponseHeader, InvalidResponseHeaderName, ParseException
 from gunicorn.workers.gthread import ThreadWorker
 
+from service.config import Settings
 from service.errors import Problem, TooSlow
+from service.http.client_address import network_of
+from service.http.services import provided
 from service.server import bad_requests
 from service.server.lingering_close import LingeringClose
 from service.server.min_data_rate import MinDataRate, MinRateSocket
 from service.server.request_body import BodyReader
-from service.server.request_buffering import BufferedConnection
+from service.server.request_buffering import BufferedConnection, BufferRoom
 from service.shortage import is_shortage
 from service.telemetry import logging as logs
 
@@ -51,10 +55,17 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self.uploads = ThreadPoolExecutor(self.cfg.threads * 3 // 4, "upload")
         self.health_checks = ThreadPoolExecutor(1, "health")
         self.looked_at = 0.0
+        self.room = BufferRoom()
+        self.connections: Counter[str] = Counter()
+        self.most_of_address = 0
 
     def run(self) -> None:
         """Serve until told to stop; uploads that still wait for a thread then get none."""
         self.lingering = LingeringClose(self.poller)
+        settings = provided(Settings, self.wsgi)
+        if not settings.trusted_proxies:
+            # Connections spread over the processes by chance.
+            self.most_of_address = -(-settings.max_connections_per_address // settings.web_concurrency)
         super().run()
         self.uploads.shutdown(wait=False, cancel_futures=True)
 
@@ -72,9 +83,31 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             return
         sock = MinRateSocket(fileno=plain.detach())
         sock.rate = self.rate
+        if self._refuses(sock, str(address[0])):
+            return
         self.nr_conns += 1
         name = listener.getsockname()
-        self.enqueue_req(BufferedConnection(self.cfg, sock, address, name, linger=self.lingering.add))
+        conn = BufferedConnection(self.cfg, sock, address, name, linger=self.lingering.add, room=self.room)
+        self.enqueue_req(conn)
+
+    def _refuses(self, sock: MinRateSocket, address: str) -> bool:
+        """Count the connection for its address; answer and close it where that has too many."""
+        network = network_of(address)
+        if self.most_of_address and self.connections[network] >= self.most_of_address:
+            sock.setblocking(False)
+            answer = bad_requests.response(bad_requests.TooManyConnections(), self.cfg, logs.request_id(None))
+            with suppress(OSError):
+                sock.send(answer)
+            self.lingering.add(sock)
+            return True
+        self.connections[network] += 1
+        sock.on_close = partial(self._forget, network)
+        return False
+
+    def _forget(self, network: str) -> None:
+        self.connections[network] -= 1
+        if self.connections[network] <= 0:
+            self.connections.pop(network, None)
 
     def enqueue_req(self, conn: BufferedConnection) -> None:
         """Give the connection a thread if its request is there, or else wait for more of it without one."""
