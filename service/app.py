@@ -27,13 +27,15 @@ from service.jobs.outcome_log import OutcomeLog
 from service.maintenance.checks import Inventory
 from service.maintenance.orphan_files import OrphanFileRemoval
 from service.maintenance.periodic import Schedule
+from service.runtime_folder import RuntimeFolder
 from service.storage.factory import UPLOADS_TO_S3, make_storage
 from service.storage.signed_urls import SignedUrls
 from service.storage.storage import Storage
 from service.telemetry import logging as logs
 from service.telemetry.metrics import Metrics
 from service.web.page import page
-from service.web.system_routes import ReadinessChecks, readiness_checks, web
+from service.web.readiness import ReadinessMonitor, readiness
+from service.web.system_routes import web
 
 T = TypeVar("T", bound=Dispatcher)
 
@@ -77,7 +79,7 @@ def create_app(settings: Settings, features: Sequence[Feature] = FEATURES) -> Fl
             OrphanFileRemoval: OrphanFileRemoval(kernel.database, kernel.storage, known_keys, kernel.metrics),
             Schedule: Schedule(one for part, made in zip(parts, services, strict=True) for one in part.periodic(made)),
             Tags: Tags({blueprint.name: text for blueprint, text in tags.items()}),
-            ReadinessChecks: readiness_checks(settings, kernel.database, kernel.storage, executor),
+            ReadinessMonitor: readiness(settings, kernel.database, kernel.storage, executor),
         },
     )
     for made in services:
@@ -99,17 +101,19 @@ def make_kernel(settings: Settings, prefixes: Sequence[str]) -> Kernel:
     """Make what all features stand on, with the implementations that the settings name."""
     database = open_database(settings.database_url)
     signed_urls = SignedUrls(settings.signing_key, settings.public_url)
+    shared = f"headcount-{settings.database_name}"
+    runtime_folder = RuntimeFolder(settings.metrics_folder, settings.xdg_runtime_dir, settings.data_folder, shared)
     return Kernel(
         settings=settings,
         database=database,
         storage=make_storage(settings, signed_urls, prefixes),
         signed_urls=signed_urls,
-        metrics=Metrics(settings.metrics_folder, settings.database_url),
+        metrics=Metrics(runtime_folder),
         login_throttle=LoginThrottle(database, settings.max_failed_tries, settings.failed_tries_seconds),
         # Storing waits, for the disk or the network, so there are more of these threads than cores.
         uploads=ThreadPoolExecutor(UPLOADS_TO_S3 if settings.bucket else 4, thread_name_prefix="upload"),
         cores=settings.cores,
-        pixels=PixelBudget(),
+        pixels=PixelBudget(runtime_folder.make),
     )
 
 

@@ -30,6 +30,10 @@ from service.plugins import load_class
 THREADS = 16
 """Requests that one server process answers at once."""
 
+LEAST_PASSWORD = 8
+"""Characters of `API_PASSWORD`."""
+SHORT_NEEDS = "set a longer one, or ALLOW_SHORT_PASSWORD=true where nobody else can reach the service"
+
 ENGINES = ("facecloud", "local")
 """The face engines that come along."""
 ENGINE_GROUP = "headcount.engines"
@@ -85,6 +89,8 @@ class Settings(BaseSettings):
     """The password of HTTP Basic. There is no default."""
     api_username: str = "admin"
     """The user name of HTTP Basic."""
+    allow_short_password: bool = False
+    """Lets `API_PASSWORD` have fewer than 8 characters: `true` or `false`."""
     secret_key: Secret = ""
     """Signs cursors and links; empty: it is made from `API_PASSWORD`."""
     database_url: Secret = "sqlite:///storage/service.db"
@@ -161,6 +167,12 @@ class Settings(BaseSettings):
     """The sides of the renditions `large`, `medium` and `small`, as parts of the original's."""
     augmentation_scale: Annotated[float, Field(ge=0.01, le=8)] = 2
     """By how much a scaled copy's sides are longer than its original's."""
+    registration: Literal["open", "closed"] = "open"
+    """Whether anybody may register for augmentation: `open` or `closed`."""
+    user_quota_bytes: NonNegativeInt = 0
+    """How many bytes a registered user may upload in all; 0: no bound."""
+    user_files_per_day: NonNegativeInt = 0
+    """How many files a registered user may upload in 24 hours; 0: no bound."""
     webhook_secret: Secret = ""
     """The secret that signs webhooks, as Standard Webhooks write it: `whsec_` and 24 to 64 bytes in Base64; empty:
     derived from the password, and shown by `flask webhook-secret`."""
@@ -190,6 +202,8 @@ class Settings(BaseSettings):
     """So many wrong credentials may come from one address; then it must wait."""
     failed_tries_seconds: Annotated[float, Field(ge=1)] = 300
     """For so many seconds wrong credentials are counted."""
+    max_connections_per_address: NonNegativeInt = 512
+    """How many connections one address may have at a time; 0: no bound. Behind trusted proxies they bound them."""
     host: str = "127.0.0.1"
     """The address that the server listens on."""
     port: Annotated[int, Field(ge=0, le=65_535)] = 8_000
@@ -201,7 +215,24 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = "text"
     """`text`, or `json` for one JSON object a line."""
     metrics_folder: str = ""
-    """Where the processes keep what `/metrics` shows; empty: a folder in shared memory, named after the database."""
+    """Where the processes keep what they share while they run, such as what `/metrics` shows; empty: in
+    `XDG_RUNTIME_DIR`, else in shared memory."""
+    xdg_runtime_dir: str = ""
+    """The folder of this user's session, which the system sets."""
+
+    @property
+    def data_folder(self) -> Path:
+        """The folder that holds the database, else the one beside the files."""
+        if self.database_url.startswith("sqlite:///"):
+            return Path(self.database_url.removeprefix("sqlite:///")).parent
+        return Path("storage") if self.bucket else Path(self.storage_url).parent
+
+    @property
+    def database_name(self) -> str:
+        """A name that stands for the database, whatever folder its address is relative to."""
+        path = self.database_url.removeprefix("sqlite:///")
+        address = self.database_url if path == self.database_url else str(Path(path).resolve())
+        return hashlib.sha256(address.encode()).hexdigest()[:12]
 
     @property
     def allowed_origins(self) -> list[str]:
@@ -279,9 +310,17 @@ class Settings(BaseSettings):
             settings = cls(**values)
         except ValidationError as error:
             faults += [f"{name} {_fault(found)}." for found in error.errors() if (name := _name(found)) in texts]
+        else:
+            if serving and settings.has_short_password and not settings.allow_short_password:
+                faults.append(f"API_PASSWORD has fewer than {LEAST_PASSWORD} characters: {SHORT_NEEDS}.")
         if faults:
             raise BadSettings("\n".join(faults))
         return settings
+
+    @property
+    def has_short_password(self) -> bool:
+        """Whether the password is too short for a service that others can reach."""
+        return 0 < len(self.api_password) < LEAST_PASSWORD
 
     @field_validator("face_engine")
     @classmethod

@@ -10,7 +10,7 @@ class Problem(Exception):
     Problem
      ├── Malformed 400 · Unauthorized 401 · Forbidden 403 · NotFound 404 · NotAllowed 405 · TooSlow 408
      ├── Conflict 409 · TooLarge 413 · UnsupportedType 415 · Invalid 422 · TooManyRequests 429
-     └── Unavailable 503 · NoRoom 507
+     └── Unavailable 503 · ServiceFault 503 · NoRoom 507
     """
 
     status = 500
@@ -123,13 +123,13 @@ class Invalid(Problem):
 
 
 class TooManyRequests(Problem):
-    """Too many wrong credentials; `Retry-After` says when the next may come."""
+    """Too many wrong credentials, or more than a user may have; `Retry-After` says when the next may come."""
 
     status = 429
     code = "too_many_failed_logins"
 
-    def __init__(self, detail: str, retry_after: int) -> None:
-        super().__init__(detail, headers={"Retry-After": str(retry_after)})
+    def __init__(self, detail: str, retry_after: int, *, code: str | None = None) -> None:
+        super().__init__(detail, code=code, headers={"Retry-After": str(retry_after)})
 
 
 class Unavailable(Problem):
@@ -140,6 +140,15 @@ class Unavailable(Problem):
 
     def __init__(self, detail: str, retry_after: int = 1, *, code: str | None = None, **members: Any) -> None:
         super().__init__(detail, code=code, headers={"Retry-After": str(retry_after)}, **members)
+
+
+class ServiceFault(Unavailable):
+    """A lack or a fault of this machine, not of what was sent; it is logged, with its cause, under the request's id."""
+
+    code = "service_fault"
+
+    def __init__(self, detail: str = "This machine could not do it now. Try again.") -> None:
+        super().__init__(detail, retry_after=5)
 
 
 class NoRoom(Problem):

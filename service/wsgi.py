@@ -43,6 +43,7 @@ def environment(data: Path) -> dict[str, str]:
 @cache
 def application(data: Path = DATA, *, serving: bool = True) -> Flask:
     """Return the application; end the process with all faults where the settings cannot be used."""
+    os.umask(0o077)  # rows, files and backups are this user's alone
     return_freed_memory()
     places = {"database_url": f"sqlite:///{data}/service.db", "storage_url": f"{data}/files"}
     try:

@@ -405,6 +405,34 @@ def test_of_registrations_at_once_one_wins(service: Service) -> None:
     assert sorted(answer.status_code for answer in answers) == [201] + [409] * 5
 
 
+def test_a_token_is_revoked_by_logging_out_and_all_by_a_new_password(service: Service) -> None:
+    body = {"email": "dora@example.com", "password": PASSWORD}
+    Visitor(service).call("POST", "/registration", json=body)
+    tokens = [Visitor(service).call("POST", "/login", json=body).json()["access_token"] for _ in range(3)]
+    assert len(set(tokens)) == 3
+
+    def ask(token: str, method: str, path: str, **sent: Any) -> requests.Response:
+        headers = {"Authorization": f"Bearer {token}"}
+        return requests.request(method, service.url + path, headers=headers, timeout=30, **sent)
+
+    path = f"/status/{uuid.uuid4()}"
+    assert {ask(token, "GET", path).status_code for token in tokens} == {404}
+    assert ask(tokens[0], "POST", "/logout").status_code == 204
+    problem(ask(tokens[0], "GET", path), 401)
+    problem(ask(tokens[0], "POST", "/logout"), 401)
+    assert ask(tokens[1], "GET", path).status_code == 404
+    problem(ask(tokens[1], "POST", "/password", json={"password": "wrong one", "new_password": "another one"}), 401)
+    changed = ask(tokens[1], "POST", "/password", json={"password": PASSWORD, "new_password": "another one"})
+    assert changed.status_code == 200
+    for token in tokens:
+        problem(ask(token, "GET", path), 401)
+    assert ask(changed.json()["access_token"], "GET", path).status_code == 404
+    problem(Visitor(service).call("POST", "/login", json=body), 401)
+    again = Visitor(service).call("POST", "/login", json=body | {"password": "another one"})
+    assert again.status_code == 200
+    assert ask(again.json()["access_token"], "GET", path).status_code == 404
+
+
 def test_an_unknown_email_is_told_as_a_wrong_password_and_takes_as_long_and_tries_are_limited(
     service: Service,
 ) -> None:
@@ -496,3 +524,37 @@ def test_on_s3_links_are_presigned_end_and_bear_the_name_and_results_are_files(
     assert unlike(opened_bytes(got.content, "image/png"), EDITS["vertical"][1](corners())) == 0
     problem(client.get("/api/files/999"), 404)
     assert len(object_store.keys_of(bucket)) == 6
+
+
+def test_users_have_quotas_where_they_are_set(make_service: MakeService) -> None:
+    image = photo(1)
+    service = make_service(FACE_ENGINE="local", USER_QUOTA_BYTES=5 * len(image), USER_FILES_PER_DAY=4)
+    service.start()
+    ada, bob = Visitor(service, "ada@example.com"), Visitor(service, "bob@example.com")
+    assert ada.send(("a.jpg", image), ("b.jpg", image)).status_code == 202
+    refused = ada.send(*((f"{number}.jpg", image) for number in range(3)))
+    assert "4 files in 24 hours" in problem(refused, 429)
+    assert refused.json()["code"] == "quota_used_up"
+    assert int(refused.headers["Retry-After"]) > 0
+    large = photo(2, (300, 200))
+    assert len(large) > len(image)
+    assert ada.send(("c.jpg", image), ("d.jpg", image)).status_code == 202
+    assert bob.send(*((f"{number}.jpg", large) for number in range(4))).status_code in (202, 429)
+    assert "bytes in all" in problem(bob.send(("e.jpg", large), ("f.jpg", large), ("g.jpg", large)), 429)
+
+
+def test_registration_can_be_closed_and_is_limited_by_address(make_service: MakeService) -> None:
+    closed = make_service(FACE_ENGINE="local", REGISTRATION="closed", WEB_CONCURRENCY=1)
+    closed.start()
+    body = {"email": "ada@example.com", "password": PASSWORD}
+    refused = Visitor(closed).call("POST", "/registration", json=body)
+    problem(refused, 403)
+    assert refused.json()["code"] == "registration_closed"
+    closed.stop()
+    limited = make_service(FACE_ENGINE="local", MAX_FAILED_TRIES=2, WEB_CONCURRENCY=1)
+    limited.start()
+    codes = [
+        Visitor(limited).call("POST", "/registration", json=body | {"email": f"{n}@example.com"}).status_code
+        for n in range(6)
+    ]
+    assert codes == [201] * 4 + [429] * 2

@@ -301,7 +301,7 @@ def strike(what: str, worker: subprocess.Popen[bytes], broker: RedisServer) -> N
 
 def test_each_command_says_when_the_other_is_meant(make_serving: Callable[..., Service], migrated: Path) -> None:
     service = make_serving()
-    environment = {"PATH": os.environ["PATH"], "API_PASSWORD": "x", "DATABASE_URL": f"sqlite:///{migrated}"}
+    environment = {"PATH": os.environ["PATH"], "API_PASSWORD": "long enough", "DATABASE_URL": f"sqlite:///{migrated}"}
 
     def run(*command: str, **settings: str) -> subprocess.CompletedProcess[str]:
         given = {**environment, **settings}

@@ -37,7 +37,9 @@ def secrets_folder(tmp_path: Path) -> Path:
     """Give the volume of secrets as the service `setup` leaves it."""
     folder = tmp_path / "secrets"
     folder.mkdir()
-    container_secrets.main(folder, "unused")
+    for container in container_secrets.NEEDED:
+        (tmp_path / "handed out" / container).mkdir(parents=True)
+    container_secrets.main(folder, "unused", tmp_path / "handed out")
     return folder
 
 
@@ -84,7 +86,7 @@ def composed(make_service: MakeService, store: Store, secrets_folder: Path, **mo
         "AWS_SECRET_ACCESS_KEY": (secrets_folder / "s3_secret").read_text(),
         **more,
     }
-    environment = {"PATH": os.environ["PATH"], "API_PASSWORD": "unused", **settings}
+    environment = {"PATH": os.environ["PATH"], "API_PASSWORD": "used by nobody", **settings}
     create = [BIN / "flask", "bucket", "create", "--wait", "60"]
     subprocess.run(create, cwd=ROOT, env=environment, check=True, capture_output=True, timeout=120)
     return make_service(FACE_ENGINE="local", WEB_CONCURRENCY=1, **settings)
@@ -175,6 +177,27 @@ def test_the_cache_gives_out_images_of_the_private_bucket_and_nothing_else(
         assert requests.get(f"{cache}/{path}", timeout=10).status_code == 404
     for method in ("PUT", "POST", "DELETE"):
         assert requests.request(method, small["url"], timeout=10).status_code == 403
+
+
+def test_each_container_mounts_the_secrets_that_it_needs_and_no_others(secrets_folder: Path) -> None:
+    named = {"service": ("web", "worker"), "postgres": ("postgres",), "redis": ("redis",), "s3": ("s3",)}
+    handed_out = secrets_folder.parent / "handed out"
+    for container, services in named.items():
+        for service in services:
+            mounted = [one for one in COMPOSE["services"][service].get("volumes", ()) if ":/secrets" in one]
+            assert mounted == [f"{container}-secrets:/secrets:ro"]
+        used = set(re.findall(r"/secrets/([\w.]+)", str([COMPOSE["services"][service] for service in services])))
+        assert {path.name for path in (handed_out / container).iterdir()} == used
+    assert COMPOSE["services"]["facecloud"]["volumes"] == []
+    assert "redis_password" in str(COMPOSE["services"]["redis"]["command"])
+    password = (handed_out / "redis" / "redis_password").read_text()
+    assert (handed_out / "service" / "broker_url").read_text() == f"redis://:{password}@redis:6379/0"
+
+
+def test_secrets_stay_when_they_are_made_up_again(secrets_folder: Path) -> None:
+    before = {path.name: path.read_text() for path in secrets_folder.iterdir()}
+    container_secrets.main(secrets_folder, "", secrets_folder.parent / "handed out")
+    assert {path.name: path.read_text() for path in secrets_folder.iterdir()} == before
 
 
 def test_the_documented_command_for_psql_names_the_database_of_the_composition() -> None:

@@ -446,6 +446,16 @@ if can_mount():  # Where it is not allowed, what stands above tests the same, wi
         assert client.post("/api/v1/tasks").status_code == 201
         assert service.inconsistencies() == []
 
+    def test_a_deletion_succeeds_on_a_full_disk(on_small_disk: Callable[[str], Service]) -> None:
+        service = on_small_disk("database")
+        client = service.start()
+        task = client.task(*(photo(number) for number in range(50)))
+        fill(service.folder / "disk")
+        # What room the log of the database has already, it may still use.
+        wait_for(lambda: {client.post("/api/v1/tasks").status_code for _ in range(9)} == {507}, 30, "a full disk")
+        assert client.delete(f"/api/v1/tasks/{task}").status_code == 204
+        assert "takes what was kept free" in service.log.read_text()
+
 
 # A database that is moved away
 

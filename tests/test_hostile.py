@@ -481,10 +481,34 @@ def test_json_of_any_kind_is_no_fault_of_the_service(client: Client, kind: str) 
             assert 400 <= answer.status_code < 500 or kind in IS_READ, answer.text
 
 
-def test_of_a_member_that_comes_twice_the_last_counts(client: Client) -> None:
-    answer = client.post(TASKS, data=b'{"name": "a", "name": "b"}', headers={"Content-Type": "application/json"})
-    assert answer.status_code == 201
-    assert answer.json()["name"] == "b"
+@pytest.mark.parametrize(
+    "text", [b'{"name": "a", "name": "b"}', b'{"n\\u0061me": "a", "name": "a"}', b'[{"a": 1, "a": 2}]']
+)
+def test_a_member_that_comes_twice_is_refused(client: Client, text: bytes) -> None:
+    answer = client.post(TASKS, data=text, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422
+    assert answer.json()["code"] == "repeated_member"
+    assert "more than once" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("hosts", [0, 1, 2])
+def test_http_1_1_has_one_host(service: Service, hosts: int) -> None:
+    lines = ["GET /healthz HTTP/1.1", *(["Host: a"] * hosts), "Connection: close", "", ""]
+    status, answer = spoken(service, "\r\n".join(lines).encode())
+    assert status == (200 if hosts == 1 else 400), answer
+    assert hosts or "`Host` is missing" in check_problem(answer)["detail"]
+
+
+def test_http_1_0_needs_no_host(service: Service) -> None:
+    _, answer = spoken(service, b"GET /healthz HTTP/1.0\r\n\r\n")
+    assert re.match(rb"HTTP/1\.[01] 200 ", answer)
+
+
+def test_a_location_is_a_path(client: Client) -> None:
+    answer = client.get("/", allow_redirects=False)
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/tasks")
+    made = client.post(TASKS, json={}, headers={"Host": "other.example.com"})
+    assert made.headers["Location"] == f"{TASKS}/{made.json()['id']}"
 
 
 # --- queries and headers -----------------------------------------------------------------------------------------

@@ -453,6 +453,17 @@ def many_segments(count: int) -> bytes:
     return data[:scan] + b"\xff\xfe\0\2" * count + data[scan:]
 
 
+def test_what_a_picture_may_cost_is_its_pixels_times_its_scans() -> None:
+    small = encoded(corners(), progressive=True)
+    scan = small.rindex(b"\xff\xda")
+    assert look(small[:scan] + small[scan:-2] * 300 + b"\xff\xd9").media_type == "image/jpeg"
+    with pytest.raises(TooLarge) as refused:
+        look(many_scans(400))
+    assert refused.value.code == "too_costly"
+    assert refused.value.limit == 4_000_000_000
+    assert "2000 × 2000 pixels in 4" in refused.value.detail
+
+
 MEASURE = """
 import io, resource, sys, time, warnings
 warnings.simplefilter("error")

@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from devtools.facecloud_emulator.faults import Mood
 from devtools.facecloud_emulator.server import EmulatorServer
+from service.runtime_folder import RuntimeFolder
 from service.telemetry.metrics import Metrics
 from tests.conftest import MakeService, facecloud
 from tests.support import Client, Service, photo, wait_for
@@ -147,13 +148,43 @@ def test_counts_of_the_dead_are_removed_by_the_next_server_and_those_of_the_livi
     folder.mkdir()
     (folder / "counter_4194399-0.db").touch()  # a number beyond the greatest that a process can have
     (folder / f"counter_{os.getppid()}-1.db").touch()
-    Metrics(str(folder), "")._sweep(lambda pid: Path(f"/proc/{pid}").exists())
-    assert [path.name for path in folder.iterdir()] == [f"counter_{os.getppid()}-1.db"]
+    (folder / "settings_4194399.db").touch()  # not this service's
+    metrics = Metrics(RuntimeFolder(str(folder), "", folder, "unused"))
+    metrics.join()
+    assert {path.name for path in folder.iterdir()} == {f"counter_{os.getppid()}-1.db", "settings_4194399.db"}
 
 
-def test_processes_on_one_database_find_each_other_without_a_setting(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    relative, absolute = Metrics("", "sqlite:///a.db"), Metrics("", f"sqlite:///{tmp_path}/a.db")
-    assert relative.folder == absolute.folder != Metrics("", "sqlite:///b.db").folder
+def test_processes_on_one_database_find_each_other_without_a_setting(tmp_path: Path) -> None:
+    first = RuntimeFolder("", "", tmp_path, "one").make()
+    try:
+        assert RuntimeFolder("", "", tmp_path, "one").make() == first
+        assert first.stat().st_mode & 0o777 == 0o700
+        other = RuntimeFolder("", "", tmp_path, "two").make()
+        assert other != first
+        other.rmdir()
+    finally:
+        first.rmdir()
+    again = RuntimeFolder("", "", tmp_path, "one").make()
+    assert again != first, "the name could be foreseen"
+    again.rmdir()
+
+
+def test_the_folder_of_a_session_is_taken_where_the_system_has_one(tmp_path: Path) -> None:
+    assert RuntimeFolder("", str(tmp_path), tmp_path, "one").make() == tmp_path / "one"
+    assert RuntimeFolder(str(tmp_path / "given"), str(tmp_path), tmp_path, "one").make() == tmp_path / "given"
+
+
+def test_a_folder_that_another_user_could_have_made_or_changed_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir(mode=0o700)
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    (tmp_path / "file").touch()
+    for name in ("link", "open", "file"):
+        with pytest.raises(OSError, match=r"METRICS_FOLDER|exists"):
+            RuntimeFolder(str(tmp_path / name), "", tmp_path, "one").make()
+    # A name that was kept is checked as well: somebody may have put a link there meanwhile.
+    (tmp_path / ".one").write_text(str(tmp_path / "link"))
+    made = RuntimeFolder("", "", tmp_path, "one").make()
+    assert made.parent != tmp_path
+    made.rmdir()

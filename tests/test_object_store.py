@@ -333,7 +333,7 @@ def test_a_command_makes_the_bucket_once_and_it_is_private(object_store: ObjectS
         return subprocess.run(
             [BIN / "flask", "bucket", "create"],
             cwd=ROOT,
-            env={"PATH": os.environ["PATH"], "API_PASSWORD": "unused", **environment, **more},
+            env={"PATH": os.environ["PATH"], "API_PASSWORD": "used by nobody", **environment, **more},
             capture_output=True,
             text=True,
             timeout=180,

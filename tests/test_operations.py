@@ -1,5 +1,6 @@
 """What docs/operations.md tells operators to do, done: back up while the service works, restore, upgrade, watch."""
 
+import json
 import re
 import shutil
 import sqlite3
@@ -7,11 +8,13 @@ import subprocess
 from contextlib import closing
 from pathlib import Path
 
+import yaml  # type: ignore[import-untyped]
 from alembic import command
 from sqlalchemy.engine import make_url
 
 from devtools.facecloud_emulator.server import EmulatorServer
 from service.cli.database import alembic_config
+from service.runtime_folder import RuntimeFolder
 from service.telemetry.metrics import Metrics
 from tests.conftest import MakeService, facecloud
 from tests.object_store import ObjectStore
@@ -189,5 +192,24 @@ def test_every_metric_that_operators_are_to_watch_is_there(tmp_path: Path) -> No
     named = re.findall(r"^\| `([a-z_]+)|`([a-z_]+_(?:total|seconds))\b", watching, re.MULTILINE)
     names = {name for pair in named for name in pair if name}
     assert len(names) >= 8
-    text = Metrics(str(tmp_path), "unused").text([]).decode()
-    assert names - set(re.findall(r"^# TYPE (\w+)", text, re.MULTILINE)) == set()
+    assert names - metrics_of(tmp_path) == set()
+
+
+def metrics_of(folder: Path) -> set[str]:
+    text = Metrics(RuntimeFolder(str(folder), "", folder, "unused")).text([]).decode()
+    return set(re.findall(r"^# TYPE (\w+)", text, re.MULTILINE))
+
+
+def test_alert_rules_and_the_board_ask_for_metrics_that_are_there(tmp_path: Path) -> None:
+    monitoring = OPERATIONS.parent / "monitoring"
+    (group,) = yaml.safe_load((monitoring / "alerts.yml").read_text("utf-8"))["groups"]
+    assert {"HeadcountDatabaseDown", "HeadcountServerErrors"} <= {rule["alert"] for rule in group["rules"]}
+    board = json.loads((monitoring / "grafana.json").read_text("utf-8"))
+    asked = [rule["expr"] for rule in group["rules"]]
+    asked += [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+    known = metrics_of(tmp_path) | {"up"}
+    for expression in asked:
+        bare = re.sub(r"\{[^{}]*(?:\{\w+\}[^{}]*)?\}|\[\w+\]|by \([^)]*\)", "", expression)
+        names = {re.sub("_bucket$", "", name) for name in re.findall(r"[a-z]\w+(?!\w*\s*\()", bare)}
+        assert names, expression
+        assert names <= known, expression

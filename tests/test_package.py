@@ -120,6 +120,8 @@ def test_the_service_starts_in_any_folder_and_keeps_everything_in_one(headcount:
     listed = run(headcount, tmp_path, "tasks", "list", "--json", "--data=place")
     assert [task["id"] for task in json.loads(listed.stdout)["items"]] == [made.json()["id"]]
     assert run(headcount, tmp_path, "doctor", "--data", "place").stdout == "All is well.\n"
+    for path in (tmp_path / "place").rglob("*"):
+        assert path.stat().st_mode & 0o077 == 0, path
 
 
 def test_what_an_extra_brings_is_named_where_a_setting_needs_it(headcount: Path, tmp_path: Path) -> None:

@@ -1,18 +1,23 @@
+import fcntl
 import io
 import random
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from service.errors import Invalid, Problem, TooLarge
+from service.errors import Invalid, Problem, TooLarge, Unavailable
 from service.imaging import decode as decoding
 from service.imaging import transform as pictures
 from service.imaging.pixel_budget import PixelBudget
 from service.imaging.transform import flip, gray, resize, rotate, scale
+from tests.support import ROOT, wait_for
 from tests.test_media import ORIENTATION, animated_webp, corners, encoded, mutated, swapped_profile
 from tests.test_media import look as checked
 
@@ -255,8 +260,8 @@ def test_of_mutated_files_each_gives_a_copy_or_a_refusal() -> None:
     assert min(outcomes.values()) > 50
 
 
-def test_a_large_picture_waits_until_there_is_room_and_is_not_overtaken() -> None:
-    budget, order = PixelBudget(100_000_000), []
+def test_a_large_picture_waits_until_there_is_room_and_is_not_overtaken(tmp_path: Path) -> None:
+    budget, order = PixelBudget(lambda: tmp_path), []
     first, second = threading.Event(), threading.Event()
 
     def work(name: str, megabytes: int, inside: threading.Event | None = None) -> None:
@@ -266,16 +271,49 @@ def test_a_large_picture_waits_until_there_is_room_and_is_not_overtaken() -> Non
                 inside.set()
                 second.wait(10)
 
-    small = threading.Thread(target=work, args=("small", 60, first))
+    small = threading.Thread(target=work, args=("small", 150, first))
     small.start()
     assert first.wait(10)
     large = threading.Thread(target=work, args=("large", 1000))
     large.start()
-    while not budget._door.locked():
-        pass
+    door = tmp_path / "pictures-door.lock"
+    wait_for(lambda: is_locked(door), 10)
     late = threading.Thread(target=work, args=("late", 10))
     late.start()
     second.set()
     for thread in (small, large, late):
         thread.join(10)
     assert order == ["small", "large", "late"]
+
+
+def is_locked(path: Path) -> bool:
+    with path.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+HOLDER = """
+import sys, time, pathlib
+from service.imaging.pixel_budget import PixelBudget
+with PixelBudget(lambda: pathlib.Path(sys.argv[1])).room_for(10**9):
+    print("holds", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_processes_share_one_budget_and_a_dead_one_leaves_it(tmp_path: Path) -> None:
+    budget = PixelBudget(lambda: tmp_path, patience=0.3)
+    with subprocess.Popen([sys.executable, "-c", HOLDER, tmp_path], stdout=subprocess.PIPE, cwd=ROOT) as other:
+        assert other.stdout
+        assert other.stdout.readline() == b"holds\n"
+        with pytest.raises(Unavailable) as refused, budget.room_for(20_000_000):
+            pass
+        assert refused.value.headers["Retry-After"] == "30"
+        with budget.room_for(1_000_000):
+            pass  # a small one waits for nobody
+        other.kill()
+    with budget.room_for(20_000_000):
+        pass

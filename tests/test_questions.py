@@ -644,7 +644,7 @@ def test_a_faulty_source_keeps_the_service_from_starting(setting: dict[str, str]
     from service.config import BadSettings, Settings
 
     with pytest.raises(BadSettings, match=next(iter(setting))):
-        Settings.from_env({"API_PASSWORD": "secret", **setting})
+        Settings.from_env({"API_PASSWORD": "long enough", **setting})
 
 
 def test_the_data_has_its_licences_beside_it() -> None:

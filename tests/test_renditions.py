@@ -620,7 +620,7 @@ def test_scales_that_cannot_be_used_are_refused_at_the_start(scales: str) -> Non
     from service.config import BadSettings, Settings
 
     with pytest.raises(BadSettings, match="RENDITION_SCALES"):
-        Settings.from_env({"API_PASSWORD": "x", "RENDITION_SCALES": scales})
+        Settings.from_env({"API_PASSWORD": "long enough", "RENDITION_SCALES": scales})
 
 
 @pytest.mark.parametrize("cdn", ["", "https://cdn.example.com"])

@@ -1,6 +1,7 @@
 """The settings: everything wrong is told at once, and secrets are not shown."""
 
 import os
+import shutil
 import subprocess
 import tempfile
 from base64 import b64encode
@@ -20,16 +21,16 @@ def test_defaults_need_only_a_password() -> None:
 
 def test_celery_needs_a_broker_and_its_address_is_not_shown() -> None:
     with pytest.raises(BadSettings, match="BROKER_URL must be set"):
-        Settings.from_env({"API_PASSWORD": "x", "EXECUTOR": "celery"})
+        Settings.from_env({"API_PASSWORD": "long enough", "EXECUTOR": "celery"})
     settings = Settings.from_env(
-        {"API_PASSWORD": "x", "EXECUTOR": "celery", "BROKER_URL": "redis://:hidden@host:6379/1"}
+        {"API_PASSWORD": "long enough", "EXECUTOR": "celery", "BROKER_URL": "redis://:hidden@host:6379/1"}
     )
     assert not settings.server_works
     assert "hidden" not in repr(settings)
 
 
 def test_an_account_chooses_facecloud() -> None:
-    account = {"API_PASSWORD": "x", "FACECLOUD_EMAIL": "a@example.com", "FACECLOUD_PASSWORD": "y"}
+    account = {"API_PASSWORD": "long enough", "FACECLOUD_EMAIL": "a@example.com", "FACECLOUD_PASSWORD": "y"}
     assert Settings.from_env(account).engine == "facecloud"
     assert Settings.from_env(account | {"FACE_ENGINE": "local"}).engine == "local"
 
@@ -37,12 +38,12 @@ def test_an_account_chooses_facecloud() -> None:
 def test_an_engine_of_another_package_is_told_apart_from_one_that_cannot_be_used() -> None:
     def fault(name: str) -> str:
         with pytest.raises(BadSettings) as error:
-            Settings.from_env({"API_PASSWORD": "x", "FACE_ENGINE": name})
+            Settings.from_env({"API_PASSWORD": "long enough", "FACE_ENGINE": name})
         (sentence,) = str(error.value).splitlines()
         return sentence
 
     known = "service.features.faces.engines.local:LocalEngine"
-    assert Settings.from_env({"API_PASSWORD": "x", "FACE_ENGINE": known}).engine == known
+    assert Settings.from_env({"API_PASSWORD": "long enough", "FACE_ENGINE": known}).engine == known
     missing = fault("no_such_package.engines:Engine")
     assert missing.startswith("FACE_ENGINE is no_such_package.engines:Engine, which cannot be imported: ")
     assert "No module named 'no_such_package'" in missing
@@ -54,15 +55,19 @@ def test_an_engine_of_another_package_is_told_apart_from_one_that_cannot_be_used
 def test_webhooks_need_a_secret_of_some_length_and_a_plain_yes_or_no() -> None:
     def fault(**given: str) -> str:
         with pytest.raises(BadSettings) as error:
-            Settings.from_env({"API_PASSWORD": "x", **given})
+            Settings.from_env({"API_PASSWORD": "long enough", **given})
         return str(error.value)
 
     long = b64encode(bytes(24)).decode()
-    assert Settings.from_env({"API_PASSWORD": "x", "WEBHOOK_SECRET": f"whsec_{long}"}).webhook_secret.endswith(long)
+    assert Settings.from_env(
+        {"API_PASSWORD": "long enough", "WEBHOOK_SECRET": f"whsec_{long}"}
+    ).webhook_secret.endswith(long)
     for secret in (long, "whsec_", "whsec_short", f"whsec_{long}!"):
         assert "WEBHOOK_SECRET must be whsec_" in fault(WEBHOOK_SECRET=secret)
-    assert Settings.from_env({"API_PASSWORD": "x", "WEBHOOK_ALLOW_PRIVATE": "TRUE"}).webhook_allow_private
-    assert not Settings.from_env({"API_PASSWORD": "x", "WEBHOOK_ALLOW_PRIVATE": "false"}).webhook_allow_private
+    assert Settings.from_env({"API_PASSWORD": "long enough", "WEBHOOK_ALLOW_PRIVATE": "TRUE"}).webhook_allow_private
+    assert not Settings.from_env(
+        {"API_PASSWORD": "long enough", "WEBHOOK_ALLOW_PRIVATE": "false"}
+    ).webhook_allow_private
     assert "must be true or false" in fault(WEBHOOK_ALLOW_PRIVATE="perhaps")
 
 
@@ -93,7 +98,11 @@ def test_a_setting_can_stand_in_a_file_of_its_own(tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.write_text("from the file\n")
     assert Settings.from_env({"API_PASSWORD_FILE": str(file), "API_PASSWORD": ""}).api_password == "from the file"
-    faulty = {"API_PASSWORD": "x", "API_PASSWORD_FILE": str(file), "FACECLOUD_EMAIL_FILE": str(tmp_path / "missing")}
+    faulty = {
+        "API_PASSWORD": "long enough",
+        "API_PASSWORD_FILE": str(file),
+        "FACECLOUD_EMAIL_FILE": str(tmp_path / "missing"),
+    }
     with pytest.raises(BadSettings) as caught:
         Settings.from_env(faulty)
     assert "API_PASSWORD and API_PASSWORD_FILE must not both be set" in str(caught.value)
@@ -119,18 +128,18 @@ def test_secrets_are_not_in_the_settings_representation() -> None:
     ],
 )
 def test_the_storages_address_names_a_folder_or_a_bucket(address: str, bucket: tuple[str, str] | None) -> None:
-    assert Settings.from_env({"API_PASSWORD": "x", "STORAGE_URL": address}).bucket == bucket
+    assert Settings.from_env({"API_PASSWORD": "long enough", "STORAGE_URL": address}).bucket == bucket
 
 
 @pytest.mark.parametrize("address", ["s3://", "s3://A", "s3://x", "s3:///a", "s3://media/../x", "s3://media//x"])
 def test_an_address_of_no_bucket_is_refused(address: str) -> None:
     with pytest.raises(BadSettings, match="STORAGE_URL"):
-        Settings.from_env({"API_PASSWORD": "x", "STORAGE_URL": address})
+        Settings.from_env({"API_PASSWORD": "long enough", "STORAGE_URL": address})
 
 
 def test_redirects_need_an_object_store() -> None:
     with pytest.raises(BadSettings, match="CONTENT_DELIVERY is redirect"):
-        Settings.from_env({"API_PASSWORD": "x", "CONTENT_DELIVERY": "redirect"})
+        Settings.from_env({"API_PASSWORD": "long enough", "CONTENT_DELIVERY": "redirect"})
 
 
 def test_the_signing_key_follows_from_the_password_and_is_not_the_password() -> None:
@@ -147,13 +156,18 @@ def test_without_a_password_the_server_does_not_start_and_says_what_to_set() -> 
     assert b"Traceback" not in ended.stderr + ended.stdout
 
 
-def refusal_to_start(database_url: str) -> bytes:
-    """Return what the server says when it ends by itself, without having served."""
-    environment = {"PATH": os.environ["PATH"], "API_PASSWORD": "x", "DATABASE_URL": database_url, "PORT": "0"}
+def refusal_to_start(database_url: str, storage: Path | None = None, *command: str) -> bytes:
+    """Return what the server, or a command, says when it ends by itself, without having served."""
+    environment = {"PATH": os.environ["PATH"], "API_PASSWORD": "long enough", "DATABASE_URL": database_url, "PORT": "0"}
     with tempfile.TemporaryDirectory() as folder:
-        environment["STORAGE_URL"] = f"{folder}/files"
+        environment["STORAGE_URL"] = str(storage or f"{folder}/files")
         ended = subprocess.run(
-            [BIN / "gunicorn"], cwd=ROOT, env=environment, capture_output=True, timeout=120, check=False
+            [BIN / name for name in command[:1] or ["gunicorn"]] + list(command[1:]),
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            timeout=120,
+            check=False,
         )
     assert ended.returncode != 0
     return ended.stderr + ended.stdout
@@ -161,3 +175,34 @@ def refusal_to_start(database_url: str) -> bytes:
 
 def test_without_tables_the_server_says_how_to_make_them(tmp_path: Path) -> None:
     assert b"make migrate" in refusal_to_start(f"sqlite:///{tmp_path}/service.db")
+
+
+@pytest.mark.parametrize("command", [(), ("flask", "database", "upgrade")], ids=["server", "upgrade"])
+@pytest.mark.parametrize("fault", ["no database", "damaged database", "file as folder", "file as store"])
+def test_a_fault_at_the_start_is_one_sentence(
+    tmp_path: Path, migrated: Path, fault: str, command: tuple[str, ...]
+) -> None:
+    database, store = tmp_path / "service.db", tmp_path / "files"
+    shutil.copy(migrated, database)
+    if fault == "no database":
+        database.write_bytes(b"This is a text and no database. " * 100)
+    elif fault == "damaged database":
+        whole = database.read_bytes()
+        database.write_bytes(whole[:4096] + os.urandom(len(whole) - 4096))
+    elif fault == "file as folder":
+        (tmp_path / "folder").touch()
+        database = tmp_path / "folder" / "service.db"
+    else:
+        store.touch()
+    said = refusal_to_start(f"sqlite:///{database}", store, *command)
+    assert b"Traceback" not in said, said
+    sentence = [line for line in said.decode().splitlines() if line.startswith(("The ", "Error: The "))]
+    assert sentence, said
+
+
+def test_a_short_password_is_refused_unless_it_is_allowed() -> None:
+    with pytest.raises(BadSettings, match=r"API_PASSWORD has fewer than 8 characters.*ALLOW_SHORT_PASSWORD"):
+        Settings.from_env({"API_PASSWORD": "1234567"})
+    assert Settings.from_env({"API_PASSWORD": "12345678"}).api_password == "12345678"
+    assert Settings.from_env({"API_PASSWORD": "1", "ALLOW_SHORT_PASSWORD": "true"}).api_password == "1"
+    assert Settings.from_env({"API_PASSWORD": "1"}, serving=False).api_password == "1"

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from service.server.min_data_rate import MAX_PAUSE_UNDER_PRESSURE, MinDataRate, MinRateSocket
-from tests.support import Service, photo
+from service.server.min_data_rate import MAX_PAUSE_UNDER_PRESSURE, MinDataRate, MinRateSocket, is_over_total
+from tests.conftest import MakeService
+from tests.support import Service, photo, wait_for
 
 DRIBBLERS = 40
 """More than both processes have threads."""
@@ -201,3 +202,43 @@ def test_a_request_in_pieces_is_read_as_one_however_it_is_cut(service: Service) 
             assert rest.count(b"HTTP/1.1 ") == 2
             assert b"HTTP/1.1 201" in rest
             sock.close()
+
+
+def test_a_request_has_a_total_time_by_its_size() -> None:
+    assert not is_over_total(59, 0)
+    assert is_over_total(61, 0)
+    assert not is_over_total(123, 1024 * 1024)
+    assert is_over_total(125, 1024 * 1024)
+
+
+def test_a_body_of_up_to_a_megabyte_takes_no_thread_until_it_is_there(service: Service) -> None:
+    with contextlib.ExitStack() as opened:
+        begun = [
+            opened.enter_context(
+                connected(
+                    service,
+                    head(service, "POST /api/v1/tasks", "Content-Type: image/jpeg", "Content-Length: 900000")
+                    + bytes(400_000),
+                )
+            )
+            for _ in range(30)
+        ]
+        begin = time.monotonic()
+        assert service.client().post("/api/v1/tasks", json={}).status_code == 201
+        image = photo(1)
+        assert service.client().post("/api/v1/tasks", files={"image": image}).status_code == 201
+        assert time.monotonic() - begin < 5
+        assert len(begun) == 30
+
+
+def test_an_address_has_so_many_connections_and_no_more(make_service: MakeService) -> None:
+    service = make_service(MAX_CONNECTIONS_PER_ADDRESS=10, WEB_CONCURRENCY=1)
+    client = service.start()
+    client.close()
+    with contextlib.ExitStack() as opened:
+        held = [opened.enter_context(connected(service)) for _ in range(10)]
+        refused = wait_for(lambda: answer_of(connected(service)), 10, "a refusal")
+        assert refused.startswith(b"HTTP/1.1 503 ")
+        assert b"too_many_connections" in refused
+        assert len(held) == 10
+    wait_for(lambda: service.client().get("/healthz").status_code == 200, 20, "room again")

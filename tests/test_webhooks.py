@@ -23,9 +23,10 @@ from devtools.facecloud_emulator.server import EmulatorServer
 from service.app import create_app
 from service.config import Settings
 from service.db.database import Database
-from service.features.faces.webhooks import derived_secret
+from service.features.faces.webhooks import WAITS, derived_secret
 from service.http import outbound as targets
 from service.http.services import provided
+from service.http.special_addresses import is_public
 from tests.conftest import MakeService, facecloud, with_both_executors
 from tests.support import Client, Service, photo, wait_for
 from tests.test_tasks import problem
@@ -156,6 +157,69 @@ def test_a_failed_delivery_is_repeated_with_the_same_id_when_the_receiver_asked_
         lambda: [line for line in telling.log.read_text().splitlines() if "delivered" in line and task in line]
     )
     assert "attempt=2 status=204" in log[0]
+
+
+def test_deliveries_are_listed_and_sent_again(teller: Client, receiver: Receiver, secret: str) -> None:
+    receiver.script = [410]
+    task = run(teller, f"{receiver.url}/listed")
+    address = f"/api/v1/tasks/{task}/deliveries"
+
+    def only(status: str) -> dict[str, Any]:
+        def found() -> dict[str, Any] | None:
+            (item,) = teller.get(address).json()["items"]
+            return item if item["status"] == status else None
+
+        item: dict[str, Any] = wait_for(found, 20, status)
+        return item
+
+    gone = only("failed")
+    assert (gone["type"], gone["attempts"], gone["answer"]) == ("task.completed", 1, 410)
+    assert gone["detail"] == "127.0.0.1 answered 410."
+    assert gone["next_try"] is None
+    sent = teller.post(f"{address}/{gone['id']}/redeliver")
+    assert sent.status_code == 202, sent.text
+    (first, body), (second, again) = receiver.wait("/listed", 2)
+    assert first["webhook-id"] == second["webhook-id"] == gone["id"]
+    assert body == again
+    delivered = only("delivered")
+    assert (delivered["attempts"], delivered["answer"], delivered["detail"]) == (2, 204, None)
+    problem(teller.post(f"{address}/none/redeliver"), 404)
+    problem(teller.get("/api/v1/tasks/none/deliveries"), 404)
+
+
+def test_a_delivery_that_waits_is_sent_at_once_when_asked_for(teller: Client, receiver: Receiver) -> None:
+    receiver.script = [(503, {"Retry-After": "600"})]
+    task = run(teller, f"{receiver.url}/waits")
+    address = f"/api/v1/tasks/{task}/deliveries"
+    wait_for(lambda: teller.get(address).json()["items"][0]["answer"] == 503, 20)
+    (item,) = teller.get(address).json()["items"]
+    assert item["status"] == "pending"
+    assert item["next_try"] > item["tried_at"]
+    assert teller.post(f"{address}/{item['id']}/redeliver").status_code == 202
+    assert len(receiver.wait("/waits", 2)) == 2
+
+
+def test_deliveries_are_tried_for_three_days() -> None:
+    assert 3 * 86_400 <= sum(WAITS) < 3.1 * 86_400
+
+
+def test_a_command_tries_a_receiver(tmp_path: Path, receiver: Receiver, secret: str) -> None:
+    settings = Settings(
+        api_password="password",
+        webhook_secret=secret,
+        webhook_allow_private=True,
+        database_url=f"sqlite:///{tmp_path}/service.db",
+        storage_url=str(tmp_path),
+    )
+    app = create_app(settings)
+    receiver.script = [204, 500]
+    good, bad = (app.test_cli_runner().invoke(args=["webhook", "test", f"{receiver.url}/try"]) for _ in range(2))
+    assert (good.exit_code, good.output) == (0, "The receiver answered 204.\n")
+    assert bad.exit_code == 1
+    assert "answered 500" in bad.output
+    headers, body = receiver.calls_to("/try")[0]
+    assert Webhook(secret).verify(body, headers)["type"] == "webhook.test"
+    provided(Database, app).close()
 
 
 def test_each_end_is_told_also_after_a_retry(
@@ -309,9 +373,22 @@ def test_a_refused_address_is_told_why(client: Client) -> None:
     assert "empty" in (detail := told("")) and "https://example.com/hook" in detail
 
 
+@pytest.mark.parametrize(
+    ("port", "taken"), [(80, True), (443, True), (8443, True), (25, False), (22, False), (1023, False)]
+)
+def test_a_receiver_listens_on_a_port_of_the_web_or_above_1023(port: int, taken: bool) -> None:
+    url = f"https://example.com:{port}/hook"
+    targets.check_url(url, private_allowed=True)
+    if taken:
+        assert targets.check_url(url, private_allowed=False).port == port
+    else:
+        with pytest.raises(targets.Refused, match="80, 443, or 1024"):
+            targets.check_url(url, private_allowed=False)
+
+
 def test_a_name_that_leads_to_this_machine_is_refused_at_delivery(client: Client, shared_service: Service) -> None:
     name = socket.gethostname()
-    assert not all(map(targets.is_public, targets.resolve(name, 80)))
+    assert not all(map(is_public, targets.resolve(name, 80)))
     task = run(client, f"http://{name}:{shared_service.settings['PORT']}/")
     wait_for(lambda: f"task={task} attempt=1 code=webhook_refused" in shared_service.log.read_text())
 
@@ -321,6 +398,17 @@ def test_a_name_that_leads_to_this_machine_is_refused_at_delivery(client: Client
     [
         ("93.184.215.14", True),
         ("2606:2800:21f:cb07:6820:80da:af6b:8b2c", True),
+        *((address, True) for address in ("9.255.255.255", "11.0.0.0", "100.63.255.255", "100.128.0.0", "172.32.0.0")),
+        *((address, True) for address in ("192.0.1.0", "198.17.255.255", "198.20.0.0", "223.255.255.255", "2600::1")),
+        *((address, False) for address in ("192.0.0.1", "192.0.0.9", "192.0.0.171", "192.31.196.1", "192.52.193.1")),
+        *((address, False) for address in ("192.88.99.1", "192.175.48.1", "198.18.0.1", "198.19.255.255")),
+        *((address, False) for address in ("198.51.100.7", "203.0.113.9", "0.1.2.3", "100.127.255.255")),
+        *((address, False) for address in ("2001:2::1", "2001:10::1", "2001:20::1", "2001:1ff:ffff::1", "3fff::1")),
+        *(
+            (address, False)
+            for address in ("2620:4f:8000::1", "5f00::1", "100::1", "::ffff:0:8.8.8.8", "64:ff9b::8.8.8.8")
+        ),
+        ("2001:200::1", True),
         ("127.0.0.1", False),
         ("0.0.0.0", False),
         ("10.0.0.1", False),
@@ -351,7 +439,7 @@ def test_a_name_that_leads_to_this_machine_is_refused_at_delivery(client: Client
     ],
 )
 def test_only_addresses_of_the_open_internet_are_public(address: str, public: bool) -> None:
-    assert targets.is_public(address) is public
+    assert is_public(address) is public
 
 
 def test_the_connection_goes_to_the_address_that_was_checked_under_the_names_own_name(receiver: Receiver) -> None:

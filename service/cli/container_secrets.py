@@ -1,4 +1,4 @@
-"""Make up the secrets of an installation in containers, once: `python -m service.cli.container_secrets FOLDER`."""
+"""Make up the secrets of an installation in containers: `python -m service.cli.container_secrets FOLDER HANDED_OUT`."""
 
 import base64
 import json
@@ -13,11 +13,22 @@ ROLE = "Clients"
 DATABASE_URL = "postgresql+psycopg://service:{password}@postgres/service"
 
 
-def main(folder: Path, password: str) -> None:
-    """Write what is missing, and print a password that was made up this once.
+BROKER_URL = "redis://:{password}@redis:6379/0"
+NEEDED = {
+    "service": ("api_password", "secret_key", "database_url", "broker_url", "s3_key", "s3_secret"),
+    "postgres": ("database_password",),
+    "redis": ("redis_password",),
+    "s3": ("s3.json", "s3_roles.json"),
+}
+"""Which container needs which secrets."""
 
-    The folder is a volume that only the installation's own containers mount; they run as different users, so
-    each may read the files. A password given by the operator takes the place of the one that was written.
+
+def main(folder: Path, password: str, handed_out: Path) -> None:
+    """Write what is missing, hand to each container what it needs, and print a password that was made up this once.
+
+    Both folders are volumes: all secrets are in the first, which nothing but this mounts, and each folder of the second
+    belongs to one container. They run as different users, so each may read the files. A password given by the
+    operator takes the place of the one that was written.
     """
     if password:
         _write(folder / "api_password", password)
@@ -32,6 +43,12 @@ def main(folder: Path, password: str) -> None:
     _once(folder / "s3_secret", secrets.token_hex)
     _once(folder / "s3.json", lambda: _identities(folder))
     _once(folder / "s3_roles.json", _roles)
+    _once(folder / "redis_password", secrets.token_hex)
+    redis_password = (folder / "redis_password").read_text("utf-8")
+    _once(folder / "broker_url", lambda: BROKER_URL.format(password=redis_password))
+    for container, names in NEEDED.items():
+        for name in names:
+            _write(handed_out / container / name, (folder / name).read_text("utf-8"))
 
 
 def _identities(folder: Path) -> str:
@@ -92,4 +109,4 @@ def _write(file: Path, text: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), os.environ.get("API_PASSWORD", "").strip())
+    main(Path(sys.argv[1]), os.environ.get("API_PASSWORD", "").strip(), Path(sys.argv[2]))

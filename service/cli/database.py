@@ -7,7 +7,7 @@ import click
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from service.cli.output import Group
 from service.config import Settings
@@ -26,7 +26,7 @@ def wait_for_database() -> None:
     """Wait until the database answers; end with a sentence where it does not."""
     try:
         provided(Database).wait(WAIT_SECONDS)
-    except OperationalError as error:
+    except DBAPIError as error:
         raise click.ClickException(f"The database cannot be used: {first_line(error)}") from error
 
 
@@ -47,12 +47,18 @@ def upgrade_tables() -> None:
     """Bring the tables of the current application up to date; make the folders of a new database and of its files."""
     settings = provided(Settings)
     url = settings.database_url
-    if url.startswith("sqlite"):
-        Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-    if not settings.bucket:
-        Path(settings.storage_url).mkdir(parents=True, exist_ok=True)
+    folders = [Path(url.removeprefix("sqlite:///")).parent] if url.startswith("sqlite") else []
+    folders += [] if settings.bucket else [Path(settings.storage_url)]
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise click.ClickException(f"The folder {folder} cannot be made: {error.strerror}.") from error
     wait_for_database()
-    command.upgrade(alembic_config(url), "head")
+    try:
+        command.upgrade(alembic_config(url), "head")
+    except DBAPIError as error:
+        raise click.ClickException(f"The database cannot be brought up to date: {first_line(error)}") from error
 
 
 @database.command()

@@ -5,7 +5,7 @@ from flask import current_app
 from flask.cli import with_appcontext
 
 from service.cli.database import newest_revision
-from service.config import Settings
+from service.config import SHORT_NEEDS, Settings
 from service.errors import Unavailable
 from service.http.services import provided
 from service.maintenance import doctor as doctors
@@ -28,6 +28,9 @@ def doctor(context: click.Context, *, repair: bool, verbose: bool) -> None:
         for line in doctors.settings_without_secrets(provided(Settings)):
             click.echo(line, err=True)
     wrong = 0
+    settings = provided(Settings)
+    if settings.has_short_password and not settings.allow_short_password:
+        click.echo(f"The server will not start: API_PASSWORD is too short; {SHORT_NEEDS}.", err=True)
     try:
         if repair:
             for sentence in doctors.repair(current_app, newest):

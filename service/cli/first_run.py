@@ -1,4 +1,4 @@
-"""Write .env with a generated password where there is none: `python -m service.cli.first_run`, in a checkout."""
+"""Prepare a checkout, by `python -m service.cli.first_run`: write .env with a password, close the data to others."""
 
 import os
 import re
@@ -20,5 +20,7 @@ def write_password(file: Path, example: str) -> None:
     sys.stdout.flush()
 
 
-if __name__ == "__main__" and not (Path(".env").exists() or os.environ.get("API_PASSWORD")):
-    write_password(Path(".env"), Path(".env.example").read_text("utf-8"))
+if __name__ == "__main__":
+    Path("storage").chmod(0o700)
+    if not (Path(".env").exists() or os.environ.get("API_PASSWORD")):
+        write_password(Path(".env"), Path(".env.example").read_text("utf-8"))

@@ -111,6 +111,13 @@ class Database(ABC):
         Every writing transaction asks this by itself.
         """
 
+    def keep_reserve(self) -> None:  # noqa: B027 - a server's disk is not this machine's
+        """Keep a little of the disk free for deletions, as far as there is room."""
+
+    def release_reserve(self) -> bool:
+        """Give the reserve to what is written next; return whether there was one."""
+        return False
+
     def damage(self) -> Iterable[str]:
         """Return what the database finds wrong with its own file; servers look by themselves."""
         return ()
@@ -138,7 +145,7 @@ class Database(ABC):
                 with self.read() as session:
                     session.execute(sa.text("SELECT 1"))
             except OperationalError as error:
-                if time.monotonic() > deadline or not is_away(error):
+                if time.monotonic() > deadline or not (self.is_shared and is_away(error)):
                     raise
             else:
                 return
@@ -166,6 +173,7 @@ class FileMoved(sqlite3.OperationalError):
 
 _AWAY = ("08", "57P", "53300", "55P03", "57014", "40001", "40P01", "25P03")
 """What PostgreSQL says when a connection is lost or refused, and when somebody else was in the way."""
+_SHORT = ("unable to open database file", "out of memory", "disk I/O error")
 _NOT_LET_IN = ("password authentication failed", "no pg_hba.conf entry", "does not exist")
 
 
@@ -181,7 +189,9 @@ def is_away(error: SQLAlchemyError) -> bool:
     # No state: either SQLite, or a connection to PostgreSQL that never came about.
     if not isinstance(error, OperationalError) or any(part in text for part in _NOT_LET_IN):
         return False
-    return "locked" in text or "busy" in text or type(error.orig).__module__.startswith("psycopg")
+    # SQLite cannot open its file or map its log where this process lacks files or memory.
+    is_short = any(part in text for part in _SHORT)
+    return is_short or "locked" in text or "busy" in text or type(error.orig).__module__.startswith("psycopg")
 
 
 def has_moved(error: SQLAlchemyError) -> bool:

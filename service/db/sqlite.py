@@ -1,6 +1,7 @@
 """SQLite: one file, one writer at a time."""
 
 import os
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -15,6 +16,8 @@ from service.db.database import Database, FileMoved
 
 BUSY_SECONDS = 10
 """How long a transaction waits for another one that writes."""
+RESERVE = 8_000_000
+"""Bytes that are kept free for deletions: SQLite writes before it deletes."""
 
 
 class SQLite(Database):
@@ -59,6 +62,30 @@ class SQLite(Database):
         if connection.get_execution_options().get("write"):
             self.check()
         _begin(connection)
+
+    def keep_reserve(self) -> None:
+        """Fill a file beside the database, which a deletion on a full disk can have."""
+        reserve = self._reserve
+        if reserve.exists() or not self._path.exists():
+            return
+        size = min(RESERVE, shutil.disk_usage(reserve.parent).free // 8)
+        try:
+            reserve.write_bytes(bytes(size))
+        except OSError:
+            self.release_reserve()
+
+    def release_reserve(self) -> bool:
+        """Remove that file."""
+        try:
+            self._reserve.unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
+    @property
+    def _reserve(self) -> Path:
+        real = self._path.resolve()
+        return real.with_name(f".{real.name}.reserve")
 
     def listen(self) -> Callable[[], bool]:
         """Ask SQLite whether another connection has committed; that costs microseconds."""

@@ -1,6 +1,7 @@
 """JSON bodies, queries and form fields, checked by pydantic."""
 
 import codecs
+import json
 import re
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, TypeVar
@@ -57,10 +58,26 @@ def body(model: type[M], types: str = "application/json") -> M:
             detail = f"The body is not JSON, and its Content-Type says something else: send {types}."
             raise Malformed(detail, code="not_json") from error
         raise Malformed(f"The body is not JSON: {error}.", code="not_json") from error
+    _refuse_repeated_members(text)
     if not isinstance(value, dict):
         fault = {"detail": "must be an object", "pointer": "#"}
         raise Invalid("The body must be a JSON object.", [fault], code="invalid_member")
     return _validated(model, lambda: model.model_validate_json(text, strict=True), "body")
+
+
+def _refuse_repeated_members(text: bytes) -> None:
+    """Raise Invalid where an object has a member twice: readers differ in which one counts (RFC 8259, section 4)."""
+
+    def unique(members: list[tuple[str, Any]]) -> None:
+        names = [name for name, _ in members]
+        if len(names) > len(set(names)):
+            name = next(name for name in names if names.count(name) > 1)[:200]
+            raise Invalid(f"The body has the member `{name}` more than once: send it once.", code="repeated_member")
+
+    try:
+        json.loads(text, object_pairs_hook=unique)
+    except RecursionError as error:
+        raise Malformed("The body is nested too deeply.", code="not_json") from error
 
 
 def _wrong_charset(text: bytes) -> str | None:

@@ -7,8 +7,13 @@ from flask import request
 
 def address() -> str:
     """Return the address that a request comes from; of IPv6 the /64, which one client has."""
+    return network_of(request.remote_addr or "")
+
+
+def network_of(text: str) -> str:
+    """Return an address as what one client has: of IPv6 the /64."""
     try:
-        client = ipaddress.ip_address((request.remote_addr or "").partition("%")[0])
+        client = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
         return "nowhere"
     if isinstance(client, ipaddress.IPv6Address):

@@ -1,6 +1,5 @@
 """HTTP calls to addresses that clients name, protected against server-side request forgery."""
 
-import ipaddress
 import re
 import socket
 import ssl
@@ -14,6 +13,7 @@ from urllib.parse import SplitResult, urlsplit
 import certifi
 
 from service.deadlines import deadline
+from service.http.special_addresses import is_public
 
 LONGEST_URL = 2_000
 SECONDS = 15.0
@@ -22,8 +22,7 @@ _CONNECT_SECONDS = 5.0
 _MOST_TRIED = 3  # addresses of one name
 _MOST_READ = 64 * 1024  # bytes of the answer's body, which is not used
 _PORTS = {"http": 80, "https": 443}
-_UNICAST = ipaddress.ip_network("2000::/3")  # what IANA gives out; it leaves out mapped, translated and local addresses
-_TO_IPV4 = ipaddress.ip_network("2002::/16")  # 6to4: an IPv4 address in an IPv6 one
+_FIRST_FREE_PORT = 1024  # those below belong to services that are no receivers, such as mail
 
 
 class Refused(Exception):
@@ -68,20 +67,11 @@ def check_url(url: str, *, private_allowed: bool) -> SplitResult:
         raise Refused("It must be an http or https address such as https://example.com/hook.")
     if parts.username is not None or parts.password is not None:
         raise Refused("It must not have a user name or a password in it; the signature tells who calls.")
+    if not private_allowed and port and port not in _PORTS.values() and port < _FIRST_FREE_PORT:
+        raise Refused(f"Its port may be 80, 443, or {_FIRST_FREE_PORT} and above.")
     if not private_allowed and _is_private_by_name(host):
         raise Refused(f"{host} is not a public address.")
     return parts
-
-
-def is_public(address: str) -> bool:
-    """Return whether an IP address is one of the open internet, and stands for no other address."""
-    try:
-        ip = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    if ip.version == 6 and (ip not in _UNICAST or ip in _TO_IPV4):
-        return False
-    return ip.is_global and not (ip.is_multicast or ip.is_reserved)
 
 
 def post(

@@ -6,13 +6,16 @@ from typing import Any
 
 import orjson
 import werkzeug.exceptions
-from flask import Flask, Response, has_request_context, request
+from flask import Flask, Response, current_app, has_request_context, request
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestedRangeNotSatisfiable
 
 from service.db import database as db
-from service.errors import NoRoom, Problem, Unavailable
+from service.errors import NoRoom, Problem, ServiceFault, Unavailable
 from service.http.responses import absolute
+from service.http.services import provided
+from service.shortage import is_shortage
+from service.storage.storage import is_full
 from service.telemetry import logging as logs
 
 log = logging.getLogger(__name__)
@@ -66,34 +69,65 @@ def render_http_error(error: HTTPException) -> Response:
     kept = {name: value for name, value in error.get_headers() if name not in ("Content-Type", "Content-Length")}
     status = error.code or 500
     if status < 400:
+        if "Location" in kept:
+            kept["Location"] = kept["Location"].removeprefix(request.host_url.rstrip("/"))
         return Response(status=status, headers=kept)
     return render(status, _sentence(error, status), _CODES.get(status, Problem.code), headers=kept)
 
 
 def install(app: Flask) -> None:
     """Make every answer that is not 2xx or 3xx a problem document."""
-
-    @app.errorhandler(Problem)
-    def problem(error: Problem) -> Response:
-        return render(error.status, error.detail, error.code, title=error.title, headers=error.headers, **error.members)
-
+    app.register_error_handler(Problem, _problem)
     app.register_error_handler(HTTPException, render_http_error)
+    app.register_error_handler(SQLAlchemyError, _database)
+    app.register_error_handler(Exception, _unexpected)
 
-    @app.errorhandler(SQLAlchemyError)
-    def database(error: SQLAlchemyError) -> Response:
-        if db.is_away(error):
-            logs.event(log, "the database is away or busy", logging.WARNING, said=db.first_line(error))
-            if db.has_moved(error):
-                return problem(
-                    Unavailable("The database was moved away: nothing was stored. Try again later.", 30, code=_AWAY)
-                )
-            return problem(Unavailable("The database is busy. Try again in a second.", code=_AWAY))
-        if db.is_full(error):
-            return problem(NoRoom("The disk is full: nothing was stored. Make room, then try again."))
-        return unexpected(error)
 
-    @app.errorhandler(Exception)
-    def unexpected(error: Exception) -> Response:
-        reference = request.environ[logs.REQUEST_ID]
-        log.error("request failed", exc_info=error, extra={"lines": ({"request_id": reference},)})
-        return render(500, f"Something went wrong here. It was logged under {reference}.", Problem.code)
+def _problem(error: Problem) -> Response:
+    detail = error.detail
+    if isinstance(error, ServiceFault):
+        detail = f"{detail} It was logged under {_log(error)}."
+    return render(error.status, detail, error.code, title=error.title, headers=error.headers, **error.members)
+
+
+def _database(error: SQLAlchemyError) -> Response:
+    if db.is_away(error):
+        logs.event(log, "the database is away or busy", logging.WARNING, said=db.first_line(error))
+        if db.has_moved(error):
+            return _problem(
+                Unavailable("The database was moved away: nothing was stored. Try again later.", 30, code=_AWAY)
+            )
+        return _problem(Unavailable("The database is busy. Try again in a second.", code=_AWAY))
+    if db.is_full(error):
+        if request.method == "DELETE" and provided(db.Database).release_reserve():
+            return _again()
+        return _problem(NoRoom("The disk is full: nothing was stored. Make room, then try again."))
+    return _unexpected(error)
+
+
+def _again() -> Response:
+    """Answer the request once more: there is room now that was kept for it."""
+    logs.event(log, "the disk is full: a deletion takes what was kept free for it", logging.WARNING)
+    try:
+        answer = current_app.dispatch_request()
+    except Exception as error:  # noqa: BLE001 - it is answered as in any request
+        answer = current_app.handle_user_exception(error)
+    return current_app.make_response(answer)
+
+
+def _unexpected(error: Exception) -> Response:
+    if is_shortage(error):
+        fault = ServiceFault("This machine lacks memory or open files now. Try again.")
+        fault.__cause__ = error
+        return _problem(fault)
+    if isinstance(error, OSError) and is_full(error):
+        return _problem(NoRoom("The disk is full: nothing was stored. Make room, then try again."))
+    reference = _log(error)
+    return render(500, f"Something went wrong here. It was logged under {reference}.", Problem.code)
+
+
+def _log(error: Exception) -> str:
+    """Log an error with the request's id, and return that."""
+    reference: str = request.environ[logs.REQUEST_ID]
+    log.error("request failed", exc_info=error, extra={"lines": ({"request_id": reference},)})
+    return reference

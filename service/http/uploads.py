@@ -23,6 +23,8 @@ FORM_TYPES = ("multipart/form-data", "application/x-www-form-urlencoded")
 MAX_PARTS = 2_000
 MAX_TEXT = 1_000_000
 IN_MEMORY = 512 * 1024
+BEFORE_CREDENTIALS = 1_000_000
+"""Bytes of a file that are taken from somebody who has not said yet who that is."""
 NAME_LENGTH = 255
 NAME_END = 40
 """Names of many files often differ in a number at their end, before the extension."""
@@ -39,6 +41,7 @@ class Spool(tempfile.SpooledTemporaryFile[bytes]):
         self.client_name = name
         self.limit = limit
         self.kind = kind
+        self.is_from_stranger = False
         self._hash = hashlib.sha256()
 
     @property
@@ -48,6 +51,12 @@ class Spool(tempfile.SpooledTemporaryFile[bytes]):
 
     def write(self, data: Any) -> int:
         """Write, or raise TooLarge as soon as the part is over the limit."""
+        if self.is_from_stranger and self.tell() + len(data) > BEFORE_CREDENTIALS:
+            raise TooLarge(
+                f"Send the credentials before the file: without them it may have {BEFORE_CREDENTIALS} bytes.",
+                code="credentials_first",
+                limit=BEFORE_CREDENTIALS,
+            )
         if self.tell() + len(data) > self.limit:
             raise TooLarge(
                 f"{self.client_name} is too large: {self.kind}s may have at most {self.limit} bytes. Make it smaller.",
@@ -78,7 +87,7 @@ def spooling(limit: int, kind: str) -> Iterator[Callable[[str], Spool]]:
         yield lambda name: spools.enter_context(Spool(display_name(name, kind), limit, kind))
 
 
-Early = Callable[[MultiDict[str, str]], None]
+Early = Callable[[MultiDict[str, str]], bool]
 
 
 @contextmanager
@@ -93,7 +102,8 @@ def read_form(
 ) -> Iterator[Form]:
     """Yield the form with these files and texts; a file has at most `limit` bytes, the request `most`.
 
-    `early` is called with the texts that came before the first file, and may raise before that is taken.
+    `early` is called with the texts that came before the first file, and may raise before that is taken. It returns
+    whether they say who sends the form; else the file may be small alone.
 
     Raises Malformed, Invalid, TooLarge, UnsupportedType, NoRoom, and what `idempotency.reserve` raises, since the form
     is what an Idempotency-Key stands for: texts, file names and bytes in their order, not the boundary. The files are
@@ -142,13 +152,15 @@ def _parsed(request: Request, spool: Callable[[str], Spool], early: Early | None
 
 def _multipart(request: Request, spool: Callable[[str], Spool], early: Early | None) -> Form:
     form, text, size, file = Form(MultiDict(), MultiDict()), bytearray(), 0, None
+    is_known = early is None
     for event in read_parts(request.stream, _boundary(request), MAX_TEXT, MAX_PARTS):
         if not isinstance(event, Data):
             part, text, file = event, bytearray(), None
             if isinstance(event, File):
                 if early and not form.files:
-                    early(form.texts)
+                    is_known = early(form.texts)
                 file = spool(event.filename)
+                file.is_from_stranger = not is_known
                 form.files.add(event.name, FileStorage(cast(Any, file), event.filename, event.name))
         elif file is not None:
             file.write(event.data)

@@ -7,6 +7,7 @@ from functools import lru_cache
 from PIL import Image, ImageChops, ImageCms
 
 from service.imaging.header import MOST_PROFILE
+from service.shortage import check_memory
 
 _SPACES = {b"GRAY": 1, b"RGB ": 3, b"CMYK": 4}
 _MODES = {1: "L", 3: "RGB", 4: "CMYK"}
@@ -92,4 +93,5 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
         target = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
         return ImageCms.ImageCmsTransform(source, target, mode, "RGBA" if mode == "RGBA" else "RGB")
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        check_memory()
         return None

@@ -114,12 +114,17 @@ def check_pixels(pixels: bytes, header: Header) -> None:
 def memory_for_check(header: Header) -> int:
     """Return the bytes that `check_pixels` takes, its argument included."""
     size = sum(end - begin for begin, end in header.parts)
-    return size + _pixels_held(header, 1) * _decoded_bytes(header)
+    return size + _pixels_held(header, 1) * _decoded_bytes(header) + _coefficients(header)
 
 
 def _memory_for_use(header: Header, max_side: int | None) -> int:
     # Beside the decoded picture up to three others of 4 bytes a pixel: with alpha, in sRGB, and turned.
-    return _pixels_held(header, max_side) * (_decoded_bytes(header) + 12)
+    return _pixels_held(header, max_side) * (_decoded_bytes(header) + 12) + _coefficients(header)
+
+
+def _coefficients(header: Header) -> int:
+    """Return the bytes of a JPEG's coefficients, which a decoder keeps where there are several scans."""
+    return 0 if header.in_one_scan else 2 * header.width * header.height * header.components * (header.coding > 0)
 
 
 def _pixels_held(header: Header, max_side: int | None) -> int:
@@ -167,7 +172,7 @@ def _open_heic(pixels: bytes, header: Header) -> Image.Image:
 
 def _upright(data: bytes, header: Header, max_side: int | None) -> Image.Image:
     """Decode for use, a JPEG shrunk by a power of two as far as `max_side` allows."""
-    with refusing_damage("The image", header.media_type):
+    with refusing_damage("The image", header.media_type, _memory_for_use(header, max_side)):
         image = _open(read_pixels(io.BytesIO(data), header), header)
         by = _shrink(header, max_side)
         if by > 1:

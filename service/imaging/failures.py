@@ -1,10 +1,13 @@
 """What the storage and the decoders raise while a job works on an image, as failures of the job."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from service.errors import Invalid, NoRoom, TooLarge, Unavailable, UnsupportedType
+from service.errors import Invalid, NoRoom, ServiceFault, TooLarge, Unavailable, UnsupportedType
 from service.jobs.operation import Failure, Unserved
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -18,5 +21,8 @@ def image_failures() -> Iterator[None]:
         raise Failure("image_rejected", error.detail) from error
     except NoRoom as error:
         raise Unserved(error.detail, who="The store", code="engine_failed") from error
+    except ServiceFault as error:
+        log.warning("this machine could not work on an image now", exc_info=error)
+        raise Failure("engine_failed", error.detail, attempts=5) from error
     except Unavailable as error:
         raise Unserved(error.detail, who="The store") from error

@@ -1,5 +1,6 @@
 """What an image's file says of itself, and the bounds that hold before any decoding."""
 
+import math
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -10,6 +11,8 @@ MOST_SEGMENTS = 20_000  # a 20 MB PNG in the usual 8 KB chunks has 2,600
 MOST_UNPACKED = 8 << 20  # bytes of compressed text and profile in a PNG
 MOST_PROFILE = 4 << 20  # bytes; the largest printers' profiles have 2.7 MB
 PIECE = 1 << 16
+MOST_COST = 50_000_000 * 4 * 20
+"""What decoding may cost: that of 50 megapixels in four channels of 8 bits and 20 scans."""
 
 
 @dataclass(slots=True)
@@ -28,8 +31,10 @@ class Header:
     unpacked: int = 0  # PNG: bytes of texts and profile, unpacked
     coding: int = 0  # JPEG: the second byte of the SOF marker
     components: int = 0  # JPEG, PNG: 1 grey, 3 colour, 4 CMYK
+    depth: int = 8  # bits a channel
     scan: int = 0  # JPEG: where the first scan begins
     is_closed: bool = False  # JPEG: the marker of its end follows its last scan
+    scans: int = 1  # JPEG: each is a pass over the coefficients
     in_one_scan: bool = False  # JPEG: it has all components at full depth, so decoders take no second one
 
     @property
@@ -41,6 +46,12 @@ class Header:
     def upright_size(self) -> tuple[int, int]:
         """Width and height as a person sees them."""
         return (self.height, self.width) if self.orientation >= 5 else (self.width, self.height)
+
+    @property
+    def cost(self) -> int:
+        """What decoding costs: pixels × channels × bytes of a channel × scans, over all frames."""
+        channels = self.components if self.media_type == "image/jpeg" else 4
+        return self.frames * self.width * self.height * channels * math.ceil(self.depth / 8) * self.scans
 
     @property
     def is_plain_jpeg(self) -> bool:

@@ -1,38 +1,88 @@
-"""Memory: large images take turns."""
+"""Memory for pictures: over all processes of this service on a machine, large ones take turns."""
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import atexit
+import fcntl
+import math
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cache
+from pathlib import Path
+from typing import IO
 
-MOST_BYTES = 256_000_000
+from service.errors import Unavailable
+
+SLOT = 16_000_000
+"""Bytes that each file stands for."""
+SLOTS = 16
 SMALL = 4_000_000
 """Bytes that need not wait: a photo of a phone on its way in. The threads of a process bound how many there are."""
+PATIENCE = 30.0
+_LOOK_SECONDS = 0.01
+
+
+@cache
+def own_folder() -> Path:
+    """Return a folder of this process's own, for where there is no service."""
+    folder = tempfile.mkdtemp(prefix="headcount-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 class PixelBudget:
-    """The memory that a process gives to images at a time; an image that needs more waits until it is alone.
+    """The memory for pictures at a time: 256 MB; one that needs more waits until it is alone.
 
-    First come, first served, so that a large image is not overtaken. One use must not contain another.
+    It is held by locks on files in a folder, which the system releases when a process dies. First come, first served,
+    so that a large picture is not overtaken. One use must not contain another.
     """
 
-    def __init__(self, most: int = MOST_BYTES) -> None:
-        self._most = most
-        self._taken = 0
-        self._door = threading.Lock()
-        self._left = threading.Condition()
+    def __init__(self, folder: Callable[[], Path] = own_folder, patience: float = PATIENCE) -> None:
+        self._folder = folder
+        self._patience = patience
 
     @contextmanager
     def room_for(self, size: int) -> Iterator[None]:
-        """Wait until so many bytes are free, or all are; hold them in the block."""
+        """Wait until so many bytes are free, or all are; hold them in the block. Raises Unavailable after 30 s."""
         if size <= SMALL:
             yield
             return
-        with self._door, self._left:
-            self._left.wait_for(lambda: not self._taken or self._taken + size <= self._most)
-            self._taken += size
-        try:
+        with ExitStack() as held:
+            self._take(min(SLOTS, math.ceil(size / SLOT)), held)
             yield
-        finally:
-            with self._left:
-                self._taken -= size
-                self._left.notify_all()
+
+    def _take(self, number: int, held: ExitStack) -> None:
+        folder, deadline = self._folder(), time.monotonic() + self._patience
+        with _opened(folder, "door") as door:
+            while not _is_locked(door):
+                self._wait(deadline)
+            free = [held.enter_context(_opened(folder, str(slot))) for slot in range(SLOTS)]
+            while number:
+                locked = next((file for file in free if _is_locked(file)), None)
+                if locked is None:
+                    self._wait(deadline)
+                else:
+                    free.remove(locked)
+                    number -= 1
+        for file in free:
+            file.close()
+
+    def _wait(self, deadline: float) -> None:
+        if time.monotonic() > deadline:
+            detail = "Too many large images are being decoded on this machine. Try again in half a minute."
+            raise Unavailable(detail, retry_after=math.ceil(PATIENCE), code="busy")
+        time.sleep(_LOOK_SECONDS)
+
+
+def _opened(folder: Path, name: str) -> IO[bytes]:
+    return (folder / f"pictures-{name}.lock").open("ab")
+
+
+def _is_locked(file: IO[bytes]) -> bool:
+    """Lock it, and return whether that succeeded."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,14 +1,17 @@
 """The structure of an untrusted image, read segment by segment without decoding."""
 
+import struct
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
-from service.errors import Invalid, Problem, TooLarge, UnsupportedType
+from service.errors import Invalid, Problem, ServiceFault, TooLarge, UnsupportedType
 from service.imaging.formats import heif, jpeg, png, webp
 from service.imaging.formats.jpeg_integrity import decodes_without_fault
-from service.imaging.header import MOST_FRAMES, MOST_PIXELS, MOST_UNPACKED, Header, exactly
+from service.imaging.header import MOST_COST, MOST_FRAMES, MOST_PIXELS, MOST_UNPACKED, Header, exactly
 from service.imaging.media_types import ACCEPTED, FORMATS, MISSING, media_type_of, name_of
+from service.shortage import has_memory, is_shortage
 
 _READERS = {
     "image/jpeg": jpeg.read_jpeg,
@@ -63,6 +66,14 @@ def read_structure(stream: BinaryIO, label: str, types: tuple[str, ...] = ACCEPT
             limit=MOST_UNPACKED,
         )
     refuse_too_many_pixels(header, MOST_PIXELS, label)
+    if header.cost > MOST_COST:
+        scans = f" in {header.scans} scans" if header.scans > 1 else ""
+        raise TooLarge(
+            f"{label} is too costly to decode: {header.width} × {header.height} pixels{scans} come to {header.cost} "
+            f"bytes of decoding; at most {MOST_COST} are accepted. Save it with fewer scans, or make it smaller.",
+            code="too_costly",
+            limit=MOST_COST,
+        )
     return header
 
 
@@ -91,15 +102,30 @@ def refuse_too_many_pixels(header: Header, most: int, label: str) -> None:
         )
 
 
+_COMPLAINTS = (
+    *(ValueError, LookupError, EOFError, ArithmeticError, struct.error, zlib.error),
+    *(OSError, SyntaxError, RuntimeError, AssertionError),  # Pillow's, its plugin for PNG's, and libheif's
+)
+"""What readers and decoders raise about the bytes. An OSError with a number is the system's."""
+
+
 @contextmanager
-def refusing_damage(label: str, media_type: str) -> Iterator[None]:
-    """Turn whatever hostile bytes provoke in the block, a MemoryError among it, into `Invalid`."""
+def refusing_damage(label: str, media_type: str, memory: int = 0) -> Iterator[None]:
+    """Raise `Invalid` for what decoders complain of in the block, and `ServiceFault` for whatever else fails there.
+
+    `memory` is what decoding takes, in bytes. A decoder that cannot have it complains of its input.
+    """
     try:
         yield
     except Problem:
         raise
     except Exception as error:
         kind = FORMATS[media_type]
+        is_of_system = is_shortage(error) or getattr(error, "errno", None)
+        if is_of_system or not isinstance(error, _COMPLAINTS) or not has_memory(memory):
+            raise ServiceFault(
+                f"{label} could not be read for a lack or a fault of this machine. Try again."
+            ) from error
         raise Invalid(
             f"{label} begins as {kind} but does not decode: it is damaged or cut off. Save it anew, or leave it out.",
             code="image_damaged",

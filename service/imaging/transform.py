@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from service.errors import Invalid, NoRoom, TooLarge
+from service.errors import Invalid, NoRoom, ServiceFault, TooLarge
 from service.imaging.colour import colours_of
 from service.imaging.header import Header
 from service.imaging.pixel_budget import PixelBudget
 from service.imaging.structure import read_pixels, read_structure, refusing_damage
+from service.shortage import check_memory, has_memory
 from service.storage.storage import is_full
 
 if TYPE_CHECKING:
@@ -121,7 +122,8 @@ def _made(
     for width, height in sizes:
         check_size(width, height, media_type)
     lossless = header.is_lossless and header.media_type == media_type
-    with budget.room_for(_memory(header, sizes, media_type)), _refusing_failure():
+    memory = _memory(header, sizes, media_type)
+    with budget.room_for(memory), _refusing_failure(memory):
         image = _upright(data, header, sizes)
         for edit, (width, height) in zip(edits, sizes, strict=True):
             with tempfile.TemporaryFile() as file:
@@ -140,8 +142,10 @@ def _memory(header: Header, sizes: Sequence[tuple[int, int]], media_type: str) -
 
 
 @contextmanager
-def _refusing_failure() -> Iterator[None]:
+def _refusing_failure(memory: int) -> Iterator[None]:
     import pyvips
+
+    check_memory(memory)  # without it libvips may end the process
 
     try:
         yield
@@ -150,6 +154,8 @@ def _refusing_failure() -> Iterator[None]:
             raise NoRoom("There is no room to make the picture: nothing was stored. Try again later.") from error
         if isinstance(error, OSError):
             raise
+        if "out of memory" in str(error) or not has_memory(memory):
+            raise ServiceFault("The picture could not be made: this machine has no memory for it now.") from error
         raise Invalid("The image does not decode: it is damaged or cut off. Save it anew, or leave it out.") from error
 
 

@@ -51,7 +51,8 @@ def check(
     try:
         header = read_structure(stream, label, types)
         refuse_too_many_pixels(header, limits.pixels, label)
-        with budget.room_for(memory_for_check(header)), refusing_damage(label, header.media_type):
+        memory = memory_for_check(header)
+        with budget.room_for(memory), refusing_damage(label, header.media_type, memory):
             check_pixels(read_pixels(stream, header), header)
     finally:
         stream.seek(0)

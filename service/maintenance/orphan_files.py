@@ -67,6 +67,7 @@ class OrphanFileRemoval:
 
     def remove_if_due(self) -> None:
         """Remove orphans, unless another process does, or any has done so lately."""
+        self._database.keep_reserve()
         with self._database.write() as session:
             if not self._turn.take(session, LONGEST, force=self._is_asked_for):
                 return

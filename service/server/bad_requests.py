@@ -10,12 +10,18 @@ from service.errors import Malformed, TooSlow
 from service.http import security
 from service.http.problems import render
 
+
+class TooManyConnections(Exception):
+    """An address has as many connections as it may have."""
+
+
 STATUSES = {
     errors.LimitRequestLine: 414,
     errors.ExpectationFailed: 417,
     errors.LimitRequestHeaders: 431,
     errors.UnsupportedTransferCoding: 501,
     TooSlow: 408,
+    TooManyConnections: 503,
 }
 """The status of each fault that is not 400."""
 
@@ -25,10 +31,18 @@ CODES = {
     417: "expectation_not_met",
     431: "headers_too_large",
     501: "transfer_coding_not_read",
+    503: "too_many_connections",
 }
 """The code of each status that is not 400."""
 
+
+class HostMissing(errors.ParseException):  # type: ignore[misc]
+    """HTTP/1.1 without `Host`, or with two of them."""
+
+
 REASONS = {
+    (TooManyConnections,): ("Your address has too many connections here. Close some, or use one for several requests."),
+    (HostMissing,): "The header `Host` is missing, or comes twice: HTTP/1.1 needs it once.",
     (errors.InvalidRequestLine, errors.InvalidRequestMethod, errors.InvalidHTTPVersion): (
         "The request line cannot be read: it must be a method, an address and HTTP/1.1, with one space between them."
     ),
@@ -55,6 +69,12 @@ def refuse_transfer_coding(headers: Sequence[tuple[str, str]]) -> None:
     codings = ",".join(value for name, value in headers if name == "TRANSFER-ENCODING")
     if codings and codings.strip(" \t").lower() != "chunked":
         raise errors.UnsupportedTransferCoding(codings)
+
+
+def refuse_missing_host(version: tuple[int, int], headers: Sequence[tuple[str, str]]) -> None:
+    """Raise HostMissing where HTTP/1.1 comes without exactly one `Host` (RFC 9112, section 3.2)."""
+    if version >= (1, 1) and sum(name == "HOST" for name, _ in headers) != 1:
+        raise HostMissing
 
 
 def found_fault(fault: Exception) -> Exception:

@@ -35,6 +35,7 @@ def server_settings(app: Flask, settings: Settings) -> dict[str, Any]:
         "timeout": 60,
         "loglevel": settings.log_level.lower(),
         "control_socket_disable": True,
+        "umask": 0o077,
         # Whether a proxy's headers count is decided in one place: TRUSTED_PROXIES, by the application.
         "forwarded_allow_ips": "",
         "logconfig_dict": logs.configuration(settings.log_level, settings.log_format),

@@ -52,12 +52,16 @@ class Hooks:
 
     def on_starting(self, server: Any) -> None:
         """Clean up after a crash, before the first process works."""
-        self.metrics.join()
+        try:
+            self.metrics.join()
+        except OSError as error:
+            sys.exit(f"The service cannot start:\n{error}")
         database = open_database(self.settings.database_url)
         try:
             database.wait(WAIT_SECONDS)
             with database.read() as session:
                 models.dead(session, (), now=time.time())  # asks whether there are tables
+            database.keep_reserve()
             with self.storage.exclusive_lock() as alone_here, database.alone() as alone_there:
                 if alone_there and (alone_here or database.is_shared):
                     with database.write() as session:
@@ -76,9 +80,7 @@ class Hooks:
         except sa.exc.DBAPIError as error:
             if has_no_tables(error):
                 sys.exit("The database has no tables yet. Run `make migrate`, then start again.")
-            if database.is_shared and isinstance(error, sa.exc.OperationalError):
-                sys.exit(f"The database cannot be used: {first_line(error)}")
-            raise
+            sys.exit(f"The database cannot be used: {first_line(error)}")
         finally:
             database.close()
 

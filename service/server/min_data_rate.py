@@ -7,7 +7,7 @@ import sys
 import termios
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,8 +21,15 @@ MAX_WAIT_UNDER_PRESSURE, MIN_RATE_UNDER_PRESSURE = 1.0, 32 * 1024
 """The same while more than half of the threads wait for slow peers."""
 MAX_PAUSE, MAX_PAUSE_UNDER_PRESSURE = 20.0, 3.0
 """Seconds in which a peer may move nothing at all, whatever it moved before: a burst earns no long silence."""
+TOTAL_SECONDS, TOTAL_RATE = 60.0, 16 * 1024
+"""A request comes within so many seconds, and one more for each so many bytes of it."""
 LOOK_SECONDS = 0.25
 """Seconds between two looks at the pressure, which may grow during a wait."""
+
+
+def is_over_total(seconds: float, size: int) -> bool:
+    """Return whether so many bytes of a request should have come earlier."""
+    return seconds > TOTAL_SECONDS + size / TOTAL_RATE
 
 
 class MinDataRate:
@@ -61,10 +68,12 @@ class MinRateSocket(socket.socket):
     rate: MinDataRate
     waited = 0.0
     moved = 0
+    begun = 0.0
+    on_close: Callable[[], None] | None = None
 
     def begin_request(self) -> None:
         """Measure from here on: what the peer acknowledges of earlier answers counts as moved."""
-        self.waited, self.moved = 0.0, self._unacknowledged()
+        self.waited, self.moved, self.begun = 0.0, self._unacknowledged(), time.monotonic()
 
     def _unacknowledged(self) -> int:
         """Return the bytes that only fill this system's buffer: a peer that takes nothing must not gain time by them.
@@ -80,6 +89,8 @@ class MinRateSocket(socket.socket):
         if self.gettimeout() == 0.0:
             return super().recv(size, flags)
         while True:
+            if is_over_total(time.monotonic() - self.begun, self.moved):
+                raise TooSlow("The request took too long in all. Send it again, faster.")
             try:
                 data = super().recv(size, flags | socket.MSG_DONTWAIT)
             except BlockingIOError:
@@ -101,6 +112,13 @@ class MinRateSocket(socket.socket):
             else:
                 self.moved += sent
                 rest = rest[sent:]
+
+    def close(self) -> None:
+        """Close, and tell whoever counts the connections."""
+        if self.on_close:
+            self.on_close()
+            self.on_close = None
+        super().close()
 
     def _wait(self, event: int) -> bool:
         """Wait until the peer has moved; False when it missed the rate. Raise TimeoutError by the socket's timeout."""

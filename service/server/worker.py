@@ -6,6 +6,7 @@ gunicorn gives a thread to whoever connects; a few dozen clients that send a byt
 import logging
 import socket
 import time
+from collections import Counter
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -15,16 +16,22 @@ from typing import Any
 from gunicorn.http.errors import InvalidResponseHeader, InvalidResponseHeaderName, ParseException
 from gunicorn.workers.gthread import ThreadWorker
 
+from service.config import Settings
 from service.errors import Problem, TooSlow
+from service.http.client_address import network_of
+from service.http.services import provided
 from service.server import bad_requests
 from service.server.lingering_close import LingeringClose
 from service.server.min_data_rate import MinDataRate, MinRateSocket
 from service.server.request_body import BodyReader
-from service.server.request_buffering import BufferedConnection
+from service.server.request_buffering import BufferedConnection, BufferRoom
+from service.shortage import is_shortage
 from service.telemetry import logging as logs
 
 DRAIN_SECONDS, MAX_DRAINED = 0.2, 16_000_000
 """Seconds for the rest of a body that nobody wanted, and its bytes, so that the connection can be used again."""
+SHORT_SECONDS = 0.05
+"""Seconds before the next connection is taken where this process can open no more."""
 OUR_FAULTS = (InvalidResponseHeader, InvalidResponseHeaderName)
 """What is wrong with an answer, though gunicorn's classes count it among what is wrong with requests."""
 
@@ -48,10 +55,17 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self.uploads = ThreadPoolExecutor(self.cfg.threads * 3 // 4, "upload")
         self.health_checks = ThreadPoolExecutor(1, "health")
         self.looked_at = 0.0
+        self.room = BufferRoom()
+        self.connections: Counter[str] = Counter()
+        self.most_of_address = 0
 
     def run(self) -> None:
         """Serve until told to stop; uploads that still wait for a thread then get none."""
         self.lingering = LingeringClose(self.poller)
+        settings = provided(Settings, self.wsgi)
+        if not settings.trusted_proxies:
+            # Connections spread over the processes by chance.
+            self.most_of_address = -(-settings.max_connections_per_address // settings.web_concurrency)
         super().run()
         self.uploads.shutdown(wait=False, cancel_futures=True)
 
@@ -61,11 +75,39 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             plain, address = listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
             return  # another process has it
+        except OSError as error:
+            if not is_shortage(error):
+                raise
+            logs.event(log, "no connection can be taken now", logging.WARNING, fault=error.strerror)
+            time.sleep(SHORT_SECONDS)  # it waits in the kernel; those that are open end meanwhile
+            return
         sock = MinRateSocket(fileno=plain.detach())
         sock.rate = self.rate
+        if self._refuses(sock, str(address[0])):
+            return
         self.nr_conns += 1
         name = listener.getsockname()
-        self.enqueue_req(BufferedConnection(self.cfg, sock, address, name, linger=self.lingering.add))
+        conn = BufferedConnection(self.cfg, sock, address, name, linger=self.lingering.add, room=self.room)
+        self.enqueue_req(conn)
+
+    def _refuses(self, sock: MinRateSocket, address: str) -> bool:
+        """Count the connection for its address; answer and close it where that has too many."""
+        network = network_of(address)
+        if self.most_of_address and self.connections[network] >= self.most_of_address:
+            sock.setblocking(False)
+            answer = bad_requests.response(bad_requests.TooManyConnections(), self.cfg, logs.request_id(None))
+            with suppress(OSError):
+                sock.send(answer)
+            self.lingering.add(sock)
+            return True
+        self.connections[network] += 1
+        sock.on_close = partial(self._forget, network)
+        return False
+
+    def _forget(self, network: str) -> None:
+        self.connections[network] -= 1
+        if self.connections[network] <= 0:
+            self.connections.pop(network, None)
 
     def enqueue_req(self, conn: BufferedConnection) -> None:
         """Give the connection a thread if its request is there, or else wait for more of it without one."""
@@ -111,6 +153,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def handle_request(self, req: Any, conn: BufferedConnection) -> bool:
         """Answer a request; a fault in its body's framing is answered like all that the client does wrong."""
         bad_requests.refuse_transfer_coding(req.headers)
+        bad_requests.refuse_missing_host(req.version, req.headers)
         req.body.reader = BodyReader(req)
         return bool(super().handle_request(req, conn))
 

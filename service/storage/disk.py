@@ -174,8 +174,9 @@ class DiskStorage:
 
     def check(self) -> None:
         """Raise Unavailable when the folder is gone or cannot be written to."""
-        with self._translated(), tempfile.NamedTemporaryFile(prefix=UNFINISHED, dir=self.root):
-            pass
+        with self._translated(), tempfile.NamedTemporaryFile(prefix=UNFINISHED, dir=self.root) as file:
+            file.write(bytes(4096))
+            file.flush()
 
     @property
     def _lock(self) -> Path:

@@ -38,6 +38,24 @@ def events(log: logging.Logger, message: str, lines: Sequence[Fields], level: in
         log.log(level, message, extra={"lines": lines})
 
 
+class StateLog:
+    """Logs one line when the state of something changes, and none while it stays."""
+
+    def __init__(self, log: logging.Logger, bad: str, good: str) -> None:
+        self._log = log
+        self._bad = bad
+        self._good = good
+        self._faults: dict[str, str] = {}
+
+    def see(self, name: str, fault: str) -> None:
+        """Take note of the state now: what is wrong, empty for nothing."""
+        before = self._faults.get(name, "")
+        self._faults[name] = fault
+        if bool(before) != bool(fault):
+            level = logging.WARNING if fault else logging.INFO
+            event(self._log, self._bad if fault else self._good, level, check=name, said=fault or None)
+
+
 class TextFormatter(logging.Formatter):
     """`time LEVEL pid=1 logger message key=value …`; a value with anything special in it is quoted as in JSON."""
 

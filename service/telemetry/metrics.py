@@ -4,9 +4,8 @@ Each process counts in files of its own, and whoever is asked adds them up. A se
 place goes on with its files: so no count is lost, and there are never more files than places.
 """
 
-import hashlib
 import os
-import tempfile
+import re
 import threading
 import time
 from collections import deque
@@ -22,6 +21,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
+from service.runtime_folder import RuntimeFolder
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 OTHER = "other"
@@ -29,6 +30,10 @@ OTHER = "other"
 FLUSH_SECONDS = 0.05
 """Seconds after which what threads counted is in the files; so much a killed process's counts may lack."""
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+_FILE = re.compile(r"(?:counter|histogram|gauge_livesum)_(\d{1,10})(?:-\d{1,6})?\.db")
+"""Names of the library's files, with the process or server that counts there."""
 
 
 class Waiting(NamedTuple):
@@ -80,12 +85,13 @@ class Buffer:
 class Metrics:
     """The counters. Until `join` they are this process's own; every one has a label, so that none is there before.
 
-    `folder` must be the same in all processes that count together. An empty one is made up from the database's address,
-    so that the processes at work on one database find each other.
+    The runtime folder is the same for all processes that count together.
     """
 
-    def __init__(self, folder: str, database_url: str) -> None:
-        self.folder = Path(folder) if folder else _default_folder(database_url)
+    folder: Path
+
+    def __init__(self, runtime_folder: RuntimeFolder) -> None:
+        self._runtime_folder = runtime_folder
         self.buffer = Buffer()
         self._joined = False
         self._place: str | None = None
@@ -113,9 +119,7 @@ class Metrics:
 
         The library reads the folder's name from the environment, so it is put there.
         """
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if self.folder.stat().st_uid != os.getuid():
-            raise PermissionError(f"The folder {self.folder} belongs to somebody else: set METRICS_FOLDER.")
+        self.folder = self._runtime_folder.make()
         self._sweep(_is_alive)
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(self.folder)
         values.ValueClass = values.MultiProcessValue(lambda: self._place or str(os.getpid()))  # type: ignore[no-untyped-call]
@@ -132,8 +136,11 @@ class Metrics:
     def leave(self) -> None:
         """Remove this server's files at its end, and the folder if nobody else counts there."""
         self._sweep(lambda owner: owner != os.getpid() and _is_alive(owner))
-        with suppress(OSError):
-            self.folder.rmdir()
+        if not any(_FILE.fullmatch(path.name) for path in self.folder.iterdir()):
+            for lock in self.folder.glob("pictures-*.lock"):
+                lock.unlink(missing_ok=True)
+            with suppress(OSError):
+                self.folder.rmdir()
 
     def text(self, waiting: Iterable[Waiting] | None) -> bytes:
         """Return all counters, and the queue as it was read just now; None says that it could not be read."""
@@ -148,9 +155,9 @@ class Metrics:
 
     def _sweep(self, spared: Callable[[int], bool]) -> None:
         """Remove the files of processes, or of servers with all their places, that are not spared."""
-        for path in self.folder.glob("*.db"):
-            owner = path.stem.rpartition("_")[2].partition("-")[0]
-            if owner.isdecimal() and not spared(int(owner)):
+        for path in self.folder.iterdir():
+            found = _FILE.fullmatch(path.name)
+            if found and not spared(int(found[1])):
                 path.unlink(missing_ok=True)
 
 
@@ -174,19 +181,6 @@ class _Queue(Collector):
             if row.status == "queued":
                 oldest.add_metric((row.kind,), row.oldest)
         yield from (jobs, oldest)
-
-
-def _default_folder(database_url: str) -> Path:
-    """Return a folder in shared memory where there is such a thing.
-
-    It costs no disk there, and the files cannot meet a full one: writing to a mapped file then ends the process.
-    """
-    shared = Path("/dev/shm")  # noqa: S108 - whoever else made the folder before is found out by `join`
-    root = shared if os.access(shared, os.W_OK) else Path(tempfile.gettempdir())
-    path = database_url.removeprefix("sqlite:///")
-    address = database_url if path == database_url else str(Path(path).resolve())
-    name = hashlib.sha256(address.encode()).hexdigest()[:12]
-    return root / f"media-batch-metrics-{os.getuid()}-{name}"
 
 
 def _is_alive(pid: int) -> bool:

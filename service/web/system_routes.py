@@ -2,18 +2,15 @@
 
 import logging
 import time
-from collections.abc import Callable
 from io import SEEK_END
 from pathlib import Path
 from typing import Any, Literal
 
-import sqlalchemy as sa
 from flask import Blueprint, Response, current_app, redirect, render_template, send_from_directory
 from pydantic import ConfigDict, RootModel
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.config import Settings
-from service.db.database import Database
+from service.db.database import Database, first_line
 from service.errors import NotFound
 from service.http import problem_codes
 from service.http.basic_auth import basic
@@ -24,15 +21,15 @@ from service.http.problems import render
 from service.http.responses import answer, file_answer, shown_anywhere
 from service.http.services import provided
 from service.jobs import models
-from service.jobs.executors import Executor
-from service.jobs.models import Job
 from service.maintenance.checks import Inventory
 from service.storage.signed_urls import SignedUrls
 from service.storage.storage import Storage
 from service.storage.stored_file import StoredFile
+from service.telemetry.logging import StateLog
 from service.telemetry.metrics import CONTENT_TYPE, Metrics, Waiting
+from service.web.readiness import ReadinessMonitor
 
-log = logging.getLogger(__name__)
+_queue = StateLog(logging.getLogger(__name__), "the queue cannot be read", "the queue can be read again")
 
 web = Blueprint("web", __name__, template_folder="templates")
 
@@ -71,26 +68,6 @@ def home() -> Response:
     return redirect("/tasks")  # type: ignore[return-value]
 
 
-class ReadinessChecks(dict[str, Callable[[], None]]):
-    """What the service needs, by name; each raises an error where it is missing."""
-
-
-def readiness_checks(settings: Settings, database: Database, storage: Storage, executor: Executor) -> ReadinessChecks:
-    """Return what must succeed for the service to be ready: with the executor, where this process depends on it."""
-
-    def check_database() -> None:
-        with database.read() as session:
-            session.execute(sa.select(Job.id).limit(1))
-        database.check()
-
-    checks = ReadinessChecks(database=check_database, storage=storage.check)
-    if settings.executor == "celery":
-        checks["broker"] = executor.check
-    elif settings.web_works:
-        checks["dispatcher"] = executor.check
-    return checks
-
-
 @web.get("/healthz")
 @describe({200: Health}, open=True)
 def healthz() -> Response:
@@ -102,16 +79,9 @@ def healthz() -> Response:
 @describe({200: Readiness}, 503, open=True)
 def readyz() -> Response:
     """Return whether the service can work, or what is missing."""
-    missing = {}
-    for name, check in provided(ReadinessChecks).items():
-        try:
-            check()
-        except Exception:
-            log.exception("not ready", extra={"lines": ({"check": name},)})
-            missing[name] = "missing"
-    if missing:
+    if missing := provided(ReadinessMonitor).missing():
         detail, headers = f"Not ready: {', '.join(missing)}.", {"Retry-After": "5"}
-        return render(503, detail, "not_ready", headers=headers, missing=sorted(missing))
+        return render(503, detail, "not_ready", headers=headers, missing=missing)
     return answer({"status": "ready"})
 
 
@@ -129,10 +99,12 @@ def _waiting() -> list[Waiting] | None:
     try:
         with provided(Database).read() as session:
             kinds = list(provided(Inventory).operations)
-            return [Waiting(*row) for row in models.waiting(session, kinds, now=time.time())]
-    except SQLAlchemyError:
-        log.exception("the queue could not be read")
+            waiting = [Waiting(*row) for row in models.waiting(session, kinds, now=time.time())]
+    except SQLAlchemyError as error:
+        _queue.see("queue", first_line(error))
         return None
+    _queue.see("queue", "")
+    return waiting
 
 
 @web.get("/files/<token>/<name>")

@@ -1,4 +1,4 @@
-"""Users of augmentation: registration, login, tokens.
+"""Users of augmentation: registration, login, passwords.
 
 An e-mail is one user's, whatever its case and its Unicode form: mail systems that tell Ann@ from ann@ are rare, and
 people who type it both ways are not. Its domain is compared as IDNA writes it. It is not looked up: a service on a
@@ -9,14 +9,13 @@ import hashlib
 import time
 import unicodedata
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import jwt
 import sqlalchemy as sa
 from argon2 import PasswordHasher
 from argon2.exceptions import VerifyMismatchError
@@ -27,19 +26,14 @@ from sqlalchemy.orm import Session
 from service.cpu_slots import CpuSlots
 from service.db.database import Database
 from service.db.results import record_result
-from service.errors import Conflict, Invalid, Unauthorized
-from service.features.augmentation.models import User
+from service.errors import Conflict, Forbidden, Invalid, Unauthorized
+from service.features.augmentation.models import KnownAddress, User
+from service.features.augmentation.tokens import Tokens, revoke_all, token_of
 from service.http.login_throttle import LoginThrottle
 from service.http.passwords import opaque_string, readings
 
-if TYPE_CHECKING:
-    from jwt.types import Options
-
-TOKEN_LIFE = 24 * 3600
-"""Seconds that a token is good for."""
-ALGORITHM = "HS256"
-# Of `iat` nothing is asked: another machine, whose clock is a little ahead, may have made the token just now.
-_DEMANDS: "Options" = {"require": ["exp", "sub"], "verify_iat": False}
+MOST_ADDRESSES = 20
+"""Addresses of a user that are remembered."""
 TURN_SECONDS = 20
 """How long a password waits for its turn to be hashed before the client is asked to come again."""
 
@@ -58,13 +52,22 @@ class Accounts:
     database: Database
     login_throttle: LoginThrottle
     slots: CpuSlots
-    secret: Callable[[], str]
+    tokens: Tokens
+    is_open: bool
 
 
 def register(
-    accounts: Accounts, email: str, password: str, first_name: str | None, last_name: str | None
+    accounts: Accounts, email: str, password: str, first_name: str | None, last_name: str | None, client: str
 ) -> dict[str, Any]:
-    """Add a user and return what `token_of` takes; raises Conflict for a known e-mail, which must be one by now."""
+    """Add a user and return what `token_of` takes; raises Conflict for a known e-mail, which must be one by now.
+
+    `client` is the address that registrations are counted for: it has twice as many as wrong passwords.
+    """
+    if not accounts.is_open:
+        raise Forbidden("Nobody can register here. Ask who runs this service.", code="registration_closed")
+    registrations = f"registrations from {client}"
+    accounts.login_throttle.check(registrations, times=2)
+    accounts.login_throttle.record_failure(registrations)
     with accounts.slots.hold(TURN_SECONDS, _BUSY, retry_after=5):
         hashed = _hasher.hash(opaque_string(password))
     user = User(
@@ -75,7 +78,7 @@ def register(
         first_name=first_name,
         last_name=last_name,
     )
-    login = {"user_id": user.id, "moment": int(time.time())}
+    login = _login(user.id)
     try:
         with accounts.database.write() as session:
             if _user_with(session, _spellings(email)):
@@ -103,38 +106,73 @@ def counting_other_bodies(accounts: Accounts, client: str) -> Iterator[None]:
 def log_in(accounts: Accounts, email: str, password: str, client: str) -> dict[str, Any]:
     """Return a token; raises Unauthorized in one text and time for an unknown e-mail and a wrong password.
 
-    `client` is whose tries these are; they are counted for it, and for the e-mail, which takes twice as many.
+    `client` is the address that the tries are counted for. They count for the e-mail too, which takes twice as many,
+    but not from an address where its user has logged in before: tries from elsewhere lock nobody out there.
     """
     addresses = _spellings(email)
-    names = (_tries_from(client), f"augmentation {addresses[-1]}")
-    accounts.login_throttle.check(names[0])
-    accounts.login_throttle.check(names[1], times=2)
+    accounts.login_throttle.check(_tries_from(client))
     with accounts.database.read() as session:
         user = _user_with(session, addresses)
+        is_known = user is not None and session.get(KnownAddress, (user.id, _hash(client))) is not None
+    names = [_tries_from(client)]
+    if not is_known:
+        names.append(f"augmentation {addresses[-1]}")
+        accounts.login_throttle.check(names[1], times=2)
     with accounts.slots.hold(TURN_SECONDS, _BUSY, retry_after=5):
         right = _verify(_nobody(), password, user.password if user else None)
     if not (user and right):
         accounts.login_throttle.record_failure(*names)
         raise Unauthorized("The e-mail or the password is wrong.", headers={"WWW-Authenticate": "Bearer"})
-    accounts.login_throttle.forget(names[1])
-    return token_of(accounts, user.id, int(time.time()))
+    accounts.login_throttle.forget(f"augmentation {addresses[-1]}")
+    with accounts.database.write() as session:
+        _remember_address(session, user.id, client)
+    return token_of(accounts.tokens, **_login(user.id, user.token_generation))
+
+
+def change_password(accounts: Accounts, user_id: str, password: str, new: str, client: str) -> dict[str, Any]:
+    """Set a new password, revoke all tokens of the user, and return a new one; raises Unauthorized for a wrong one."""
+    names = (_tries_from(client), f"augmentation {user_id}")
+    accounts.login_throttle.check(*names)
+    with accounts.database.read() as session:
+        known = session.get_one(User, user_id).password
+    with accounts.slots.hold(TURN_SECONDS, _BUSY, retry_after=5):
+        right = _verify(_nobody(), password, known)
+        hashed = _hasher.hash(opaque_string(new)) if right else ""
+    if not right:
+        accounts.login_throttle.record_failure(*names)
+        raise Unauthorized("The password is wrong.", headers={"WWW-Authenticate": "Bearer"})
+    with accounts.database.write() as session:
+        user = session.get_one(User, user_id, with_for_update=True)
+        user.password = hashed
+        generation = revoke_all(user)
+    return token_of(accounts.tokens, **_login(user_id, generation))
+
+
+def _login(user_id: str, generation: int = 0) -> dict[str, Any]:
+    """Return what `token_of` makes a token of its own of."""
+    return {
+        "user_id": user_id,
+        "moment": int(time.time()),
+        "token_id": uuid.uuid4().hex,
+        "generation": generation,
+    }
+
+
+def _remember_address(session: Session, user_id: str, client: str) -> None:
+    """Note where a user logged in; of many addresses the last ones are kept."""
+    session.merge(KnownAddress(user_id=user_id, address=_hash(client), seen_at=time.time()))
+    session.flush()
+    of_user = KnownAddress.user_id == user_id
+    newest = sa.select(KnownAddress.address).where(of_user).order_by(KnownAddress.seen_at.desc()).limit(MOST_ADDRESSES)
+    session.execute(sa.delete(KnownAddress).where(of_user, KnownAddress.address.not_in(newest)))
+
+
+def _hash(client: str) -> str:
+    return hashlib.sha256(client.encode()).hexdigest()
 
 
 def _tries_from(client: str) -> str:
     return f"augmentation from {client}"
-
-
-def user_of(accounts: Accounts, token: str) -> str:
-    """Return the id of the user whose token this is; raises Unauthorized."""
-    try:
-        claims = jwt.decode(token, _key(accounts), algorithms=[ALGORITHM], options=_DEMANDS)
-    except jwt.InvalidTokenError as error:
-        raise _refusal() from error
-    with accounts.database.read() as session:
-        user = session.scalar(sa.select(User.id).where(User.id == claims["sub"]))
-    if not user:
-        raise _refusal()
-    return user
 
 
 def normalized(email: str) -> str:
@@ -189,23 +227,3 @@ def _is_hash_of(hashed: str, password: str) -> bool:
 @cache
 def _nobody() -> str:
     return _hasher.hash(str(uuid.uuid4()))
-
-
-def token_of(accounts: Accounts, user_id: str, moment: int) -> dict[str, Any]:
-    """Return the token of a login at this moment, in seconds since 1970: always the same one."""
-    claims = {"sub": user_id, "iat": moment, "exp": moment + TOKEN_LIFE}
-    token = jwt.encode(claims, _key(accounts), algorithm=ALGORITHM)
-    return {"access_token": token, "token_type": "bearer", "user_id": user_id}
-
-
-def _key(accounts: Accounts) -> bytes:
-    """Return the key of tokens alone, so that nothing else that is signed here can pass for one."""
-    return hashlib.sha256(b"augmentation token " + accounts.secret().encode()).digest()
-
-
-def _refusal() -> Unauthorized:
-    return Unauthorized(
-        "The token is not valid, or it has expired. Log in again.",
-        code="token_invalid",
-        headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
-    )

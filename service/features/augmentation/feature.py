@@ -7,6 +7,7 @@ from service.features.augmentation.checks import INSPECTION
 from service.features.augmentation.job import Augmentation
 from service.features.augmentation.models import ImageTask
 from service.features.augmentation.routes import accounts, augmentation
+from service.features.augmentation.tokens import Tokens
 from service.features.feature import Feature, Kernel, Parts, Services, keys_of
 from service.jobs.executors import Executor
 
@@ -21,13 +22,15 @@ def make(kernel: Kernel) -> Parts:
                 database=kernel.database,
                 login_throttle=kernel.login_throttle,
                 slots=CpuSlots(kernel.cores),
-                secret=lambda: settings.signing_key,
+                tokens=Tokens(kernel.database, lambda: settings.signing_key),
+                is_open=settings.registration == "open",
             ),
             operations.Services: operations.Services(
                 database=kernel.database,
                 executor=executor,
                 intake=kernel.intake(types=operations.TYPES),
                 factor=settings.augmentation_scale,
+                quota=operations.Quota(settings.user_quota_bytes, settings.user_files_per_day),
             ),
         }
 

@@ -5,7 +5,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
-from service.db.database import Model
+from service.db.database import BigId, Model
 
 ORIGINAL = "original"
 COPIES = ("rotated", "gray", "scaled")
@@ -22,6 +22,26 @@ class User(Model):
     created_at: Mapped[datetime] = mapped_column(sa.DateTime(timezone=True))
     first_name: Mapped[str | None] = mapped_column(sa.String(200))
     last_name: Mapped[str | None] = mapped_column(sa.String(200))
+    token_generation: Mapped[int] = mapped_column(server_default="0", default=0)
+
+
+class RevokedToken(Model):
+    """A token that was revoked, as SHA-256; it is forgotten at its own end, in seconds since 1970."""
+
+    __tablename__ = "revoked_token"
+
+    token: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    expires_at: Mapped[float] = mapped_column(sa.Double(), index=True)
+
+
+class KnownAddress(Model):
+    """An address, as SHA-256, from which a user has logged in; `seen_at` is when last, in seconds since 1970."""
+
+    __tablename__ = "known_address"
+
+    user_id: Mapped[str] = mapped_column(sa.ForeignKey("User.id", ondelete="CASCADE"), primary_key=True)
+    address: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    seen_at: Mapped[float] = mapped_column(sa.Double())
 
 
 class ImageTask(Model):
@@ -45,7 +65,7 @@ class ImageTask(Model):
 
 
 class AugmentationTask(Model):
-    """What a user uploaded with one request; `done` and `failed` count images."""
+    """What a user uploaded with one request; `done` and `failed` count images, `size` is bytes."""
 
     __tablename__ = "augmentation_task"
     __table_args__ = (sa.Index(None, "user_id"),)
@@ -55,6 +75,7 @@ class AugmentationTask(Model):
     status: Mapped[str] = mapped_column(sa.String(16), default="pending")
     created_at: Mapped[str] = mapped_column(sa.String(24))
     total: Mapped[int]
+    size: Mapped[int] = mapped_column(BigId, server_default="0", default=0)
     done: Mapped[int] = mapped_column(default=0)
     failed: Mapped[int] = mapped_column(default=0)
 

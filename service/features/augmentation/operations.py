@@ -3,15 +3,16 @@
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from io import SEEK_END
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from service.db.database import Database, now
+from service.db.database import Database, days_ago, now
 from service.db.keyset import newest
 from service.db.results import record_result
-from service.errors import Conflict, Invalid, NotFound, TooLarge
+from service.errors import Conflict, Invalid, NotFound, TooLarge, TooManyRequests
 from service.features.augmentation.files import file_row
 from service.features.augmentation.job import KIND
 from service.features.augmentation.models import (
@@ -34,6 +35,16 @@ TYPES = ("image/jpeg", "image/png")
 PNG = b"\x89PNG\r\n\x1a\n"
 SUFFIXES = (ORIGINAL, *COPIES)
 PIECE = 256 * 1024
+DAY = 86_400
+"""Seconds after which who has used a quota up may ask again."""
+
+
+@dataclass(frozen=True)
+class Quota:
+    """What a user may upload: bytes in all, files in 24 hours; 0 is no bound."""
+
+    bytes: int
+    files_per_day: int
 
 
 @dataclass(frozen=True)
@@ -44,6 +55,7 @@ class Services:
     executor: Executor
     intake: Intake
     factor: float
+    quota: Quota
 
 
 def add_images(services: Services, user_id: str, uploads: Sequence[Upload]) -> str:
@@ -51,6 +63,8 @@ def add_images(services: Services, user_id: str, uploads: Sequence[Upload]) -> s
     if not uploads:
         detail = "There is no file in this request: send one or more parts named `files`."
         raise Invalid(detail, pointer="#/files", code="file_missing")
+    with services.database.read() as session:
+        _check_quota(services.quota, session, user_id, uploads)
     task_id = str(uuid.uuid4())
     files = [
         file_row(task_id, position, upload.name, ORIGINAL, _media_type(upload))
@@ -61,10 +75,41 @@ def add_images(services: Services, user_id: str, uploads: Sequence[Upload]) -> s
             with pointing_at(upload):
                 _check_scaled(services, upload.name, picture)
         with queue.dispatching(services.database, services.executor) as session:
+            services.database.lock(session, [user_id])
+            _check_quota(services.quota, session, user_id, uploads)
             _add_rows(session, user_id, task_id, uploads, found)
             session.execute(sa.insert(ImageTask), files)
             record_result(session, lambda: task_id)
     return task_id
+
+
+def _check_quota(quota: Quota, session: Session, user_id: str, uploads: Sequence[Upload]) -> None:
+    """Raise TooManyRequests where the user would have more than is allowed."""
+    of_user = AugmentationTask.user_id == user_id
+    if quota.bytes:
+        used = session.scalar(sa.select(sa.func.coalesce(sa.func.sum(AugmentationTask.size), 0)).where(of_user)) or 0
+        if used + _size(uploads) > quota.bytes:
+            raise TooManyRequests(
+                f"You may upload {quota.bytes} bytes in all, and have uploaded {used}.", DAY, code="quota_used_up"
+            )
+    if quota.files_per_day:
+        lately = AugmentationTask.created_at > days_ago(1)
+        total = sa.func.coalesce(sa.func.sum(AugmentationTask.total), 0)
+        used = session.scalar(sa.select(total).where(of_user, lately)) or 0
+        if used + len(uploads) > quota.files_per_day:
+            raise TooManyRequests(
+                f"You may upload {quota.files_per_day} files in 24 hours, and have uploaded {used}.",
+                DAY,
+                code="quota_used_up",
+            )
+
+
+def _size(uploads: Sequence[Upload]) -> int:
+    size = 0
+    for upload in uploads:
+        size += upload.stream.seek(0, SEEK_END)
+        upload.stream.seek(0)
+    return size
 
 
 def show_status(services: Services, user_id: str, task_id: str) -> dict[str, Any]:
@@ -148,7 +193,8 @@ def _check_scaled(services: Services, name: str, picture: Picture) -> None:
 def _add_rows(
     session: Session, user_id: str, task_id: str, uploads: Sequence[Upload], found: Sequence[Picture]
 ) -> None:
-    session.add(AugmentationTask(id=task_id, user_id=user_id, created_at=now(), total=len(uploads)))
+    size = sum(picture.size for picture in found)
+    session.add(AugmentationTask(id=task_id, user_id=user_id, created_at=now(), total=len(uploads), size=size))
     session.flush()
     images = [
         {

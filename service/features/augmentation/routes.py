@@ -7,19 +7,21 @@ from flask import Blueprint, Response, g, request, url_for
 
 from service.errors import NotFound, Unauthorized
 from service.features.augmentation import operations
-from service.features.augmentation.accounts import Accounts, counting_other_bodies, log_in, register, token_of, user_of
+from service.features.augmentation.accounts import Accounts, change_password, counting_other_bodies, log_in, register
 from service.features.augmentation.models import COPIES, ORIGINAL
 from service.features.augmentation.schemas import (
     HistoryOut,
     HistoryQuery,
     LoginIn,
+    PasswordIn,
     RegistrationIn,
     StatusOut,
     TokenOut,
     UploadedOut,
 )
+from service.features.augmentation.tokens import revoke, token_of, user_of
 from service.features.uploads import images_form, read_images
-from service.http.bodies import body, query
+from service.http.bodies import body, query, refuse_body
 from service.http.client_address import address
 from service.http.idempotency import idempotent, is_keyed, reserve_json
 from service.http.openapi_views import describe
@@ -39,7 +41,7 @@ def _uploaded(task_id: str) -> Response:
 
 
 def _registered(login: dict[str, Any]) -> Response:
-    return answer(token_of(_accounts(), **login), 201, Cache_Control="no-store")
+    return answer(token_of(_accounts().tokens, **login), 201, Cache_Control="no-store")
 
 
 def _take_key() -> None:
@@ -62,18 +64,19 @@ def require_token() -> None:
             code="token_missing",
             headers={"WWW-Authenticate": "Bearer"},
         )
-    g.user_id = user_of(_accounts(), given.token)
+    g.user_id = user_of(_accounts().tokens, given.token)
+    g.token = given.token
     g.asker = f"augmentation:{g.user_id}"
 
 
 @accounts.post("/registration")
-@describe({201: TokenOut}, 400, 409, 413, 422, 429, 503, body=RegistrationIn, open=True)
+@describe({201: TokenOut}, 400, 403, 409, 413, 422, 429, 503, body=RegistrationIn, open=True)
 @idempotent(_registered, form=True, secret=True)
 def register_user() -> Response:
     """Register with an e-mail and a password of 8 to 1024 characters; the answer has a token as a login's has."""
     _take_key()
     given = body(RegistrationIn)
-    return _registered(register(_accounts(), given.email, given.password, given.first_name, given.last_name))
+    return _registered(register(_accounts(), given.email, given.password, given.first_name, given.last_name, address()))
 
 
 @accounts.post("/login")
@@ -84,10 +87,28 @@ def log_user_in() -> Response:
     return answer(log_in(_accounts(), given.email, given.password, address()), Cache_Control="no-store")
 
 
+@augmentation.post("/logout")
+@describe({204: ""}, 400, 413, 422, scheme="bearer")
+def log_user_out() -> Response:
+    """Revoke the token of this request."""
+    refuse_body()
+    revoke(_accounts().tokens, g.token)
+    return Response(status=204)
+
+
+@augmentation.post("/password")
+@describe({200: TokenOut}, 400, 413, 422, 429, 503, body=PasswordIn, scheme="bearer")
+def change_user_password() -> Response:
+    """Change the password. All tokens of the user are revoked; the answer has a new one."""
+    given = body(PasswordIn)
+    made = change_password(_accounts(), g.user_id, given.password, given.new_password, address())
+    return answer(made, Cache_Control="no-store")
+
+
 @augmentation.post("/upload")
 @describe(
     {202: UploadedOut},
-    *(400, 413, 415, 422, 507),
+    *(400, 413, 415, 422, 429, 503, 507),
     content=images_form("files"),
     headers={202: ("Location",)},
     scheme="bearer",

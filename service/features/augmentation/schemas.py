@@ -51,6 +51,15 @@ class LoginIn(StrictModel, json_schema_extra={"examples": [{"email": _EMAIL, "pa
     password: Annotated[str, StringConstraints(max_length=1024)]
 
 
+class PasswordIn(
+    StrictModel, json_schema_extra={"examples": [{"password": _PASSWORD, "new_password": "(another one)"}]}
+):
+    """The password, and the one that takes its place."""
+
+    password: Annotated[str, StringConstraints(max_length=1024)]
+    new_password: Password
+
+
 class TokenOut(
     BaseModel, json_schema_extra={"examples": [{"access_token": "(a token)", "token_type": "bearer", "user_id": _USER}]}
 ):

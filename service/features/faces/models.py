@@ -1,5 +1,6 @@
 """The rows of face tasks."""
 
+import orjson
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -105,7 +106,11 @@ class Face(Model):
 
 
 class WebhookEvent(Model):
-    """The end of a task, as it is told to the task's webhook until that has heard it; the id is the `webhook-id`."""
+    """The end of a task, as it is told to the task's webhook; the id is the `webhook-id`.
+
+    `status` is pending, delivered or failed; `answer` is the status of the receiver's last answer, `detail` why it was
+    no success. `attempts` counts all of them.
+    """
 
     __tablename__ = "webhook_event"
     __table_args__ = (sa.Index(None, "task_id"),)
@@ -113,6 +118,17 @@ class WebhookEvent(Model):
     id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
     task_id: Mapped[str] = mapped_column(sa.ForeignKey("task.id", ondelete="CASCADE"))
     body: Mapped[str] = mapped_column(sa.Text)
+    created_at: Mapped[str] = mapped_column(sa.String(32), server_default="")
+    status: Mapped[str] = mapped_column(sa.String(16), server_default="pending", default="pending")
+    attempts: Mapped[int] = mapped_column(server_default="0", default=0)
+    tried_at: Mapped[str | None] = mapped_column(sa.String(32))
+    answer: Mapped[int | None]
+    detail: Mapped[str | None] = mapped_column(sa.Text)
+
+    @property
+    def type(self) -> str:
+        """What is told, such as `task.completed`."""
+        return str(orjson.loads(self.body)["type"])
 
 
 def image_key(task_id: str, image_id: str) -> str:

@@ -7,12 +7,14 @@ from typing import Any
 
 from flask import Blueprint, Response, request, url_for
 
-from service.features.faces import exports, operations, queries, thumbnails
+from service.features.faces import deliveries, exports, operations, queries, thumbnails
 from service.features.faces.documents import Documents
 from service.features.faces.schemas import (
     AnnotationQuery,
     AnnotationsOut,
     ContentQuery,
+    DeliveryList,
+    DeliveryOut,
     ImageList,
     ImageOut,
     ImagesOut,
@@ -34,7 +36,7 @@ from service.http.basic_auth import require_basic
 from service.http.bodies import EmptyBody, body, query, refuse_body
 from service.http.idempotency import idempotent
 from service.http.openapi_views import describe
-from service.http.pagination import cursor_of, page_answer, place_of
+from service.http.pagination import Page, cursor_of, page_answer, place_of
 from service.http.responses import absolute, answer, file_answer, file_or_redirect, stream_answer
 from service.http.services import provided
 from service.http.uploads import MAX_PARTS
@@ -56,6 +58,10 @@ def _services() -> operations.Services:
 def _created(task: dict[str, Any]) -> Response:
     again = {"Retry_After": "1"} if task["status"] == "processing" else {}
     return answer(task, 201, Location=url_for("faces.get_task", task_id=task["id"]), **again)
+
+
+def _redelivered(delivery: dict[str, Any]) -> Response:
+    return answer(delivery, 202)
 
 
 def _started(changed: operations.Changed) -> Response:
@@ -198,6 +204,24 @@ def stop_task(task_id: str) -> Response:
     """
     refuse_body()
     return _changed(operations.stop(_services(), task_id))
+
+
+@faces.get("/tasks/<id:task_id>/deliveries")
+@describe({200: DeliveryList}, 404, 422, query=Page)
+def list_deliveries(task_id: str) -> Response:
+    """List the deliveries of a task's webhook, newest first: when each was tried, what was answered, the next try."""
+    wanted = query(Page)
+    before = place_of(wanted.cursor, 2)
+    return page_answer(*deliveries.list_deliveries(_services(), task_id, wanted.limit, before))
+
+
+@faces.post("/tasks/<id:task_id>/deliveries/<delivery_id>/redeliver")
+@describe({202: DeliveryOut}, 404, body=EmptyBody)
+@idempotent(_redelivered)
+def redeliver_webhook(task_id: str, delivery_id: str) -> Response:
+    """Send a webhook again, with the same `webhook-id`. There is nothing to send."""
+    refuse_body()
+    return _redelivered(deliveries.redeliver(_services(), task_id, delivery_id))
 
 
 @faces.post("/tasks/<id:task_id>/images")

@@ -414,6 +414,44 @@ class TaskList(StrictModel):
     next: str | None
 
 
+_DELIVERY: dict[str, Any] = {
+    "id": "msg_5f0a7c2e-9f0d-4a3b-8f53-3f3c2c1f7a10",
+    "type": "task.completed",
+    "status": "pending",
+    "created_at": "2026-01-02T03:04:09.000Z",
+    "attempts": 1,
+    "tried_at": "2026-01-02T03:04:09.120Z",
+    "answer": 503,
+    "detail": "example.com answered 503.",
+    "next_try": "2026-01-02T03:04:10.210Z",
+}
+
+
+class DeliveryOut(StrictModel):
+    """A webhook of a task. `answer` is the status of the last answer, `next_try` null where none is to come."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_DELIVERY]})
+
+    id: str
+    type: Literal["task.completed", "task.error"]
+    status: Literal["pending", "delivered", "failed"]
+    created_at: str | None
+    attempts: int
+    tried_at: str | None
+    answer: int | None
+    detail: str | None
+    next_try: str | None
+
+
+class DeliveryList(StrictModel):
+    """A page of a task's deliveries, newest first; `next` is the cursor of the page after it, or null."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"items": [_DELIVERY], "next": None}]})
+
+    items: list[DeliveryOut]
+    next: str | None
+
+
 class Limits(StrictModel):
     """What uploads may be."""
 

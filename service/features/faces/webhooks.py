@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 from standardwebhooks import Webhook
 
+from service.db.database import now
 from service.features.faces.models import Task, WebhookEvent
 from service.features.faces.representation import task_summary
 from service.http import outbound
@@ -27,8 +28,8 @@ from service.jobs.operation import Cancelled, Failure, Operation, Run
 from service.telemetry import logging as logs
 
 KIND = "webhook"
-WAITS = (1, 5, 30, 300, 1_800, 7_200, 18_000, 36_000)
-"""Seconds after the first, second … attempt; with the last one they make nine attempts in some 18 hours."""
+WAITS = (1, 5, 30, 300, 1_800, 7_200, 18_000, 36_000, *(39_200,) * 5)
+"""Seconds after the first, second … attempt; with the last one they make fourteen attempts in three days."""
 _HEADERS = {"User-Agent": "media-batch-service", "Content-Type": "application/json"}
 
 log = logging.getLogger(__name__)
@@ -51,10 +52,20 @@ def announce(session: Session, task_id: str) -> None:
     if not task or not task.webhook_url:
         return
     content = {"type": f"task.{task.status}", "timestamp": task.finished_at, "data": task_summary(task)}
-    event = WebhookEvent(id=f"msg_{uuid.uuid4()}", task_id=task_id, body=orjson.dumps(content).decode())
+    event = WebhookEvent(
+        id=f"msg_{uuid.uuid4()}", task_id=task_id, body=orjson.dumps(content).decode(), created_at=now()
+    )
     session.add(event)
     session.flush()
     queue.enqueue(session, KIND, sa.select(sa.literal(event.id), sa.literal(task_id), sa.literal(0)))
+
+
+class Undelivered(Failure):
+    """The receiver did not take an event; `answer` is the status that it answered with, if it did."""
+
+    def __init__(self, code: str, detail: str, answer: int | None = None, **again: Any) -> None:
+        super().__init__(code, detail, **again)
+        self.answer = answer
 
 
 @cache
@@ -86,62 +97,70 @@ class WebhookDelivery(Operation):
             for run in runs
         ]
 
-    def work(self, delivery: Delivery | None, cancelled: Callable[[], bool]) -> None:
-        """Post the event; 2xx is success, 410 the end, all else is tried again."""
+    def work(self, delivery: Delivery | None, cancelled: Callable[[], bool]) -> int:
+        """Post the event and return the answer's status; 2xx is success, 410 the end, all else is tried again."""
         if not delivery or cancelled():
             raise Cancelled
         begin = time.perf_counter()
         try:
-            answer = outbound.post(
-                delivery.url, delivery.body.encode(), self._headers(delivery), private_allowed=self._private_allowed
-            )
+            answer = self.post(delivery.url, delivery.event, delivery.body)
         except outbound.Refused as refusal:
-            raise Failure("webhook_refused", str(refusal)) from refusal
+            raise Undelivered("webhook_refused", str(refusal)) from refusal
         except outbound.Unreachable as error:
-            raise Failure("webhook_failed", str(error), **_again(delivery, None)) from error
+            raise Undelivered("webhook_failed", str(error), **_again(delivery, None)) from error
         if 200 <= answer.status < 300:
             took = round(1000 * (time.perf_counter() - begin))
             where: dict[str, Any] = {"event": delivery.event, "task": delivery.task, "attempt": delivery.attempt}
             logs.event(log, "webhook delivered", **where, status=answer.status, ms=took)
-            return
+            return answer.status
         text = f"{urlsplit(delivery.url).hostname} answered {answer.status}."
         if answer.status == 410:
-            raise Failure("webhook_gone", text)
-        raise Failure("webhook_failed", text, **_again(delivery, answer.retry_after))
+            raise Undelivered("webhook_gone", text, answer.status)
+        raise Undelivered("webhook_failed", text, answer.status, **_again(delivery, answer.retry_after))
 
-    def _headers(self, delivery: Delivery) -> dict[str, str]:
+    def post(self, url: str, event: str, body: str) -> outbound.Answer:
+        """Post an event, signed; raises what `outbound.post` does."""
         moment = datetime.now(UTC)
-        return _HEADERS | {
-            "webhook-id": delivery.event,
+        headers = _HEADERS | {
+            "webhook-id": event,
             "webhook-timestamp": str(int(moment.timestamp())),
-            "webhook-signature": Webhook(self._secret()).sign(delivery.event, moment, delivery.body),
+            "webhook-signature": Webhook(self._secret()).sign(event, moment, body),
         }
+        return outbound.post(url, body.encode(), headers, private_allowed=self._private_allowed)
 
-    def save(self, session: Session, results: Sequence[tuple[Run, None]]) -> None:
-        """Delete the events that were delivered."""
-        _delete(session, [run for run, _ in results])
+    def save(self, session: Session, results: Sequence[tuple[Run, int]]) -> None:
+        """Note that the events were delivered."""
+        for run, status in results:
+            _note(session, run, status="delivered", answer=status, detail=None)
 
     def postpone(self, session: Session, failures: Sequence[tuple[Run, Failure]]) -> None:
-        """Log why; clients do not see it."""
+        """Note and log why."""
         for run, failure in failures:
+            _note(session, run, status="pending", answer=_answer(failure), detail=failure.detail)
             fields = {**_where(run), "again_in": round(failure.wait or 0), "detail": failure.detail}
             logs.event(log, "webhook failed", logging.WARNING, **fields)
 
     def fail(self, session: Session, failures: Sequence[tuple[Run, Failure]]) -> None:
-        """Log why, and delete the events."""
+        """Note and log why."""
         for run, failure in failures:
+            _note(session, run, status="failed", answer=_answer(failure), detail=failure.detail)
             fields = {**_where(run), "code": failure.code, "detail": failure.detail}
             logs.event(log, "webhook given up", logging.ERROR, **fields)
-        _delete(session, [run for run, _ in failures])
+
+
+def _answer(failure: Failure) -> int | None:
+    return failure.answer if isinstance(failure, Undelivered) else None
+
+
+def _note(session: Session, run: Run, *, status: str, answer: int | None, detail: str | None) -> None:
+    """Write down what became of an attempt."""
+    noted = {"status": status, "answer": answer, "detail": detail, "tried_at": now()}
+    counted = WebhookEvent.attempts + 1
+    session.execute(sa.update(WebhookEvent).where(WebhookEvent.id == run.subject).values(**noted, attempts=counted))
 
 
 def _where(run: Run) -> dict[str, Any]:
     return {"event": run.subject, "task": run.task, "attempt": run.attempt}
-
-
-def _delete(session: Session, runs: Sequence[Run]) -> None:
-    chosen = WebhookEvent.id.in_([run.subject for run in runs])
-    session.execute(sa.delete(WebhookEvent).where(chosen), execution_options={"synchronize_session": False})
 
 
 def _again(delivery: Delivery, retry_after: str | None) -> dict[str, Any]:

@@ -43,8 +43,8 @@ _services = partial(provided, operations.Services)
 
 
 def _added(recording: tuple[str, str]) -> Response:
-    url = absolute(f"/record?{urlencode({'id': recording[0], 'user': recording[1]})}")
-    return answer({"id": recording[0], "url": url}, 201, Location=url)
+    path = f"/record?{urlencode({'id': recording[0], 'user': recording[1]})}"
+    return answer({"id": recording[0], "url": absolute(path)}, 201, Location=path)
 
 
 @recording_users.post("/users")
@@ -68,7 +68,7 @@ def add_recording() -> Response:
 
     RIFF, RF64 or BW64; PCM of 8 to 32 bits, float, A-law, µ-law, ADPCM (IMA or Microsoft) or GSM 6.10; 1 to 64
     channels, 4 to 384 kHz. All bits reach the encoder. More than two channels are mixed down to stereo. The WAV is not
-    kept.
+    kept. Send `user` and `token` before `audio`, which may otherwise have 1 MB.
     """
     services = _services()
     with read_single_file("audio", ("user", "token"), services.limits.bytes, "recording", _check_token) as form:
@@ -96,13 +96,14 @@ def get_recording() -> Response:
     return shown_anywhere(file_or_redirect(url, open_recording))
 
 
-def _check_token(texts: MultiDict[str, str]) -> None:
-    """Check the token if it is there, once: before the audio is taken, where it stands after user and token."""
+def _check_token(texts: MultiDict[str, str]) -> bool:
+    """Check the token if it is there, once, and return whether it is: before audio that stands after it is taken."""
     user, token = texts.get("user"), texts.get("token")
     if user and token and g.get("checked") != (user, token):
         with provided(LoginThrottle).counting(f"recordings {address()}"):
             operations.check_token(_services(), operations.same_uuid(user), operations.same_uuid(token))
         g.checked = (user, token)
+    return bool(user and token)
 
 
 def _check(form: Form) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from service.errors import Invalid
 from service.features.recordings.wav import IN_BLOCKS, SUBTYPES, Wave
+from service.shortage import check_memory
 
 Samples = NDArray[np.float32]
 
@@ -65,6 +66,7 @@ def _opened(stream: BinaryIO, wave: Wave) -> Iterator[soundfile.SoundFile]:
             raise window.fault from error
         if isinstance(error, Invalid):
             raise
+        check_memory()
         raise Invalid(_DAMAGED) from error
 
 

@@ -9,8 +9,6 @@ from typing import BinaryIO
 from service.imaging.formats.exif import orientation
 from service.imaging.header import MOST_SEGMENTS, Header, exactly
 
-MOST_SCANS = 100  # of a progressive JPEG; encoders make 10, and each costs a pass over all coefficients
-
 HUFFMAN = (0xC0, 0xC1, 0xC2)
 """Codings in which a decoder notices where data ends. In an arithmetic one it goes on with zeros, so that a cut in its
 last scan, often the only one, stays unseen."""
@@ -20,7 +18,7 @@ _END = b"\xff\xd9"
 
 
 def read_jpeg(stream: BinaryIO) -> Header:
-    """Read up to the first scan; what follows is for the decoder."""
+    """Read up to the first scan, and count those behind it where a decoder takes more than one."""
     header = Header("image/jpeg", parts=[(0, 2)])
     profile: dict[int, bytes] = {}
     stream.seek(2)
@@ -37,6 +35,8 @@ def read_jpeg(stream: BinaryIO) -> Header:
             header.scan = begin
             header.in_one_scan = in_scan == header.components and header.coding not in PROGRESSIVE
             header.keep(begin, stream.seek(0, io.SEEK_END))
+            if not header.in_one_scan:
+                header.scans = _number_of_scans(stream, begin)
             header.profile = b"".join(profile[number] for number in sorted(profile))
             return header
         (length,) = struct.unpack(">H", exactly(stream, 2))
@@ -95,8 +95,6 @@ def first_picture(data: bytes, header: Header) -> bytes:
     an encoder to leave bits out for good; none is known that does.
     """
     scan = len(data) - header.parts[-1][1] + header.scan
-    if not header.in_one_scan:
-        _refuse_many_scans(data, scan)
     pieces, kept, marker = [], 0, 0
     missing: dict[int, list[int]] = {}
     for marker, begin, end in _segments(data, scan):
@@ -119,11 +117,15 @@ def first_picture(data: bytes, header: Header) -> bytes:
     return b"".join((*pieces, _END))
 
 
-def _refuse_many_scans(data: bytes, scan: int) -> None:
-    """Raise `ValueError` for more scans than an encoder makes, also behind a picture that is complete."""
-    end = data.find(_END, scan)
-    if data.count(b"\xff\xda", scan, end if end >= 0 else len(data)) > MOST_SCANS:
-        raise ValueError("too many scans")  # inside one, a byte FF is always followed by 00 or a restart marker
+def _number_of_scans(stream: BinaryIO, first: int) -> int:
+    """Count the scans up to the end of the picture."""
+    stream.seek(first)
+    scans = 0
+    for marker, *_ in _segments(stream.read(), 0):
+        if marker in (0xD8, 0xD9):
+            break
+        scans += marker == 0xDA
+    return scans
 
 
 def _count_scan(data: bytes, begin: int, header: Header, missing: dict[int, list[int]]) -> None:

@@ -8,6 +8,7 @@ from typing import BinaryIO
 from service.imaging.colour_spaces import SRGB, gamma, profile, profile_of_code_points
 from service.imaging.formats.exif import orientation
 from service.imaging.header import MOST_FRAMES, MOST_SEGMENTS, MOST_UNPACKED, PIECE, Header, exactly
+from service.shortage import check_memory
 
 _PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT")
 _COLOURS = {b"cICP": 4, b"sRGB": 1, b"gAMA": 4, b"cHRM": 32}
@@ -104,7 +105,7 @@ def _check_chunk(stream: BinaryIO, kind: bytes, length: int, header: Header) -> 
     if (kind == b"IHDR") == bool(header.width):
         raise ValueError("header not first, or twice")
     if kind == b"IHDR":
-        header.width, header.height, _, colour_type = struct.unpack(">IIBB", data[:10])
+        header.width, header.height, header.depth, colour_type = struct.unpack(">IIBB", data[:10])
         header.components = 1 if colour_type in (0, 4) else 3
 
 
@@ -121,6 +122,7 @@ def _read_compressed(stream: BinaryIO, kind: bytes, length: int, header: Header)
     try:
         unpacked = zlib.decompressobj().decompress(packed, room + 1)
     except zlib.error:
+        check_memory()
         return  # a broken text or profile is no reason to refuse the pixels
     header.unpacked += len(unpacked)
     if kind == b"iCCP":

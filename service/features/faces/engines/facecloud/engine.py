@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from functools import partial
 
-from service.errors import Problem
 from service.features.faces.engines.engine import Detection, never
 from service.features.faces.engines.facecloud.account import Account
 from service.features.faces.engines.facecloud.connections import Connections
@@ -11,8 +10,8 @@ from service.features.faces.engines.facecloud.failures import Refused
 from service.features.faces.engines.facecloud.session import Session
 from service.features.faces.engines.facecloud.wire import Answer, read_faces
 from service.imaging.decode import to_jpeg
+from service.imaging.failures import image_failures
 from service.imaging.pixel_budget import PixelBudget
-from service.jobs.operation import Failure
 
 
 class FaceCloud:
@@ -57,10 +56,9 @@ class FaceCloud:
         """Return the faces of an image of an accepted type, largest box first, boxes on the upright original."""
         self._account.raise_refusal(due_at)
         try:
-            jpeg, scale = self._convert(image)
+            with image_failures():
+                jpeg, scale = self._convert(image)
             faces = self._faces(self._session.send_image(jpeg, cancelled, due_at), scale)
-        except Problem as problem:
-            raise Failure("image_rejected", problem.detail) from problem
         except Refused as failure:
             self._account.refused(failure)
             raise

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from service.errors import Problem
 from service.features.faces.engines.engine import Detection, Detections, Gender, Quality, never
 from service.features.faces.engines.local.attributes import AttributeNetworks, Attributes
 from service.features.faces.engines.local.search import EFFORTS, Found, Search, finest_scale, worthwhile_scale
 from service.features.faces.engines.local.sessions import Floats
 from service.features.faces.engines.local.yunet import YuNet
 from service.imaging.decode import upright
+from service.imaging.failures import image_failures
 from service.imaging.pixel_budget import PixelBudget
 from service.imaging.structure import read_structure
 from service.jobs.operation import Cancelled, Failure
@@ -60,10 +60,8 @@ class LocalEngine:
 
         Raises `Failure`: `image_rejected`, which lasts, or `engine_failed`, which one more run may heal.
         """
-        try:
+        with image_failures():
             picture, shrunk, scale = self._decode(image)
-        except Problem as problem:
-            raise Failure("image_rejected", problem.detail) from problem
         if cancelled():
             raise Cancelled
         try:
