@@ -87,6 +87,16 @@ def test_box_and_label_stay_inside_the_photo_and_can_be_seen(size: tuple[int, in
     assert box[2] - box[0] >= size[0] // 12
 
 
+def test_labels_stand_over_no_other_face_and_lines_are_thin() -> None:
+    faces = [face(60 + 90 * column, 60 + 110 * row, 60, 80) for column in range(5) for row in range(3)]
+    picture = drawn(plain_photo((560, 420)), *faces)
+    for shown in faces:
+        inside = (shown.x + 4, shown.y + 4, shown.x + shown.width - 4, shown.y + shown.height - 4)
+        assert changed(picture.crop(inside)) is None
+    left = [changed(picture.crop((shown.x - 9, shown.y + 40, shown.x + 9, shown.y + 44))) for shown in faces]
+    assert all(box and box[2] - box[0] <= 4 for box in left)  # 3 % of 80 pixels, and what JPEG smears
+
+
 def test_the_genders_colours_differ_in_lightness_too() -> None:
     def lightness(gender: Gender) -> float:
         picture = drawn(plain_photo((400, 300)), face(100, 100, 200, 150, gender, None)).convert("L")

@@ -5,7 +5,7 @@ import { ListView } from "./list.js";
 import { language, speak, t } from "./messages.js";
 import { notice } from "./parts.js";
 import "./pictures.js";
-import { arrive, comeBack, enter, leave, recall, remember, write } from "./place.js";
+import { arrive, comeBack, enter, leave, photoAt, recall, remember, write } from "./place.js";
 import { TaskView } from "./task.js";
 import { ToolsView } from "./tools/view.js";
 import { someAreUnderWay } from "./upload.js";
@@ -20,7 +20,7 @@ let path = "";
 async function show(news) {
   leave();
   view?.stop();
-  path = location.pathname;
+  path = pageHere();
   const shown = viewOf(path, news);
   view = shown;
   main.replaceChildren(view.element);
@@ -28,7 +28,16 @@ async function show(news) {
   await shown.drawn;
   if (shown !== view) return;
   await comeBack();
-  view.turnTo?.(recall());
+  turn();
+}
+
+// Returns the present address without the photo that is in large: that is the same page.
+function pageHere() {
+  return location.pathname.replace(/\/photos\/[^/]+$/, "");
+}
+
+function turn() {
+  view.turnTo?.({ ...recall(), photo: photoAt(location.pathname) });
 }
 
 function viewOf(address, news) {
@@ -93,11 +102,11 @@ document.addEventListener("click", (event) => {
 });
 addEventListener("popstate", () => {
   arrive();
-  if (location.pathname !== path) {
+  if (pageHere() !== path) {
     show();
     return;
   }
-  view.turnTo?.(recall());
+  turn();
   remember();
 });
 addEventListener("beforeunload", (event) => {

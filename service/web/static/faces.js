@@ -6,36 +6,29 @@ import { list, number, t } from "./messages.js";
 const SIGNS = { female: "♀", male: "♂", unknown: "?" };
 const SMALLEST_LABELLED = 0.07; // of the photo's width; below, labels would hide the faces
 
+// Above so many faces labels are numbers, which a list beside the photo explains.
+export const MANY = 12;
+
 // Returns the boxes and their labels, to lie over an image of the same shape. `inFull` has words instead of signs.
 export function overlay(image, inFull) {
   const frame = svg("svg", { viewBox: `0 0 ${image.width} ${image.height}`, preserveAspectRatio: "none" });
   const labels = [];
   image.faces.forEach((face, position) => {
     const { x, y, width, height } = face.bbox;
-    const place = { x, y, width, height, rx: Math.min(width, height) * 0.06, "data-face": position };
+    const place = { x, y, width, height, rx: Math.min(width, height) * 0.06, "data-face": position, "--share": height / image.height };
     frame.append(svg("rect", { ...place, class: "halo" }), svg("rect", { ...place, class: `box ${face.gender}` }));
     if (inFull || width >= image.width * SMALLEST_LABELLED) labels.push(label(image, face, position, inFull));
   });
   return h("span", { class: "overlay", "aria-hidden": "true" }, frame, labels);
 }
 
+// `placeLabels` gives it its place.
 function label(image, face, position, inFull) {
-  const { x, y, width } = face.bbox;
-  const sign = SIGNS[face.gender];
+  const attributes = { class: `tag ${face.gender}`, "data-face": position };
+  if (inFull && image.faces.length > MANY) return h("span", attributes, position + 1);
   const age = face.age === null ? "" : number(face.age);
-  const isAtTheTop = y < image.height * 0.1;
-  return h(
-    "span",
-    {
-      class: `tag ${face.gender}${isAtTheTop ? " under" : ""}`,
-      "data-face": position,
-      "--x": `${(100 * Math.min(Math.max(0, x + width / 2), image.width)) / image.width}%`,
-      "--y": `${(100 * Math.max(0, isAtTheTop ? y + face.bbox.height : y)) / image.height}%`,
-    },
-    `${sign} `,
-    inFull && h("span", { class: "word" }, `${t(`person-${face.gender}`)} `),
-    age,
-  );
+  const word = inFull && h("span", { class: "word" }, `${t(`person-${face.gender}`)} `);
+  return h("span", attributes, `${SIGNS[face.gender]} `, word, age);
 }
 
 // Returns a face in words: "woman, 31".

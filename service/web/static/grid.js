@@ -3,6 +3,7 @@
 import { imageAddress } from "./api.js";
 import { h, icon } from "./dom.js";
 import { overlay, summary } from "./faces.js";
+import { placeLabels } from "./labels.js";
 import { t } from "./messages.js";
 
 export class Grid {
@@ -128,7 +129,9 @@ export class Grid {
 function drawFaces({ element, image }) {
   const frame = element.querySelector(".fit");
   frame.querySelector(".overlay")?.remove();
-  if (image.faces.length) frame.append(overlay(image, false));
+  if (!image.faces.length) return;
+  frame.append(overlay(image, false));
+  placeLabels(frame, image);
 }
 
 function found(image) {

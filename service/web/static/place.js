@@ -6,6 +6,7 @@ const MARKS = ".card, .tasks > li";
 const FRAMES = 4;
 
 let waiting = {};
+let waitingAddress = null;
 let timer = 0;
 let isComing = false; // what the entry has is still the place to come back to
 let arrivals = 0;
@@ -23,6 +24,23 @@ export function remember(what = {}) {
   timer = setTimeout(write, REST);
 }
 
+// Returns the address of a task's page, with this photo in large if one is given.
+export function pageOf(task, photo) {
+  const page = `/tasks/${encodeURIComponent(task)}`;
+  return photo ? `${page}/photos/${encodeURIComponent(photo)}` : page;
+}
+
+// Returns the photo that is in large at an address of pages, or nothing.
+export function photoAt(address) {
+  return address.match(/^\/tasks\/[^/]+\/photos\/([^/]+)$/)?.[1];
+}
+
+// Gives the present entry another address, as soon as there is rest.
+export function move(address) {
+  waitingAddress = address;
+  remember();
+}
+
 // Begins an entry, or begins the present one anew where that has the same address.
 export function enter(address, what = null) {
   write();
@@ -34,6 +52,7 @@ export function enter(address, what = null) {
 export function arrive() {
   clearTimeout(timer);
   waiting = {};
+  waitingAddress = null;
 }
 
 // From now on until `comeBack` the present entry keeps its place, whatever scrolls.
@@ -56,8 +75,9 @@ export async function comeBack() {
 
 export function write() {
   clearTimeout(timer);
-  history.replaceState({ ...recall(), ...(isComing ? {} : { at: here() }) }, "");
+  history.replaceState({ ...recall(), ...(isComing ? {} : { at: here() }) }, "", waitingAddress ?? location.pathname);
   waiting = {};
+  waitingAddress = null;
 }
 
 // Heights above may differ the next time, so the place is told by the first photo or task in the window, if one is at its top.

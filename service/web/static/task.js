@@ -8,7 +8,7 @@ import { Grid } from "./grid.js";
 import { bytes, list, moment, number, percent, seconds, t, timeOfDay } from "./messages.js";
 import { bar, deleteAfterQuestion, nameOf, notice, reasonOf, sentence, shareDone, statusOf } from "./parts.js";
 import { askAgain } from "./pictures.js";
-import { enter, recall, remember } from "./place.js";
+import { enter, move, pageOf, recall, remember } from "./place.js";
 import { withdraw } from "./question.js";
 import { send, uploadOf } from "./upload.js";
 import { Viewer } from "./viewer.js";
@@ -68,12 +68,13 @@ export class TaskView {
     withdraw();
   }
 
-  // Opens the photo that the present entry of the history names, or closes the one that is open.
-  turnTo({ photo }) {
+  // Opens the photo of the present address, or closes the one that is open. `isOpened` where the entry before is the task.
+  turnTo({ photo, isOpened }) {
     if (!this.#task) return;
     if (!photo) this.viewer.leave();
-    else if (this.#shown().some((image) => image.id === photo)) this.viewer.open(this.#shown(), photo);
-    else history.back();
+    else if (this.#shown().some((image) => image.id === photo)) this.viewer.open(this.#shown(), photo, isOpened);
+    else if (isOpened) history.back();
+    else move(pageOf(this.#id));
   }
 
   // --- what the service says
@@ -276,8 +277,8 @@ export class TaskView {
   // --- what a person does
 
   #enlarge(photo) {
-    enter(location.pathname, { photo, filter: this.#filter });
-    this.viewer.open(this.#shown(), photo);
+    enter(pageOf(this.#id, photo), { isOpened: true, filter: this.#filter });
+    this.viewer.open(this.#shown(), photo, true);
   }
 
   async #start() {

@@ -2,19 +2,17 @@
 
 import { imageAddress } from "./api.js";
 import { h, icon } from "./dom.js";
-import { ageRange, described, overlay, summary } from "./faces.js";
+import { MANY, overlay, summary } from "./faces.js";
+import { showKeys } from "./keys.js";
+import { placeLabels } from "./labels.js";
 import { bytes, number, t } from "./messages.js";
-import { reasonOf } from "./parts.js";
-import { remember } from "./place.js";
-
-const SWIPE = 40; // pixels
-
-// Where a person has zoomed in, a finger moves the picture about, as everywhere.
-window.visualViewport?.addEventListener("resize", () => document.documentElement.classList.toggle("zoomed", isZoomed()));
+import { people } from "./people.js";
+import { move, pageOf } from "./place.js";
+import { Zoom } from "./zoom.js";
 
 export class Viewer {
   canRemove = false;
-  #hasEntry = false; // in the history, to be taken back when a person closes it
+  #goBack = null; // what leads back to the address of the task, when a person closes it
   #task;
   #images = [];
   #id = null;
@@ -23,14 +21,8 @@ export class Viewer {
   #dialog;
   #title = h("h2", { id: "viewer-title" });
   #place = h("p", { class: "place" });
-  #stage = h("div", {
-    class: "stage",
-    onpointerdown: (event) => this.#touch(event),
-    onpointermove: (event) => this.#drag(event),
-    onpointerup: (event) => this.#letGo(event),
-    onpointercancel: () => this.#settle(),
-  });
-  #finger = null; // where it came down
+  #stage = h("div", { class: "stage", onclick: (event) => this.#pick(event), onpointerover: (event) => this.#point(event), onpointerleave: () => this.#light(null) });
+  #zoom = new Zoom(this.#stage, { onSwipe: (by) => this.#step(by), onChange: () => this.#placeLabels() });
   #panel = h("div", { class: "panel" });
 
   // `closed` is told the id of the photo that was shown last; `remove` takes a photo out of the task, where that can be.
@@ -41,7 +33,7 @@ export class Viewer {
     this.#dialog = h(
       "dialog",
       { class: "viewer", "aria-labelledby": "viewer-title", onkeydown: (event) => this.#key(event), onclose: () => this.#end() },
-      h("header", {}, this.#title, this.#place, button("close", t("close"), () => this.close())),
+      h("header", {}, this.#title, this.#place, keys(), button("close", t("close"), () => this.close(), { autofocus: true })),
       h(
         "div",
         { class: "around" },
@@ -57,10 +49,10 @@ export class Viewer {
     return this.#dialog.open;
   }
 
-  // An entry of the history has been made for it.
-  open(images, id) {
+  // `hasEntry` where the history has an entry for it behind that of the task.
+  open(images, id, hasEntry) {
     if (this.isOpen) return;
-    this.#hasEntry = true;
+    this.#goBack = hasEntry ? () => history.back() : () => move(pageOf(this.#task));
     document.body.append(this.#dialog);
     this.#dialog.showModal();
     this.#images = images;
@@ -69,12 +61,12 @@ export class Viewer {
 
   close() {
     this.#dialog.close();
-    this.#goBack();
+    this.#return();
   }
 
   // Closes it because the history has gone on already.
   leave() {
-    this.#hasEntry = false;
+    this.#goBack = null;
     this.#dialog.close();
   }
 
@@ -94,12 +86,13 @@ export class Viewer {
 
   #show(id) {
     this.#id = id;
-    remember({ photo: id });
+    move(pageOf(this.#task, id));
     const image = this.#image();
     const address = imageAddress(this.#task, id);
-    const picture = h("img", { alt: summary(image), src: `${address}/content` });
+    const picture = h("img", { alt: summary(image), draggable: "false", src: `${address}/content` });
     const thumbnail = h("img", { alt: "", class: "before", src: `${address}/thumbnail` });
     const frame = h("div", { class: "frame", "--own": image.width / image.height }, thumbnail, picture);
+    this.#dialog.classList.toggle("crowd", image.faces.length > MANY);
     picture.onload = () => {
       // A browser that does not turn this kind of file as its metadata says would show it beside its boxes.
       if (Math.abs(picture.naturalWidth / picture.naturalHeight - image.width / image.height) < 0.02) thumbnail.remove();
@@ -107,6 +100,7 @@ export class Viewer {
     };
     this.#stage.replaceChildren(frame);
     this.#draw(image);
+    this.#zoom.show(frame, image);
     for (const by of [1, -1]) {
       const neighbour = this.#images[this.#images.indexOf(image) + by];
       if (neighbour) new Image().src = `${imageAddress(this.#task, neighbour.id)}/thumbnail`;
@@ -117,7 +111,14 @@ export class Viewer {
     const frame = this.#stage.firstElementChild;
     frame.querySelector(".overlay")?.remove();
     frame.append(overlay(image, true));
+    this.#placeLabels();
     this.#tell(image);
+  }
+
+  #placeLabels() {
+    const frame = this.#stage.firstElementChild;
+    const image = this.#image();
+    if (frame && image) placeLabels(frame, image);
   }
 
   #tell(image) {
@@ -134,7 +135,7 @@ export class Viewer {
     const size = t("photo-size", { width: number(image.width), height: number(image.height), size: bytes(image.size) });
     const original = `${imageAddress(this.#task, image.id)}/content`;
     return [
-      people(image, (face) => this.#light(face)),
+      people(image, imageAddress(this.#task, image.id), (face) => this.#light(face)),
       h(
         "p",
         { class: "about" },
@@ -145,7 +146,17 @@ export class Viewer {
     ];
   }
 
+  // A box that is pointed at lights its face in the list, and one that is clicked leads there.
+  #point({ target }) {
+    this.#light(target.dataset?.face ?? null);
+  }
+
+  #pick({ target }) {
+    if (target.dataset?.face) this.#panel.querySelector(`[data-of="${target.dataset.face}"]`)?.focus();
+  }
+
   #light(face) {
+    for (const item of this.#panel.querySelectorAll("[data-of]")) item.classList.toggle("lit", item.dataset.of === String(face));
     for (const mark of this.#stage.querySelectorAll("[data-face]")) {
       mark.classList.toggle("dimmed", face !== null && mark.dataset.face !== String(face));
     }
@@ -153,7 +164,7 @@ export class Viewer {
 
   async #takeOut(image) {
     await this.#remove(image);
-    this.#dialog.querySelector("header button").focus();
+    this.#dialog.querySelector("header button:last-child").focus();
   }
 
   #step(by) {
@@ -162,10 +173,16 @@ export class Viewer {
     const wasAtTheEnd = document.activeElement;
     this.#show(image.id);
     // A button that has just been disabled would lose the focus to nowhere, and the keys with it.
-    if (wasAtTheEnd?.disabled) this.#dialog.querySelector("header button").focus();
+    if (wasAtTheEnd?.disabled) this.#dialog.querySelector("header button:last-child").focus();
   }
 
   #key(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "?") showKeys();
+    if (event.key === "?" || this.#zoom.key(event)) {
+      event.preventDefault();
+      return;
+    }
     const last = this.#images.length;
     const by = { ArrowLeft: -1, ArrowRight: 1, Home: -last, End: last }[event.key];
     if (!by) return;
@@ -174,68 +191,23 @@ export class Viewer {
     this.#step(to - this.#images.indexOf(this.#image()));
   }
 
-  // A finger that goes sideways leads on.
-  #touch({ pointerType, isPrimary, pointerId, clientX, clientY }) {
-    this.#settle();
-    if (pointerType === "touch" && isPrimary && !isZoomed()) this.#finger = { pointerId, clientX, clientY };
-  }
-
-  #drag(event) {
-    if (event.pointerId === this.#finger?.pointerId) this.#stage.style.setProperty("--drag", `${this.#wayOf(event)}px`);
-  }
-
-  #letGo(event) {
-    const way = event.pointerId === this.#finger?.pointerId ? this.#wayOf(event) : 0;
-    this.#settle();
-    if (Math.abs(way) > SWIPE) this.#step(way < 0 ? 1 : -1);
-  }
-
-  // Returns how far the finger went sideways; 0 if it went rather up or down.
-  #wayOf({ clientX, clientY }) {
-    const way = clientX - this.#finger.clientX;
-    return Math.abs(way) > Math.abs(clientY - this.#finger.clientY) ? way : 0;
-  }
-
-  #settle() {
-    this.#finger = null;
-    this.#stage.style.removeProperty("--drag");
-  }
-
   #end() {
     this.#dialog.remove();
     this.#stage.replaceChildren();
     this.#closed(this.#id);
-    this.#goBack();
+    this.#return();
   }
 
-  #goBack() {
-    if (this.#hasEntry) history.back();
-    this.#hasEntry = false;
+  #return() {
+    this.#goBack?.();
+    this.#goBack = null;
   }
 }
 
-function isZoomed() {
-  return window.visualViewport?.scale > 1.05;
+function keys() {
+  return h("button", { type: "button", class: "round", "aria-label": t("keys-title"), title: t("keys-title"), onclick: showKeys }, "?");
 }
 
-function button(name, text, act) {
-  return h("button", { type: "button", class: "round", "aria-label": text, title: text, onclick: act }, icon(name));
-}
-
-function people(image, light) {
-  if (image.status === "failed") {
-    return h("p", { class: "reason" }, icon("warning"), reasonOf(image.error));
-  }
-  if (image.status === "pending") return h("p", {}, image.error ? reasonOf(image.error) : t("not-looked-at"));
-  if (!image.faces.length) return h("p", {}, t("no-face-here"));
-  const items = image.faces.map((face, position) =>
-    h(
-      "li",
-      { onpointerenter: () => light(position), onpointerleave: () => light(null) },
-      h("i", { class: `swatch ${face.gender}` }),
-      described(face),
-      h("small", {}, ageRange(face)),
-    ),
-  );
-  return h("ol", { class: "people", "aria-label": t("people-here") }, items);
+function button(name, text, act, more = {}) {
+  return h("button", { type: "button", class: "round", "aria-label": text, title: text, onclick: act, ...more }, icon(name));
 }
