@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Callable
+from functools import cached_property
+from typing import cast
 
 import requests
 import urllib3
@@ -12,6 +14,7 @@ from service.features.faces.engines.facecloud.failures import CONNECT_TIMEOUT, T
 from service.features.faces.engines.facecloud.wire import Answer, read_answer
 from service.jobs.operation import Cancelled
 
+HEADERS = {"Accept": "application/json", "Accept-Encoding": "gzip, deflate", "User-Agent": "media-batch-service"}
 LARGEST_ANSWER = 16 * 2**20
 _ONCE = urllib3.Retry(total=False)  # the kernel retries, not the connection
 
@@ -21,10 +24,13 @@ class Connections:
 
     def __init__(self, url: str, timeout: float, size: int, observe: Callable[[str, float], None] | None) -> None:
         self._root = f"{url.rstrip('/').removesuffix('/api/v1').rstrip('/')}/api/v1"
-        self._timeout = timeout
+        self._seconds = timeout
+        self._timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT, read=timeout)
         self._observe = observe
-        self._session = _session(self._root, size)
-        self._prepared: dict[str, requests.PreparedRequest] = {}
+        self._session = requests.Session()
+        self._adapter = HTTPAdapter(pool_connections=1, pool_maxsize=size)
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, self._adapter)
 
     def post(self, path: str, body: bytes, headers: dict[str, str], cancelled: Callable[[], bool]) -> Answer:
         """Send a body below `/api/v1` and read the whole answer; whatever goes wrong on the way is a `Failure`."""
@@ -33,53 +39,50 @@ class Connections:
         begun = time.monotonic()
         outcome = "unanswered"
         try:
-            response = self._session.send(
-                self._request(path, body, headers),
-                timeout=(CONNECT_TIMEOUT, self._timeout),
-                allow_redirects=False,
-                stream=True,
-                proxies=self._session.proxies,
-                verify=self._session.verify,
-            )
-            content = _read(response.raw, self._timeout)
-            outcome = str(response.status_code)
+            response = self._send(path, body, headers)
+            content = _read(response, self._seconds)
+            outcome = str(response.status)
         except TRANSPORT as error:
             outcome = "timeout" if isinstance(error, TIMEOUTS) else outcome
-            raise unanswered(error, self._timeout) from error
+            raise unanswered(error, self._seconds) from error
         finally:
             if self._observe is not None:
                 self._observe(outcome, time.monotonic() - begun)
-        return read_answer(response.status_code, content, response.headers.get("Retry-After"))
+        return read_answer(response.status, content, response.headers.get("Retry-After"))
 
-    def _request(self, path: str, body: bytes, headers: dict[str, str]) -> requests.PreparedRequest:
-        """Return a request of its own, made of the one of its path: to prepare each anew costs a third of the call."""
-        prepared = self._prepared.get(path)
-        if prepared is None:
-            prepared = self._session.prepare_request(requests.Request("POST", self._root + path))
-            self._prepared[path] = prepared
-        request = prepared.copy()
-        request.body = body
-        request.headers.update(headers, **{"Content-Length": str(len(body))})
-        return request
+    def _send(self, path: str, body: bytes, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
+        pool, target = self._route
+        return pool.urlopen(
+            "POST",
+            f"{target}{path}",
+            body=body,
+            headers=HEADERS | headers,
+            redirect=False,
+            assert_same_host=False,
+            preload_content=False,
+            decode_content=False,
+            retries=_ONCE,
+            timeout=self._timeout,
+        )
+
+    @cached_property
+    def _route(self) -> tuple[urllib3.HTTPConnectionPool, str]:
+        """The session's connections to the host, and what a request line names, as far as it is always the same.
+
+        The session finds both by the proxies and certificates that the environment names, once. Doing so in every call,
+        with redirects and cookies that this protocol has none of, costs as much as the call itself.
+        """
+        session = self._session
+        session.verify = system_bundle()
+        named = session.merge_environment_settings(self._root, {}, None, None, None)
+        proxies, verify = named["proxies"], named["verify"]
+        request = session.prepare_request(requests.Request("POST", self._root))
+        pool = self._adapter.get_connection_with_tls_context(request, verify, proxies)
+        return cast(urllib3.HTTPConnectionPool, pool), self._adapter.request_url(request, proxies)
 
     def close(self) -> None:
         """Close the connections."""
         self._session.close()
-
-
-def _session(url: str, size: int) -> requests.Session:
-    """Return a session for one host, with the proxies and certificates that the environment names for it.
-
-    The session asks the environment once: doing so in every call, as it would by itself, costs as much as the call.
-    """
-    session = requests.Session()
-    session.verify = system_bundle()
-    named = session.merge_environment_settings(url, {}, None, None, None)
-    session.proxies, session.verify, session.trust_env = named["proxies"], named["verify"], False
-    session.headers.update({"Accept": "application/json", "User-Agent": "media-batch-service"})
-    for scheme in ("http://", "https://"):
-        session.mount(scheme, HTTPAdapter(pool_connections=1, pool_maxsize=size, max_retries=_ONCE))
-    return session
 
 
 def _read(response: urllib3.BaseHTTPResponse, seconds: float) -> bytes:
