@@ -1,16 +1,19 @@
 """Limits failed logins: counts wrong credentials over all server processes.
 
 A row is one name, such as an address, and how often it failed since its window began. Right credentials cost one look
-at an index, since also they must be refused while their name is blocked: else the one right guess would be told.
+at an index a second, since also they must be refused while their name is blocked: else the one right guess would be
+told.
 """
 
 import hashlib
 import math
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import sqlalchemy as sa
+from cachetools import TTLCache
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.db.database import Database, Model
@@ -22,6 +25,9 @@ COUNTED = 100
 """New names after which the rows are counted."""
 SWEPT = 20
 """Expired rows that are deleted with each new one."""
+
+ALLOWED, ALLOWED_SECONDS = 10_000, 1.0
+"""How many names with right credentials are remembered, and for how long they are not looked up again."""
 
 
 class FailedLogin(Model):
@@ -57,6 +63,8 @@ class LoginThrottle:
         self._limit = limit
         self._seconds = seconds
         self._inserted = 0
+        self._allowed: TTLCache[str, None] = TTLCache(ALLOWED, ALLOWED_SECONDS)
+        self._lock = threading.Lock()
 
     def check(self, *names: str, times: int = 1) -> None:
         """Raise TooManyRequests if one of the names has failed `times` times the limit.
@@ -73,9 +81,20 @@ class LoginThrottle:
                         retry_after=math.ceil(until - now),
                     )
 
+    def check_right(self, name: str) -> None:
+        """Check one whose credentials are right, unless that was done within the last second."""
+        with self._lock:
+            if name in self._allowed:
+                return
+        self.check(name)
+        with self._lock:
+            self._allowed[name] = None
+
     def record_failure(self, *names: str) -> None:
         """Count a failure of each name, up to one that is over the limit: of what was under way then no more counts."""
         for name in names:
+            with self._lock:
+                self._allowed.pop(name, None)
             try:
                 failures = self._count(_hash(name), time.time())
             except sa.exc.IntegrityError:  # only where writers do not wait for each other: another one was first
