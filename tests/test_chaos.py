@@ -17,7 +17,7 @@ import requests
 
 from devtools.facecloud_emulator.server import EmulatorServer
 from tests.conftest import MakeService, facecloud
-from tests.support import Client, Service, photo
+from tests.support import Client, Service, photo, wait_until_equal
 from tests.test_processes import check_complete
 
 ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "6"))
@@ -148,7 +148,7 @@ def test_signals_at_random_moments_lose_nothing_and_double_nothing(
         client = service.start()
         if status is not None:
             finish(client, now, status, names)
-        assert service.inconsistencies() == []
+        wait_until_equal(service.inconsistencies, [])
         sent = emulator.emulator.counters()["images"]
         repeated += check_calls(sent, now.images, what)
         total += len(sent)

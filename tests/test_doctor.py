@@ -23,7 +23,7 @@ from service.maintenance.doctor import examine, repair
 from service.maintenance.orphan_files import remove_orphans
 from service.storage.storage import Storage
 from tests.conftest import MakeService, facecloud
-from tests.support import BIN, ROOT, Service, application, inconsistencies, photo, wait_for
+from tests.support import BIN, ROOT, Service, application, inconsistencies, photo, wait_for, wait_until_equal
 
 ENDED, FORMING = "ended", "forming"
 
@@ -274,6 +274,7 @@ def test_an_empty_database_beside_a_full_store_costs_no_file(make_service: MakeS
     service.start().task(photo(1))
     service.stop()
     service.start()  # the database is in use by now, but these are not its files
+    wait_for(lambda: service.log.read_text().count("most files belong to no row") == 2, what="the second look")
     service.stop()
     assert len(service.left_files()) == 201
     assert not half.exists(), "what was never finished is nobody's photo"
@@ -292,7 +293,7 @@ def test_an_empty_database_beside_a_full_store_costs_no_file(make_service: MakeS
     for number in range(20):
         (service.files / "tasks" / f"left-{number}").write_bytes(b"x")
     service.start()
-    assert len(service.left_files()) == 1, "the store is this database's now"
+    wait_until_equal(lambda: len(service.left_files()), 1)  # the store is this database's now
 
 
 def test_a_store_that_cannot_be_written_to_is_told(patient: tuple[Path, dict[str, str]]) -> None:

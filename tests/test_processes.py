@@ -15,7 +15,7 @@ from devtools.facecloud_emulator.faults import Mood
 from devtools.facecloud_emulator.server import EmulatorServer
 from service.features.faces.engines.engine import Detection
 from tests.conftest import MakeService, facecloud, on_both_databases
-from tests.support import Client, Service, faces_of, free_port, photo, wait_for
+from tests.support import Client, Service, faces_of, free_port, photo, wait_for, wait_until_equal
 from tests.test_tasks import recount
 
 
@@ -92,7 +92,7 @@ def test_a_killed_server_goes_on_by_itself_when_it_is_started_again(
     (service.files / "tasks" / task / ".new-orphan").write_bytes(b"x")
     client = service.start()
     check_complete(client.ended(task, 20), images)
-    assert len(service.left_files()) == 100
+    wait_until_equal(lambda: len(service.left_files()), 100)
 
 
 @on_both_databases

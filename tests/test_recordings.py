@@ -24,7 +24,7 @@ from service.features.recordings import mp3, operations
 from service.features.recordings.operations import Services
 from service.http.services import provided
 from tests.conftest import MakeService
-from tests.support import Client, Service
+from tests.support import Client, Service, wait_for
 from tests.test_tasks import problem
 
 MAX_BYTES, MAX_SECONDS = 6_000_000, 20
@@ -560,7 +560,7 @@ def test_the_link_begins_with_the_public_address_and_the_bit_rate_varies_where_s
     orphan.write_bytes(b"what a crash has left")
     service.stop()
     client = service.start()
-    assert not orphan.exists()
+    wait_for(lambda: not orphan.exists(), what="the removal of the orphan")
     assert client.get("/record", params=query).status_code == 200
 
 

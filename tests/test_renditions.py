@@ -612,7 +612,7 @@ def test_a_sweep_takes_orphans_and_leaves_what_clients_wrote_themselves(make_ser
         (service.files / key).parent.mkdir(parents=True, exist_ok=True)
         (service.files / key).write_bytes(b"x")
     service.start()
-    assert keys_below(service, "images") == sorted([*keys_of(image), *theirs])
+    wait_until_equal(lambda: keys_below(service, "images"), sorted([*keys_of(image), *theirs]))
 
 
 @pytest.mark.parametrize("scales", ["0.75,0.5", "0.75,0.5,0", "0.75,0.5,1.5", "a,b,c", "nan,1,1", "0.5"])

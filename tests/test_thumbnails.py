@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from tests.conftest import MakeService, facecloud
-from tests.support import Client, Service, photo
+from tests.support import Client, Service, photo, wait_until_equal
 
 SECRET = "the garden behind the house"  # in the EXIF of the photos here
 
@@ -118,5 +118,5 @@ def test_the_sweep_of_orphans_spares_them_as_long_as_their_image_is_there(
     (service.files / "tasks" / task / "00000000-0000-4000-8000-000000000000.thumbnail").write_bytes(b"orphan")
     service.kill()
     client = service.start()
-    assert sorted(service.left_files()) == sorted([image, f"{image}.thumbnail"])
+    wait_until_equal(lambda: sorted(service.left_files()), sorted([image, f"{image}.thumbnail"]))
     assert client.get(path).content == content

@@ -32,14 +32,15 @@ def verify(username: str | None, password: str | None) -> str | None:
         return None
     if not request.headers["Authorization"].lower().startswith("basic "):
         return None  # flask-httpauth takes the pair under any scheme
-    throttle = provided(LoginThrottle)
-    throttle.check(f"basic {address()}")
+    throttle, name = provided(LoginThrottle), f"basic {address()}"
     settings = provided(Settings)
     right = _same(username or "", settings.api_username)
     right &= _same(password or "", settings.api_password)
     if not (right and settings.api_password):
-        throttle.record_failure(f"basic {address()}")
+        throttle.check(name)
+        throttle.record_failure(name)
         return None
+    throttle.check_right(name)
     g.asker = "basic"
     return username
 

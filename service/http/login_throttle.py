@@ -1,7 +1,8 @@
 """Limits failed logins: counts wrong credentials over all server processes.
 
 A row is one name, such as an address, and how often it failed since its window began. Right credentials cost one look
-at an index, since also they must be refused while their name is blocked: else the one right guess would be told.
+at an index a second, since also they must be refused while their name is blocked: else the one right guess would be
+told.
 """
 
 import hashlib
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import sqlalchemy as sa
+from cachetools import TTLCache
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.db.database import Database, Model, first_line
@@ -25,6 +27,9 @@ COUNTED = 100
 """New names after which the rows are counted."""
 SWEPT = 20
 """Expired rows that are deleted with each new one."""
+
+ALLOWED, ALLOWED_SECONDS = 10_000, 1.0
+"""How many names with right credentials are remembered, and for how long they are not looked up again."""
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +100,8 @@ class LoginThrottle:
         self._inserted = 0
         self._unwritten = _Unwritten(seconds, most)
         self._states = StateLog(log, "failed logins are counted in memory", "failed logins are counted in rows again")
+        self._allowed: TTLCache[str, None] = TTLCache(ALLOWED, ALLOWED_SECONDS)
+        self._lock = threading.Lock()
 
     def check(self, *names: str, times: int = 1) -> None:
         """Raise TooManyRequests if one of the names has failed `times` times the limit.
@@ -121,8 +128,20 @@ class LoginThrottle:
             return 0.0
         return max((end - now for end in ends if end is not None), default=0.0)
 
+    def check_right(self, name: str) -> None:
+        """Check one whose credentials are right, unless that was done within the last second."""
+        with self._lock:
+            if name in self._allowed:
+                return
+        self.check(name)
+        with self._lock:
+            self._allowed[name] = None
+
     def record_failure(self, *names: str) -> None:
         """Count a failure of each name, up to one that is over the limit: of what was under way then no more counts."""
+        with self._lock:
+            for name in names:
+                self._allowed.pop(name, None)
         for name in map(_hash, names):
             try:
                 failures = self._count_row(name)

@@ -54,7 +54,12 @@ class OrphanFileRemoval:
         self._every = every
         self._turn = ExclusiveTurn(database, KIND, owner)
         self._is_asked_for = False
+        self._quiet_until: float | None = None
         self.thread = PeriodicThread(KIND, self.remove_if_due, every / LOOKS)
+
+    def note_quiet(self) -> None:
+        """Note that nobody is at work now: what is older than this moment is nobody's upload, however young it is."""
+        self._quiet_until = time.time()
 
     def start(self, *, at_once: bool) -> None:
         """Begin to look whether a removal is due; the first one may be asked for, whoever removed lately."""
@@ -71,14 +76,19 @@ class OrphanFileRemoval:
         with self._database.write() as session:
             if not self._turn.take(session, LONGEST, force=self._is_asked_for):
                 return
-        self._is_asked_for = False
+        age, self._is_asked_for, self._quiet_until = self._age(), False, None
         begin = time.monotonic()
         try:
-            removed = remove_orphans(self._database, self._storage, self._known_keys, ORPHAN_AGE, rest=REST)
+            removed = remove_orphans(self._database, self._storage, self._known_keys, age, rest=REST)
             self._metrics.swept.labels("orphan").inc(removed)
         finally:
             with self._database.write() as session:
                 self._turn.keep(session, max(self._every, SHARE * (time.monotonic() - begin)))
+
+    def _age(self) -> float:
+        if not self._is_asked_for or self._quiet_until is None:
+            return ORPHAN_AGE
+        return max(0.0, time.time() - self._quiet_until)
 
 
 def remove_orphans(

@@ -24,6 +24,12 @@ def is_ours(session: Session) -> bool:
     return _is_in_use(session) if decided is None else decided
 
 
+def is_decided(database: Database) -> bool:
+    """Return whether this database has met the store before."""
+    with database.read() as session:
+        return session.scalar(sa.select(Store.is_ours)) is not None
+
+
 def record(database: Database, ours: bool, *, anew: bool = False) -> None:
     """Write down whether they are, unless it was decided before; `anew` is for a person who says so."""
     with database.read() as session:

@@ -14,13 +14,14 @@ import sqlalchemy as sa
 from flask import Flask
 
 from service.config import Settings
-from service.db.database import first_line, has_no_tables, is_away, open_database
+from service.db.database import Database, first_line, has_no_tables, is_away, open_database
 from service.errors import Unavailable
 from service.http import idempotency_store
 from service.http.services import provided
 from service.http.waiting_requests import WaitingRequests
 from service.jobs import models
 from service.jobs.executors import Executor, owner_name
+from service.maintenance import store_ownership
 from service.maintenance.checks import ORPHAN_AGE, Inventory
 from service.maintenance.orphan_files import OrphanFileRemoval, remove_orphans
 from service.maintenance.periodic import Schedule
@@ -67,11 +68,7 @@ class Hooks:
                     with database.write() as session:
                         models.expire(session, None)
                         idempotency_store.release_dead(session, None)
-                if self.storage.is_shared:
-                    self.storage.check()
-                    return
-                age = 0 if alone_here and alone_there else ORPHAN_AGE
-                self.metrics.swept.labels("orphan").inc(remove_orphans(database, self.storage, self.known_keys, age))
+                self._look_after_files(database, is_quiet=alone_here and alone_there)
         except StorageMisconfigured as error:
             sys.exit(f"The service cannot start:\n{error}")
         except Unavailable as error:
@@ -83,6 +80,17 @@ class Hooks:
             sys.exit(f"The database cannot be used: {first_line(error)}")
         finally:
             database.close()
+
+    def _look_after_files(self, database: Database, *, is_quiet: bool) -> None:
+        """Have what a crash left removed beside the work: a walk over millions of files takes a minute."""
+        if self.storage.is_shared:
+            self.storage.check()
+        elif store_ownership.is_decided(database):
+            if is_quiet:
+                self.orphan_files.note_quiet()
+        else:  # whose the files are must be decided before there is a row
+            removed = remove_orphans(database, self.storage, self.known_keys, 0 if is_quiet else ORPHAN_AGE)
+            self.metrics.swept.labels("orphan").inc(removed)
 
     def on_exit(self, server: Any) -> None:
         """Remove this server's metrics."""
@@ -108,8 +116,8 @@ class Hooks:
             self.executor.start()
         for work in self.periodic:
             work.start()
-        # A listing of what many machines store takes long: the first process does it beside its work.
-        self.orphan_files.start(at_once=self.storage.is_shared and worker.age == 1)
+        # A listing of many files takes long: the first process does it beside its work.
+        self.orphan_files.start(at_once=worker.age == 1)
         serve = signal.getsignal(signal.SIGTERM)
 
         def stop(number: int, frame: FrameType | None) -> None:
