@@ -5,6 +5,7 @@ gunicorn gives a thread to whoever connects; a few dozen clients that send a byt
 
 import logging
 import socket
+import threading
 import time
 from collections import Counter
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -57,6 +58,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self.looked_at = 0.0
         self.room = BufferRoom()
         self.connections: Counter[str] = Counter()
+        self.counting = threading.Lock()  # several threads close connections
         self.most_of_address = 0
 
     def run(self) -> None:
@@ -100,14 +102,16 @@ class Worker(ThreadWorker):  # type: ignore[misc]
                 sock.send(answer)
             self.lingering.add(sock)
             return True
-        self.connections[network] += 1
+        with self.counting:
+            self.connections[network] += 1
         sock.on_close = partial(self._forget, network)
         return False
 
     def _forget(self, network: str) -> None:
-        self.connections[network] -= 1
-        if self.connections[network] <= 0:
-            self.connections.pop(network, None)
+        with self.counting:
+            self.connections[network] -= 1
+            if not self.connections[network]:
+                del self.connections[network]
 
     def enqueue_req(self, conn: BufferedConnection) -> None:
         """Give the connection a thread if its request is there, or else wait for more of it without one."""
