@@ -166,3 +166,11 @@ def test_the_lines_that_stay_written_by_hand_are_about_as_many_as_told() -> None
 
 def python_files(place: Path) -> list[Path]:
     return [place] if place.is_file() else sorted(place.glob("*.py"))
+
+
+def test_the_tests_of_the_promises_are_there() -> None:
+    table = read("docs/security.md").partition("## Promises")[2]
+    named = re.findall(r"`(test_\w+)`", table)
+    assert len(named) > 25
+    written = "".join(path.read_text("utf-8") for path in (ROOT / "tests").glob("test_*.py"))
+    assert [name for name in named if f"def {name}(" not in written] == []

@@ -5,7 +5,9 @@ import re
 import shutil
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -328,3 +330,53 @@ def test_a_killed_service_loses_no_task_and_leaves_no_half_result(make_service: 
     assert len(service.left_files()) == len(files) + len(tasks)
     with sqlite3.connect(service.folder / "service.db") as database:
         assert database.execute("SELECT count(*) FROM processing_file").fetchone() == (len(files) + len(tasks),)
+
+
+def test_the_list_of_tasks_is_whole_or_in_pages(client: Client) -> None:
+    (file,) = client.post("/api/files/", files={"file": photo(1)}).json()["file_ids"]
+    order = {"file_ids": [file] * 7, "algorithm": "rotate", "params": {"direction": "clockwise"}}
+    assert client.post(TASKS, json=order).status_code == 200
+    whole = [task["id"] for task in client.get(TASKS).json()]
+    assert whole == sorted(whole)
+    walked, path = [], f"{TASKS}?limit=3"
+    while path:
+        answer = client.get(path)
+        assert answer.status_code == 200
+        walked += [task["id"] for task in answer.json()]
+        path = answer.links.get("next", {}).get("url", "")
+    assert walked == whole
+    problem(client.get(f"{TASKS}?limit=0"), 422)
+    problem(client.get(f"{TASKS}?cursor=x"), 422)
+
+
+def test_a_list_of_a_hundred_thousand_tasks_begins_at_once_and_takes_little_memory(
+    make_service: MakeService,
+) -> None:
+    service = make_service(FACE_ENGINE="local", WEB_CONCURRENCY=1)
+    now = "2026-01-02 03:04:05.000006"
+    with closing(sqlite3.connect(service.folder / "service.db")) as database:
+        columns = [row[1] for row in database.execute("PRAGMA table_info(processing_task)")]
+        known = {"algorithm": "flip", "params": "{}", "source_id": 1, "status": "error"}
+        known |= {"created_at": now, "updated_at": now}
+        named = [name for name in columns if name in known]
+        marks = ", ".join("?" for _ in named)
+        row = tuple(known[name] for name in named)
+        database.executemany(f"INSERT INTO processing_task ({', '.join(named)}) VALUES ({marks})", [row] * 100_000)
+        database.commit()
+    client = service.start()
+    client.get(f"{TASKS}?limit=1")
+    before = memory(service.workers()[0])
+    begin = time.perf_counter()
+    with client.get(TASKS, stream=True, headers={"Accept-Encoding": "identity"}) as answer:
+        next(answer.iter_content(1024))
+        first = time.perf_counter() - begin
+        size = sum(len(piece) for piece in answer.iter_content(65536))
+    assert size > 10_000_000
+    assert memory(service.workers()[0]) - before < 10
+    assert first < 0.25  # 0.05 on a quiet machine
+
+
+def memory(pid: int) -> float:
+    """Return the most memory that a process has had, in megabytes."""
+    (line,) = (line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024

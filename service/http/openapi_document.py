@@ -28,6 +28,7 @@ HEADERS = {
     "Content-Range": "Which bytes of how many these are.",
     "ETag": "The version of the answer. Sent as `If-None-Match`, it gets 304 while that is current.",
     "Idempotency-Replayed": "`true` where this answer is a replay of the first one.",
+    "Link": 'The next page, as `rel="next"` (RFC 8288).',
     "Location": "The address of the created or requested resource.",
     "Retry-After": "Seconds to wait before the next request.",
     "WWW-Authenticate": "How to authenticate.",

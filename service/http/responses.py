@@ -18,6 +18,8 @@ from service.telemetry import logging as logs
 
 log = logging.getLogger(__name__)
 
+PIECE = 32 * 1024
+"""Bytes of a stream that are sent at a time, about."""
 LINK_SECONDS = 300
 """How long the address lives that a request for a file is redirected to."""
 
@@ -78,6 +80,23 @@ def stream_answer(pieces: Iterator[bytes], media_type: str, file_name: str) -> R
     response.headers["Content-Disposition"] = Download(file_name).disposition() or "attachment"
     response.headers["Cache-Control"] = "private, no-cache"
     return response
+
+
+def stream_array(items: Iterator[Any]) -> Response:
+    """Return a JSON array that is made while it is sent."""
+    pieces = _array(items)
+    first = next(pieces)
+    return Response(_sent(first, pieces, request.environ[logs.REQUEST_ID]), content_type="application/json")
+
+
+def _array(items: Iterator[Any]) -> Iterator[bytes]:
+    piece = bytearray(b"[")
+    for number, item in enumerate(items):
+        piece += (b"," if number else b"") + orjson.dumps(item)
+        if len(piece) > PIECE:
+            yield bytes(piece)
+            piece.clear()
+    yield bytes(piece + b"]")
 
 
 def _sent(first: bytes, rest: Iterator[bytes], request_id: str) -> Iterator[bytes]:

@@ -1,7 +1,7 @@
 """What a client can do with processing: plain values and streams in, plain values out."""
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,8 @@ from service.storage.signed_urls import Download
 from service.storage.stored_file import StoredFile
 
 PREFIX = "processing/"
+AT_A_TIME = 500
+"""Tasks that are read at a time."""
 _UNDER_WAY = ("pending", "processing")
 
 
@@ -115,10 +117,31 @@ def create_tasks(services: Services, file_ids: Sequence[int], algorithm: str, pa
     return task_ids
 
 
-def list_tasks(services: Services) -> list[dict[str, Any]]:
-    """Return all tasks in the order in which they were made."""
+def page_of_tasks(services: Services, limit: int, after: int | None) -> tuple[list[dict[str, Any]], int | None]:
+    """Return a page of tasks in the order in which they were made, and the number after which the next one begins."""
     with services.database.read() as session:
-        return [dict(row) for row in session.execute(_TASKS.order_by(ProcessingTask.id)).mappings()]
+        rows = _tasks_after(session, after or 0, limit + 1)
+    page = rows[:limit]
+    return page, page[-1]["id"] if len(rows) > limit else None
+
+
+def all_tasks(services: Services) -> Iterator[dict[str, Any]]:
+    """Give all tasks that are there now, in the order in which they were made; a part of them is in memory."""
+    with services.database.read() as session:
+        last = session.scalar(sa.select(sa.func.max(ProcessingTask.id))) or 0
+    after = 0
+    while after < last:
+        with services.database.read() as session:
+            rows = _tasks_after(session, after, AT_A_TIME, last)
+        if not rows:
+            return
+        yield from rows
+        after = rows[-1]["id"]
+
+
+def _tasks_after(session: Session, after: int, limit: int, last: int = LARGEST_ID) -> list[dict[str, Any]]:
+    chosen = _TASKS.where(ProcessingTask.id > after, ProcessingTask.id <= last).order_by(ProcessingTask.id).limit(limit)
+    return [dict(row) for row in session.execute(chosen).mappings()]
 
 
 def get_task(services: Services, task_id: int) -> dict[str, Any]:

@@ -2,19 +2,28 @@
 
 from functools import partial
 from typing import Any
+from urllib.parse import urlencode
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
 from pydantic import BaseModel, ConfigDict
 
 from service.errors import Malformed
 from service.features.processing import operations
-from service.features.processing.schemas import PARAMS, FilesOut, ProcessingIn, ProcessingTaskOut, TaskIdsOut
+from service.features.processing.schemas import (
+    PARAMS,
+    FilesOut,
+    ProcessingIn,
+    ProcessingQuery,
+    ProcessingTaskOut,
+    TaskIdsOut,
+)
 from service.features.uploads import images_form, read_images
 from service.http.basic_auth import require_basic
-from service.http.bodies import EmptyBody, body, refuse_body, validated
+from service.http.bodies import EmptyBody, body, query, refuse_body, validated
 from service.http.idempotency import idempotent
 from service.http.openapi_views import describe
-from service.http.responses import answer, file_or_redirect
+from service.http.pagination import Page, cursor_of, number_of
+from service.http.responses import answer, file_or_redirect, stream_array
 from service.http.services import provided
 
 processing = Blueprint("processing", __name__, url_prefix="/api")
@@ -65,10 +74,18 @@ def delete_file(file_id: int) -> Response:
 
 @processing.get("/image-processing/")
 @processing.get("/image_processing/", alias=True)
-@describe({200: [ProcessingTaskOut]})
+@describe({200: [ProcessingTaskOut]}, 422, query=ProcessingQuery, headers={200: ("Link?",)})
 def list_processing_tasks() -> Response:
-    """List all tasks in the order in which they were made."""
-    return answer(operations.list_tasks(_services()))
+    """List tasks in the order in which they were made: all, or with `limit` a page, whose `Link` leads to the next."""
+    wanted = query(ProcessingQuery)
+    if wanted.limit is None and wanted.cursor is None:
+        return stream_array(operations.all_tasks(_services()))
+    limit = wanted.limit or Page().limit
+    tasks, end = operations.page_of_tasks(_services(), limit, number_of(wanted.cursor))
+    if end is None:
+        return answer(tasks)
+    following = urlencode({"limit": limit, "cursor": cursor_of((str(end),))})
+    return answer(tasks, Link=f'<{request.path}?{following}>; rel="next"')
 
 
 @processing.post("/image-processing/")

@@ -4,9 +4,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, StrictInt
 
-from service.http.bodies import StrictModel
+from service.http.bodies import StrictModel, WholeNumber
+from service.http.pagination import Cursor
 
 MOST_FILES = 10_000
+
+
+class ProcessingQuery(StrictModel):
+    """The query of the list of tasks."""
+
+    limit: Annotated[WholeNumber | None, Field(ge=1, le=100, description="How many tasks a page has.")] = None
+    cursor: Annotated[Cursor | None, Field(description="That of the page before, from its `Link`.")] = None
 
 
 class FilesOut(BaseModel, json_schema_extra={"examples": [{"file_ids": [1, 2]}]}):
