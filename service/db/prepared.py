@@ -11,8 +11,9 @@ import sqlalchemy as sa
 class Prepared:
     """A statement that is compiled once and then given to the driver as it is: a third to a half of the cost.
 
-    Its parameters are named by `bindparam`, in an insert by the `columns` (by default all). Values go to the driver unconverted, and rows
-    come back so: it is for texts, numbers and nulls. A list of values (`expanding`) is no parameter of it.
+    Its parameters are named by `bindparam`, in an insert by the `columns`, by default all. Values go to the driver
+    unconverted, and rows come back so: it is for texts, numbers and nulls. A list of values (`expanding`) is no
+    parameter of it.
     """
 
     def __init__(self, statement: sa.Executable, columns: Sequence[str] | None = None) -> None:
