@@ -9,7 +9,7 @@ class Problem(Exception):
 
     Problem
      ├── Malformed 400 · Unauthorized 401 · Forbidden 403 · NotFound 404 · NotAllowed 405 · TooSlow 408
-     ├── Conflict 409 · TooLarge 413 · UnsupportedType 415 · Invalid 422 · TooManyRequests 429
+     ├── Conflict 409 · PreconditionFailed 412 · TooLarge 413 · UnsupportedType 415 · Invalid 422 · TooManyRequests 429
      └── Unavailable 503 · ServiceFault 503 · NoRoom 507
     """
 
@@ -74,6 +74,13 @@ class Conflict(Problem):
 
     status = 409
     code = "conflict"
+
+
+class PreconditionFailed(Problem):
+    """`If-Match` names another version than there is."""
+
+    status = 412
+    code = "image_changed"
 
 
 class TooLarge(Problem):

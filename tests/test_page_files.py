@@ -17,6 +17,21 @@ ENDINGS = {
     "status-": ("forming", "processing", "completed", "error", "failed", "pending"),
     "person-": ("female", "male", "unknown"),
     "filter-": ("all", "faces", "none", "failed"),
+    "estimates-": (
+        *("figure", "estimate", "sample-only", "uncorrected"),
+        *("women_share", "women_average_age", "men_average_age", "faces"),
+    ),
+    "keys-": tuple(
+        f"{key}{ending}"
+        for key in ("arrows", "w", "m", "u", "digits", "x", "z", "drag", "enter", "pages")
+        for ending in ("", "-text")
+    ),
+    "faces-": (
+        *("sort", "sort-photo", "sort-age", "sort-certainty", "sort-size"),
+        *("gender", "gender-all", "gender-female", "gender-male", "gender-unknown"),
+        *("crowd", "crowd-any", "crowd-one", "crowd-few", "crowd-many"),
+        *("corrected", "corrected-all", "corrected-yes", "corrected-no"),
+    ),
 }
 
 

@@ -11,12 +11,14 @@ import sqlalchemy as sa
 class Prepared:
     """A statement that is compiled once and then given to the driver as it is: a third to a half of the cost.
 
-    Its parameters are named by `bindparam`, in an insert by the columns. Values go to the driver unconverted, and rows
-    come back so: it is for texts, numbers and nulls. A list of values (`expanding`) is no parameter of it.
+    Its parameters are named by `bindparam`, in an insert by the `columns`, by default all. Values go to the driver
+    unconverted, and rows come back so: it is for texts, numbers and nulls. A list of values (`expanding`) is no
+    parameter of it.
     """
 
-    def __init__(self, statement: sa.Executable) -> None:
+    def __init__(self, statement: sa.Executable, columns: Sequence[str] | None = None) -> None:
         self._statement = statement
+        self._columns = columns
         self._compiled = lru_cache(self._compile)
 
     def execute(self, connection: sa.Connection, **values: Any) -> sa.CursorResult[Any]:
@@ -30,7 +32,7 @@ class Prepared:
         connection.exec_driver_sql(text, [arrange(row) for row in rows])
 
     def _compile(self, dialect: sa.Dialect) -> Any:
-        compiled = self._statement.compile(dialect=dialect)  # type: ignore[attr-defined]
+        compiled = self._statement.compile(dialect=dialect, column_keys=self._columns)  # type: ignore[attr-defined]
         fixed = {name: parameter.value for name, parameter in compiled.binds.items() if not parameter.required}
         if not compiled.positiontup:
             return str(compiled), lambda values: {**fixed, **values}

@@ -55,6 +55,9 @@ RANGE = _header_parameter(
     "A part of the file, such as `bytes=0-1023`. Several parts, or other units than bytes, are ignored.",
 )
 IF_NONE_MATCH = _header_parameter("If-None-Match", "The `ETag` of the client's copy: 304 while that is current.")
+IF_MATCH = _header_parameter(
+    "If-Match", "The `ETag` of the image as the client knows it: 412 where it has been changed since."
+)
 IDEMPOTENCY_KEY = _header_parameter(
     "Idempotency-Key",
     "Chosen by the client, a new one for each new request. Repeated with the same key within 24 hours, the request "
@@ -85,6 +88,7 @@ TEXTS = {
     405: "The method is not allowed.",
     408: "The request came too slowly.",
     409: "Not possible in this state.",
+    412: "Changed since `If-Match` was current.",
     413: "Too large. The answer names the limit.",
     414: "The request line is too long. The member `limit` has the most bytes.",
     415: "The type is not accepted. The answer names the accepted ones.",
@@ -197,12 +201,13 @@ def _parameters(rule: Rule, found: Described) -> list[dict[str, Any]]:
             text = shape.pop("description", "")
             required = name in schema.get("required", ())
             parameters.append({"name": name, "in": "query", "required": required, "description": text, "schema": shape})
-    return parameters + [IF_NONE_MATCH] * found.conditional + [RANGE] * _is_file(found)
+    conditions = [IF_NONE_MATCH] * found.conditional + [IF_MATCH] * found.matched
+    return parameters + conditions + [RANGE] * _is_file(found)
 
 
 def _is_file(found: Described) -> bool:
     """Return whether the answer is a stored file, of which a part may be requested."""
-    return found.conditional and isinstance(found.answers.get(200), str)
+    return found.conditional and found.ranged and isinstance(found.answers.get(200), str)
 
 
 def _responses(rule: Rule, found: Described, *, keyed: bool) -> dict[str, Any]:

@@ -42,6 +42,7 @@ _EXAMPLES: dict[int, dict[str, Any]] = {
     405: {"detail": "This address does not take DELETE; it takes GET, HEAD, OPTIONS."},
     408: {"detail": "The request came too slowly. Send it again."},
     409: {"detail": "The task is processing: images can be added only while it is forming."},
+    412: {"detail": "The image has been changed since. Get it again, then repeat what is still right."},
     413: {
         "detail": "photo.jpg is too large: images may have at most 20000000 bytes. Make it smaller.",
         "limit": 20_000_000,

@@ -50,6 +50,8 @@ class Described:
     content: Mapping[str, Any] = field(default_factory=dict)
     headers: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     conditional: bool = False
+    ranged: bool = True
+    matched: bool = False
     open: bool = False
     for_people: bool = False
     scheme: str = "basic"

@@ -20,10 +20,13 @@ LANGUAGES = ("en", "ru")
 @page.get("/tasks")
 @page.get("/tasks/<id:task_id>")
 @page.get("/tasks/<id:task_id>/photos/<id:image_id>")
+@page.get("/tasks/<id:task_id>/photos/<id:image_id>/correct")
+@page.get("/tasks/<id:task_id>/faces")
+@page.get("/tasks/<id:task_id>/review/<id:review_id>")
 @page.get("/tools")
 @describe({200: "text/html"}, for_people=True)
-def tasks(task_id: str = "", image_id: str = "") -> Response:
-    """Return the page; its modules show what the address names: tasks, one of them, a photo in large, the tools."""
+def tasks(task_id: str = "", image_id: str = "", review_id: str = "") -> Response:
+    """Return the page; its modules show what the address names: tasks, one of them, a photo, faces, the tools."""
     refusal = require_basic()
     if refusal is None:
         return _html(

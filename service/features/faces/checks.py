@@ -39,8 +39,8 @@ _STATISTICS = {
     "women": _number(Face.gender == "female"),
     "men_with_age": _number((Face.gender == "male") & Face.age.is_not(None)),
     "women_with_age": _number((Face.gender == "female") & Face.age.is_not(None)),
-    "over_60": _number((Image.engine == EMBEDDED) & (Face.age >= OLD)),
-    "small_faces": _number((Image.engine == EMBEDDED) & (Face.height < SMALL)),
+    "over_60": _number((Image.engine == EMBEDDED) & (Face.age >= OLD) & Face.age_low.is_not(None)),
+    "small_faces": _number((Image.engine == EMBEDDED) & (Face.height < SMALL) & (Face.gender == "unknown")),
     "unsure": _number((Image.engine == EMBEDDED) & (Face.gender == "unknown")),
 }
 _AGES = {"men": _age_sum("male"), "women": _age_sum("female")}
@@ -58,7 +58,7 @@ def _recount_progress(session: Session, tasks: Sequence[str]) -> None:
 
 def _recount_statistics(session: Session, tasks: Sequence[str]) -> None:
     columns = [*_STATISTICS.values(), *_AGES.values()]
-    query = sa.select(*columns).select_from(Face).join(Image).where(Image.task_id == sa.bindparam("task"))
+    query = sa.select(*columns).select_from(Face).join(Image).where(Image.task_id == sa.bindparam("task"), Face.is_face)
     _recount(session, tasks, query, [*_STATISTICS, *(f"{people}_age_sum" for people in _AGES)])
 
 
@@ -143,7 +143,7 @@ _MISSTATED = Check(
     key=Task.id,
     wrong=sa.select(Task.id)
     .outerjoin(Image)
-    .outerjoin(Face)
+    .outerjoin(Face, (Face.image_id == Image.id) & Face.is_face)
     .group_by(Task.id)
     .having(
         sa.or_(

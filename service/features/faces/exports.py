@@ -1,5 +1,6 @@
 """A task's faces as files: rows of text, and photos with the faces drawn in or hidden."""
 
+import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any
 
 import orjson
 import sqlalchemy as sa
+from sqlalchemy.orm import Session
 
 from service.errors import Conflict
 from service.features.faces.annotations import FORMS, Annotated
@@ -26,7 +28,7 @@ TURN_SECONDS = 30
 """How long a photo waits for its turn to be drawn before the client is asked to come again."""
 SHOWN = (
     *(Image.id, Image.name, Image.status, Image.width, Image.height),
-    *(Image.error_code, Image.error_detail, Image.digest),
+    *(Image.rotation, Image.error_code, Image.error_detail, Image.digest),
 )
 LEFT_OUT = "left-out.txt"
 """The file that names the photos that are not in a zip of blurred ones."""
@@ -42,28 +44,54 @@ class Export:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """An image and the FACE_MEMBERS of its faces, by their numbers."""
+class Row:
+    """A face: its FACE_MEMBERS, whether a person has corrected it, and what the engine said before."""
 
+    members: Sequence[Any]
+    corrected: bool
+    detected: dict[str, Any] | None
+
+    @classmethod
+    def of(cls, row: sa.Row[Any]) -> "Row":
+        """Return a row of FACES."""
+        return cls(row[1:-3], row.corrected, row.detected)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the face as clients see it."""
+        return face(self.members, corrected=self.corrected, detected=self.detected)
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """An image and the rows of its faces, in the order of their numbers."""
+
+    faces: list[Row]
     id: str
     name: str
     status: str
     width: int
     height: int
+    rotation: int | None
     error_code: str | None
     error_detail: str | None
     digest: str | None
-    faces: list[Sequence[Any]]
 
 
 def faces_csv(services: Services, task_id: str, *, bom: bool = False) -> Export:
     """Return one row a face, after a header row."""
 
     def rows(pages: Iterable[list[Shown]]) -> Iterator[bytes]:
-        faces = ([(image.id, harmless(image.name), *face) for image in page for face in image.faces] for page in pages)
+        faces = (
+            [
+                (image.id, harmless(image.name), *row.members, str(row.corrected).lower())
+                for image in page
+                for row in image.faces
+            ]
+            for page in pages
+        )
         return as_csv(FACE_COLUMNS, faces, bom=bom)
 
-    return _export(services, task_id, "faces.csv", rows)
+    return make_export(services, task_id, "faces.csv", rows)
 
 
 def photos_csv(services: Services, task_id: str, *, bom: bool = False) -> Export:
@@ -73,7 +101,7 @@ def photos_csv(services: Services, task_id: str, *, bom: bool = False) -> Export
         photos = ([_photo_row(image) for image in page] for page in pages)
         return as_csv(PHOTO_COLUMNS, photos, bom=bom)
 
-    return _export(services, task_id, "photos.csv", rows)
+    return make_export(services, task_id, "photos.csv", rows)
 
 
 def _photo_row(image: Shown) -> tuple[object, ...]:
@@ -84,7 +112,7 @@ def _photo_row(image: Shown) -> tuple[object, ...]:
 
 def faces_jsonl(services: Services, task_id: str) -> Export:
     """Return one JSON object a line, a face each."""
-    return _export(services, task_id, "faces.jsonl", _jsonl)
+    return make_export(services, task_id, "faces.jsonl", _jsonl)
 
 
 def annotations(services: Services, task_id: str, form: str, address: str) -> Export:
@@ -97,35 +125,36 @@ def annotations(services: Services, task_id: str, form: str, address: str) -> Ex
                 f"{address}/images/{image.id}/content",
                 image.width,
                 image.height,
-                [face(one) for one in image.faces],
+                [row.as_json() for row in image.faces],
             )
             for page in pages
             for image in page
             if image.status == "done"
         )
 
-    return _export(services, task_id, f"{form}.json", made)
+    return make_export(services, task_id, f"{form}.json", made)
 
 
 def boxed_zip(services: Services, task_id: str) -> Export:
     """Return a zip of all photos with their faces drawn. One is drawn when the one before has been sent."""
-    return _export(
+    return make_export(
         services, task_id, "boxed.zip", lambda pages: archives.stream(_drawn(services, task_id, pages, draw_boxes))
     )
 
 
 def blurred_zip(services: Services, task_id: str, style: Style) -> Export:
     """Return a zip of the photos without recognisable faces; where the faces are not known, of the photo's name."""
-    return _export(
+    return make_export(
         services, task_id, "blurred.zip", lambda pages: archives.stream(_anonymous(services, task_id, pages, style))
     )
 
 
 def drawn_tag(services: Services, task_id: str, image_id: str, form: str) -> str:
-    """Return another tag once the image has its faces; from then on they do not change."""
+    """Return a tag of the image as it is drawn in this form: another one after each change of its faces."""
     with services.database.read() as session:
         image = find_image(session, task_id, image_id)
-    return f"{image.id}.{form}.{image.status}"
+        seen = [tuple(row.members) for row in _faces_of(session, image_id)]
+    return f"{image.id}.{form}.{image.status}.{hashlib.sha256(repr(seen).encode()).hexdigest()[:16]}"
 
 
 def boxed_photo(services: Services, task_id: str, image_id: str) -> bytes:
@@ -145,16 +174,22 @@ def anonymous_photo(services: Services, task_id: str, image_id: str, style: Styl
 def _photo(services: Services, task_id: str, image_id: str, draw: Draw) -> bytes:
     with services.database.read() as session:
         image = find_image(session, task_id, image_id)
-        faces = [row[1:] for row in session.execute(FACES.where(Face.image_id == image_id).order_by(Face.number))]
+        faces = _faces_of(session, image_id)
     try:
         return _draw(services, image_key(task_id, image.id), faces, draw)
     except FileNotFoundError as error:  # deleted between the two
         raise unknown_image() from error
 
 
-def _export(
+def _faces_of(session: Session, image_id: str) -> list[Row]:
+    chosen = FACES.where(Face.image_id == image_id, Face.is_face).order_by(Face.number)
+    return [Row.of(row) for row in session.execute(chosen)]
+
+
+def make_export(
     services: Services, task_id: str, otherwise: str, make: Callable[[Iterator[list[Shown]]], Iterator[bytes]]
 ) -> Export:
+    """Return the export that is made of pages of images, named as the task is, or `otherwise`; raise NotFound."""
     with services.database.read() as session:
         task = find_task(session, task_id)
     plain = PurePath(otherwise)
@@ -172,25 +207,25 @@ def _pages(services: Services, task_id: str) -> Iterator[list[Shown]]:
         with services.database.read() as session:
             find_task(session, task_id)
             later = (Image.task_id == task_id, Image.position > last)
-            images = session.execute(
+            images: Sequence[Any] = session.execute(
                 sa.select(Image.position, *SHOWN).where(*later).order_by(Image.position).limit(BATCH)
             ).all()
             if not images:
                 return
             last = images[-1].position
-            rows = session.execute(FACES.join(Image).where(*later, Image.position <= last).order_by(Face.number))
-            faces: dict[str, list[Sequence[Any]]] = {}
-            for row in rows:
-                faces.setdefault(row.image_id, []).append(row[1:])
-        yield [Shown(*image[1:], faces.get(image.id, [])) for image in images]
+            chosen = FACES.join(Image).where(*later, Image.position <= last, Face.is_face)
+            faces: dict[str, list[Row]] = {}
+            for row in session.execute(chosen.order_by(Face.number)):
+                faces.setdefault(row.image_id, []).append(Row.of(row))
+        yield [Shown(faces.get(image.id, []), *image[1:]) for image in images]
 
 
 def _jsonl(pages: Iterable[list[Shown]]) -> Iterator[bytes]:
     for page in pages:
         lines = [
-            orjson.dumps({"image_id": image.id, "name": image.name, **face(members)}, option=_LINE)
+            orjson.dumps({"image_id": image.id, "name": image.name, **row.as_json()}, option=_LINE)
             for image in page
-            for members in image.faces
+            for row in image.faces
         ]
         if lines:
             yield b"".join(lines)
@@ -217,24 +252,28 @@ def _drawn(
 ) -> Iterator[tuple[str, list[bytes]]]:
     for page in pages:
         for image in page:
-            name = re.sub(r"(?i)(?<=.)\.(jpe?g|png|webp)$", "", image.name)
             try:
                 photo = _draw(services, image_key(task_id, image.id), image.faces, draw)
             except FileNotFoundError:
-                if _is_there(services, task_id, image.id):
+                if is_there(services, task_id, image.id):
                     raise
             else:
-                yield f"{name}.jpg", [photo]
+                yield f"{stem(image.name)}.jpg", [photo]
 
 
-def _is_there(services: Services, task_id: str, image_id: str) -> bool:
+def stem(name: str) -> str:
+    """Return an image's name without the ending of its type."""
+    return re.sub(r"(?i)(?<=.)\.(jpe?g|png|webp)$", "", name)
+
+
+def is_there(services: Services, task_id: str, image_id: str) -> bool:
     """Return whether the image has not been deleted meanwhile; raise NotFound when it is the task that has."""
     with services.database.read() as session:
         find_task(session, task_id)
         return session.get(Image, image_id) is not None
 
 
-def _draw(services: Services, key: str, faces: Iterable[Sequence[Any]], draw: Draw) -> bytes:
+def _draw(services: Services, key: str, faces: Iterable[Row], draw: Draw) -> bytes:
     busy = "Too many photos are being drawn. Try again in a minute."
     with services.drawings.hold(TURN_SECONDS, busy, retry_after=60):
-        return draw(services.storage.read(key), map(detection, faces), services.intake.pixels)
+        return draw(services.storage.read(key), [detection(row.members) for row in faces], services.intake.pixels)

@@ -7,12 +7,15 @@ from service.cpu_slots import CpuSlots
 from service.features.faces import operations
 from service.features.faces.checks import INSPECTION
 from service.features.faces.commands import COMMANDS
+from service.features.faces.correction_routes import corrected
+from service.features.faces.crop_routes import cropped
 from service.features.faces.documents import DocumentCache
 from service.features.faces.engines.engine import Engine
 from service.features.faces.engines.factory import make_engine
 from service.features.faces.engines.instrumented import Measured
 from service.features.faces.job import KIND, FaceDetection
 from service.features.faces.retention import Retention
+from service.features.faces.review_routes import reviewed
 from service.features.faces.routes import faces
 from service.features.faces.webhooks import WebhookDelivery, derived_secret
 from service.features.feature import Feature, Kernel, Lane, Parts, Services
@@ -83,7 +86,12 @@ def _engine(kernel: Kernel) -> Engine:
 
 
 FACES = Feature(
-    tags={faces: "Face tasks: photos in, faces with box, gender and age out."},
+    tags={
+        faces: "Face tasks: photos in, faces with box, gender and age out.",
+        corrected: "Corrections: what a person says of faces stands above the engine's answer, and beside it.",
+        cropped: "Crops: faces cut out of their photos.",
+        reviewed: "Reviews: random samples of photos to check, and estimates of all photos from them.",
+    },
     make=make,
     known_keys={"tasks/": operations.known_keys},
     checks=INSPECTION,

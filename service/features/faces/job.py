@@ -45,7 +45,7 @@ _IMAGE_ERROR = Prepared(
         version=sa.bindparam("task_version"),
     )
 )
-_FACE = Prepared(sa.insert(Face))
+_FACE = Prepared(sa.insert(Face), columns=("image_id", *FACE_MEMBERS))
 
 
 class FaceDetection(Operation):

@@ -1,5 +1,7 @@
 """The rows of face tasks."""
 
+from typing import Any
+
 import orjson
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
@@ -46,6 +48,7 @@ class Image(Model):
     `engine` is the name of what found its faces; `searched_width` and `rotation` are what `Detections` says of them.
     `digest` is `sha-256:` and 64 hexadecimal digits; null where an earlier version stored the file and nobody has read
     it since. `version` is the task's with the image's last change: whoever changes what clients see of it sets this.
+    `last_added` is the highest number that a face added by a person has had, 0 while there was none.
     """
 
     __tablename__ = "image"
@@ -68,6 +71,7 @@ class Image(Model):
     rotation: Mapped[int | None]
     digest: Mapped[str | None] = mapped_column(sa.String(72))
     version: Mapped[int] = mapped_column(server_default="1")
+    last_added: Mapped[int] = mapped_column(server_default="0")
 
 
 class RemovedImage(Model):
@@ -83,7 +87,9 @@ class RemovedImage(Model):
 class Face(Model):
     """A face of an image; the box is in pixels of the upright picture.
 
-    `number` counts from 1, largest first as found, and never changes. What an engine does not say is null.
+    `number` counts from 1, largest first as found, and never changes. What an engine does not say is null. The values
+    are those that count: a person's, once `corrected`. Then `detected` has the engine's own by the names of the
+    columns; it is null of a face that a person added. `is_face` is false where a person says that it is none.
     """
 
     __tablename__ = "face"
@@ -103,6 +109,37 @@ class Face(Model):
     quality_height: Mapped[int | None]
     quality_sharpness: Mapped[float | None]
     quality_brightness: Mapped[float | None]
+    corrected: Mapped[bool] = mapped_column(server_default=sa.false())
+    is_face: Mapped[bool] = mapped_column(server_default=sa.true())
+    detected: Mapped[dict[str, Any] | None] = mapped_column(sa.JSON(none_as_null=True))
+
+
+class Review(Model):
+    """A random sample of a task's photos that were done, for a person to check.
+
+    `left_out` has the ids of the photos that were not done when it was drawn: estimates are about the others.
+    """
+
+    __tablename__ = "review"
+    __table_args__ = (sa.Index(None, "task_id", "created_at", "id"),)
+
+    id: Mapped[str] = mapped_column(sa.String(36), primary_key=True)
+    task_id: Mapped[str] = mapped_column(sa.ForeignKey("task.id", ondelete="CASCADE"))
+    created_at: Mapped[str] = mapped_column(sa.String(24))
+    seed: Mapped[int] = mapped_column(sa.BigInteger)
+    left_out: Mapped[list[str]] = mapped_column(sa.JSON)
+
+
+class ReviewPhoto(Model):
+    """A photo of a review, at its place in the random order; `reviewed_at` is when a person said that it is right."""
+
+    __tablename__ = "review_photo"
+    __table_args__ = (sa.Index(None, "image_id"),)
+
+    review_id: Mapped[str] = mapped_column(sa.ForeignKey("review.id", ondelete="CASCADE"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    image_id: Mapped[str] = mapped_column(sa.ForeignKey("image.id", ondelete="CASCADE"))
+    reviewed_at: Mapped[str | None] = mapped_column(sa.String(24))
 
 
 class WebhookEvent(Model):

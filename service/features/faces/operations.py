@@ -25,6 +25,7 @@ from service.features.faces.representation import (
     faces_by_image,
     image_with_faces,
     task_summary,
+    without_faces,
 )
 from service.http import outbound
 from service.imaging.intake import Intake, Upload
@@ -213,11 +214,17 @@ def add_images(
 def get_image(services: Services, task_id: str, image_id: str) -> dict[str, Any]:
     """Return one image with its faces."""
     with services.database.read() as session:
-        row = session.execute(IMAGES.where(Image.task_id == task_id, Image.id == image_id)).first()
-        faces = faces_by_image(session.execute(FACES.where(Face.image_id == image_id).order_by(Face.number)))
+        return read_image(session, task_id, image_id)
+
+
+def read_image(session: Session, task_id: str, image_id: str) -> dict[str, Any]:
+    """Return one image with its faces as this transaction sees it; raise NotFound, also for one of another task."""
+    row = session.execute(IMAGES.where(Image.task_id == task_id, Image.id == image_id)).first()
     if not row:
         raise unknown_image()
-    return image_with_faces(row, faces)
+    return image_with_faces(
+        row, faces_by_image(session.execute(FACES.where(Face.image_id == image_id).order_by(Face.number)))
+    )
 
 
 def delete_image(services: Services, task_id: str, image_id: str) -> None:
@@ -297,8 +304,8 @@ def _add_rows(
     task.total += len(rows)
     task.next_position += len(rows)
     task.version += 1
-    fresh: dict[str, Any] = {"error": None, **dict.fromkeys(SEARCH_MEMBERS), "faces": []}
-    return [{name: row[name] for name in IMAGE_MEMBERS} | fresh for row in rows]
+    fresh: dict[str, Any] = {"error": None, **dict.fromkeys(SEARCH_MEMBERS)}
+    return [{name: row[name] for name in IMAGE_MEMBERS} | fresh | without_faces() for row in rows]
 
 
 def _start(session: Session, task: Task) -> None:

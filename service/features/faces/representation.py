@@ -1,6 +1,6 @@
 """Tasks, images and faces as clients see them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,7 +21,11 @@ SEARCH_MEMBERS = ("searched_width", "rotation")
 IMAGES = sa.select(
     *(getattr(Image, name) for name in (*IMAGE_MEMBERS, *SEARCH_MEMBERS)), Image.error_code, Image.error_detail
 )
-FACES = sa.select(Face.image_id, *(getattr(Face, name) for name in FACE_MEMBERS))
+FACES = sa.select(
+    Face.image_id, *(getattr(Face, name) for name in FACE_MEMBERS), Face.corrected, Face.detected, Face.is_face
+)
+ACCEPTED, REJECTED = "faces", "rejected_faces"
+"""The members of an image for its faces, and for what a person says is none."""
 
 
 def task_summary(task: Task | sa.Row[Any], waiting_for: dict[str, str] | None = None) -> dict[str, Any]:
@@ -47,7 +51,16 @@ def task_summary(task: Task | sa.Row[Any], waiting_for: dict[str, str] | None = 
     }
 
 
-def image_with_faces(row: Any, faces: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+FacesByImage = dict[str, dict[str, list[dict[str, Any]]]]
+"""By the image's id its ACCEPTED and its REJECTED faces."""
+
+
+def without_faces() -> dict[str, list[dict[str, Any]]]:
+    """Return the members of an image that has no faces, or none yet."""
+    return {ACCEPTED: [], REJECTED: []}
+
+
+def image_with_faces(row: Any, faces: FacesByImage) -> dict[str, Any]:
     """Return a row of IMAGES with its faces, which are those under its id."""
     image_id, name, status, media_type, size, width, height, attempts, digest, searched, rotation, code, detail = row
     return {
@@ -63,27 +76,38 @@ def image_with_faces(row: Any, faces: dict[str, list[dict[str, Any]]]) -> dict[s
         "error": {"code": code, "detail": detail} if code else None,
         "searched_width": searched,
         "rotation": rotation,
-        "faces": faces.get(image_id, []),
+        **(faces.get(image_id) or without_faces()),
     }
 
 
-def faces_by_image(rows: Iterable[Any]) -> dict[str, list[dict[str, Any]]]:
-    """Return the rows of FACES as clients see them, by the image's id."""
-    faces: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        faces.setdefault(row[0], []).append(face(row[1:]))
+def faces_by_image(rows: Iterable[Any]) -> FacesByImage:
+    """Return the rows of FACES as clients see them."""
+    faces: FacesByImage = {}
+    for image_id, *members, corrected, detected, is_face in rows:
+        of_image = faces.get(image_id)
+        if of_image is None:
+            of_image = faces[image_id] = without_faces()
+        of_image[ACCEPTED if is_face else REJECTED].append(face(members, corrected=corrected, detected=detected))
     return faces
 
 
-def face(members: Sequence[Any]) -> dict[str, Any]:
-    """Return a face as clients see it, given its FACE_MEMBERS."""
+def face(
+    members: Sequence[Any], *, corrected: bool = False, detected: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return a face as clients see it, given its FACE_MEMBERS and, once corrected, what was detected."""
+    *answer, number = members
+    engine = _answer([detected[name] for name in FACE_MEMBERS[:-1]]) if detected else None
+    return {"number": number, **_answer(answer), "corrected": corrected, "detected": engine}
+
+
+def _answer(members: Sequence[Any]) -> dict[str, Any]:
+    """Return what an engine or a person says of a face, given its FACE_MEMBERS without the number."""
     (
         x, y, width, height, gender, age, score,
-        male_probability, age_low, age_high, quality_height, sharpness, brightness, number,
+        male_probability, age_low, age_high, quality_height, sharpness, brightness,
     ) = members  # fmt: skip
     quality = {"height": quality_height, "sharpness": sharpness, "brightness": brightness}
     return {
-        "number": number,
         "bbox": {"x": x, "y": y, "width": width, "height": height},
         "gender": gender,
         "male_probability": male_probability,
@@ -92,8 +116,6 @@ def face(members: Sequence[Any]) -> dict[str, Any]:
         "age_high": age_high,
         "score": score,
         "quality": None if quality_height is None else quality,
-        "corrected": False,
-        "detected": None,
     }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from flask import Blueprint, Response, request, url_for
 
 from service.features.faces import deliveries, exports, operations, queries, thumbnails
+from service.features.faces.corrections import tag_of
 from service.features.faces.documents import Documents
 from service.features.faces.schemas import (
     AnnotationQuery,
@@ -250,10 +251,14 @@ def list_images(task_id: str) -> Response:
 
 
 @faces.get("/tasks/<id:task_id>/images/<id:image_id>")
-@describe({200: ImageOut}, 404)
+@describe({200: ImageOut}, 404, conditional=True)
 def get_image(task_id: str, image_id: str) -> Response:
-    """Get one image with its faces."""
-    return answer(operations.get_image(_services(), task_id, image_id))
+    """Get one image with its faces. Its `ETag` is what `If-Match` of a correction takes."""
+    image = operations.get_image(_services(), task_id, image_id)
+    tag = tag_of(image)
+    if request.if_none_match.contains_weak(tag):
+        return Response(status=304, headers={"ETag": f'"{tag}"'})
+    return answer(image, ETag=f'"{tag}"')
 
 
 @faces.delete("/tasks/<id:task_id>/images/<id:image_id>")

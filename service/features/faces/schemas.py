@@ -11,7 +11,7 @@ from service.http.bodies import StrictModel, WholeNumber
 from service.http.pagination import Page
 
 _ID, _IMAGE_ID = "b982acff-a46c-420b-b9be-24d137bd21e6", "83b014c2-0fe6-48af-b4d7-ce77705687ae"
-_FACE = {
+_FACE: dict[str, Any] = {
     "number": 1,
     "bbox": {"x": 178, "y": 63, "width": 90, "height": 113},
     "gender": "female",
@@ -38,6 +38,7 @@ _IMAGE: dict[str, Any] = {
     "searched_width": 512,
     "rotation": 0,
     "faces": [_FACE],
+    "rejected_faces": [],
 }
 _PENDING = {"status": "pending", "attempts": 0, "searched_width": None, "rotation": None, "faces": []}
 _SUMMARY: dict[str, Any] = {
@@ -233,12 +234,9 @@ class QualityOut(StrictModel):
     brightness: Annotated[float, Field(description="The mean, from 0 to 1.")]
 
 
-class FaceOut(StrictModel):
-    """A face. Ages are in years. What the engine does not say is null."""
+class FaceAnswer(StrictModel):
+    """What an engine or a person says of a face. Ages are in years. What is not said is null."""
 
-    number: Annotated[
-        int, Field(description="Counts the faces of an image from 1, largest first as found. It never changes.")
-    ]
     bbox: Box
     gender: Annotated[Gender, Field(description="`unknown` where the engine is not sure.")]
     male_probability: Annotated[float | None, Field(description="From 0 to 1, calibrated.")]
@@ -247,8 +245,21 @@ class FaceOut(StrictModel):
     age_high: float | None
     score: Annotated[float | None, Field(description="The engine's confidence that this is a face, from 0 to 1.")]
     quality: QualityOut | None
-    corrected: Annotated[bool, Field(description="Whether a person has corrected it.")]
-    detected: Annotated[None, Field(description="What the engine said of a face that was corrected.")]
+
+
+class FaceOut(FaceAnswer):
+    """A face. What the engine does not say is null; so is what it says of a value that a person has set."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_FACE]})
+
+    number: Annotated[
+        int, Field(description="Counts the faces of an image from 1, largest first as found. It never changes.")
+    ]
+    corrected: Annotated[bool, Field(description="Whether a person has corrected or added it.")]
+    detected: Annotated[
+        FaceAnswer | None,
+        Field(description="What the engine said of a face that was corrected; null for one that a person added."),
+    ]
 
 
 class ImageError(StrictModel):
@@ -298,6 +309,7 @@ class ImageOut(StrictModel):
         ),
     ]
     faces: list[FaceOut]
+    rejected_faces: Annotated[list[FaceOut], Field(description="What the engine took for faces, and a person did not.")]
 
 
 class AddedImage(ImageOut):

@@ -32,8 +32,9 @@ def count(faces: Iterable[Detection], engine: str) -> Counter[str]:
                 counts[f"{people}_with_age"] += 1
                 counts[f"{people}_age_sum"] += round(face.age * MICRO)
         if engine == EMBEDDED:
-            counts["over_60"] += face.age is not None and face.age >= OLD
-            counts["small_faces"] += face.height < SMALL
+            # What a person has set is no estimate: an age without a range, the gender of a face however small.
+            counts["over_60"] += face.age is not None and face.age >= OLD and face.age_low is not None
+            counts["small_faces"] += face.height < SMALL and face.gender == "unknown"
             counts["unsure"] += face.gender == "unknown"
     return counts
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from service.features.faces.representation import FACE_MEMBERS
 
-FACE_COLUMNS = ("image_id", "name", *FACE_MEMBERS)
+FACE_COLUMNS = ("image_id", "name", *FACE_MEMBERS, "corrected")
 PHOTO_COLUMNS = ("id", "name", "status", "faces", "error_code", "error_detail", "digest")
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 

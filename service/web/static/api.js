@@ -23,12 +23,13 @@ export function imageAddress(task, image) {
 }
 
 // `form` are pairs of a form, files among them. With a `token`, or null for none, it is not the account of the page that
-// calls. `as` is how the answer is read: "blob", else JSON.
-export async function call(method, address, { json, form, etag, token, as, signal } = {}) {
+// calls. `as` is how the answer is read: "blob", else JSON. `match` is the `ETag` that what is changed must still have.
+export async function call(method, address, { json, form, etag, match, token, as, signal } = {}) {
   const headers = {};
   if (token) headers.Authorization = `Bearer ${token}`;
   if (json) headers["Content-Type"] = "application/json";
   if (etag) headers["If-None-Match"] = etag;
+  if (match) headers["If-Match"] = match;
   const path = address.startsWith("/") ? address : `${ROOT}/${address}`;
   let answer;
   try {

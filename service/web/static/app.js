@@ -1,11 +1,13 @@
 // Begins the page: the language, the view that the address names, and the way from one to another.
 
 import { h } from "./dom.js";
+import { FacesView } from "./faces-view.js";
 import { ListView } from "./list.js";
 import { language, speak, t } from "./messages.js";
 import { notice } from "./parts.js";
 import "./pictures.js";
 import { arrive, comeBack, enter, leave, photoAt, recall, remember, write } from "./place.js";
+import { ReviewView } from "./review.js";
 import { TaskView } from "./task.js";
 import { ToolsView } from "./tools/view.js";
 import { someAreUnderWay } from "./upload.js";
@@ -42,8 +44,11 @@ function turn() {
 
 function viewOf(address, news) {
   if (address === "/tools") return new ToolsView();
-  const [, task] = address.match(/^\/tasks\/([^/]+)$/) ?? [];
-  return task ? new TaskView(go, decoded(task), news) : new ListView(go);
+  const [task, part, one, work] = address.split("/").slice(2).map(decoded);
+  if (part === "review") return new ReviewView(task, { review: one });
+  if (part === "photos" && work === "correct") return new ReviewView(task, { photo: one });
+  if (part === "faces") return new FacesView(task);
+  return task ? new TaskView(go, task, news) : new ListView(go);
 }
 
 function decoded(part) {

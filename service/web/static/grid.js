@@ -39,7 +39,8 @@ export class Grid {
       const card = this.#cards.get(image.id) ?? this.#newCard(image);
       if (card.element === place) place = place.nextElementSibling;
       else this.element.insertBefore(card.element, place);
-      const state = `${image.status} ${image.faces.length} ${image.error?.detail ?? ""}`;
+      const seen = image.faces.map(({ gender, age, bbox }) => [gender, age, bbox]);
+      const state = JSON.stringify([image.status, image.error?.detail, seen]);
       if (card.state !== state) {
         card.state = state;
         card.image = image;

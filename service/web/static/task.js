@@ -1,7 +1,9 @@
 // One task: its photos and what was found in them, from the upload to the download.
 
 import { call, imageAddress, Refusal, taskAddress, TaskCopy, Watch } from "./api.js";
+import { ALL, countedAbove, hasProbabilities, slider } from "./certainty.js";
 import { statistics } from "./charts.js";
+import { Checking } from "./checking.js";
 import { announce, h, icon } from "./dom.js";
 import { DropZone } from "./drop.js";
 import { Grid } from "./grid.js";
@@ -19,7 +21,7 @@ const FILTERS = {
   none: (image) => image.status === "done" && !image.faces.length,
   failed: (image) => image.status === "failed",
 };
-const PARTS = ["head", "notices", "sending", "working", "failed", "adding", "numbers", "photos"];
+const PARTS = ["head", "notices", "sending", "working", "failed", "adding", "numbers", "certainty", "checking", "photos"];
 const NAMES_SHOWN = 20;
 const REASONS_SHOWN = 8;
 const WAIT_SECONDS = 20;
@@ -31,6 +33,7 @@ export class TaskView {
   #copy;
   #task = null;
   #filter = recall().filter ?? "all";
+  #above = ALL; // percent
   #upload = null;
   #drop = null;
   #trouble = null;
@@ -51,6 +54,8 @@ export class TaskView {
     this.#go = go;
     this.#leftOut = leftOut;
     const parts = Object.values(this.#parts);
+    this.checking = new Checking(id, go);
+    this.#parts.checking.append(this.checking.element);
     this.#parts.choices = h("div", { class: "row choices", role: "group", "aria-label": t("filter") });
     this.element = h("div", { class: "view" }, h("a", { class: "back", href: "/tasks" }, icon("back"), t("all-tasks")), parts);
     this.grid = new Grid(id, (image) => this.#enlarge(image));
@@ -148,7 +153,9 @@ export class TaskView {
     this.#part("working", [task.status, task.progress, task.waiting_for, waiting?.error], () => working(task, waiting));
     this.#part("failed", [task.status, failed], () => this.#failures());
     this.#part("adding", [task.status], () => this.#adding());
-    this.#part("numbers", [task.status === "forming", task.progress.done, task.statistics], () => this.#numbers());
+    this.#part("numbers", [task.status === "forming", task.progress.done, task.statistics, this.#above], () => this.#numbers());
+    this.#part("certainty", [task.status !== "forming" && hasProbabilities(task)], () => this.#certainty());
+    this.checking.update(task);
     this.#part("photos", [total > 0, task.status === "forming"], () => this.#photos());
     this.#part("choices", [task.status === "forming", ...this.#filterCounts(), this.#filter], () => this.#choices());
     this.grid.update(this.#shown(), task.status === "processing");
@@ -216,7 +223,16 @@ export class TaskView {
 
   #numbers() {
     if (this.#task.status === "forming") return [];
-    return [h("section", { class: "sheet", "aria-labelledby": "numbers" }, h("h2", { id: "numbers", class: "unseen" }, t("statistics")), statistics(this.#task))];
+    return [h("section", { class: "sheet", "aria-labelledby": "numbers" }, h("h2", { id: "numbers", class: "unseen" }, t("statistics")), statistics(countedAbove(this.#task, this.#above)))];
+  }
+
+  #certainty() {
+    if (this.#task.status === "forming" || !hasProbabilities(this.#task)) return [];
+    const change = (percent) => {
+      this.#above = percent;
+      this.#draw();
+    };
+    return [slider(this.#above, change)];
   }
 
   // The grid stays where it is as long as there are photos: to put it in anew would lay out thousands of cards.
@@ -228,10 +244,14 @@ export class TaskView {
       h(
         "section",
         { "aria-labelledby": "photos" },
-        h("div", { class: "over" }, h("h2", { id: "photos" }, t("photos-title")), this.#parts.choices),
+        h("div", { class: "over" }, h("h2", { id: "photos" }, t("photos-title")), this.#parts.choices, this.#toFaces()),
         this.grid.element,
       ),
     ];
+  }
+
+  #toFaces() {
+    return h("a", { class: "button quiet", href: `/tasks/${this.#id}/faces` }, icon("faces"), t("all-faces"));
   }
 
   #choices() {
@@ -254,7 +274,7 @@ export class TaskView {
   }
 
   #shown() {
-    return this.#task.images.filter(FILTERS[this.#filter]);
+    return countedAbove(this.#task, this.#above).images.filter(FILTERS[this.#filter]);
   }
 
   #choose(name) {

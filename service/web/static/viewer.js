@@ -141,6 +141,7 @@ export class Viewer {
         { class: "about" },
         size,
         h("a", { href: original, download: image.name }, icon("down"), t("original")),
+        image.status === "done" && h("a", { href: `${pageOf(this.#task, image.id)}/correct` }, icon("done"), t("correct-faces")),
         this.canRemove && h("button", { type: "button", class: "plain", onclick: () => this.#takeOut(image) }, icon("trash"), t("remove-photo")),
       ),
     ];
