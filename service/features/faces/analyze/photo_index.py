@@ -11,7 +11,7 @@ from pathlib import Path
 from service.features.faces.analyze.sources import Found
 
 PAGE = 1_000
-CACHE_KB = 32_000
+CACHE_KB = 16_000
 
 _SCHEMA = """
 CREATE TABLE found(path TEXT PRIMARY KEY, place BLOB, size INT, mtime_ns INT, etag TEXT, columns TEXT) WITHOUT ROWID;

@@ -108,8 +108,7 @@ class Run:
 
         With `settled` only at what the look before found in the same state: nobody writes it any more.
         """
-        found = (replace(one, path=self._result.text(one.path)) for one in sources.find(names))
-        counts = self._index.look(found, settled=settled)
+        counts = self._index.look(map(self._as_written, sources.find(names)), settled=settled)
         if self._dedupe and counts[1]:
             self._find_duplicates()
         self._progress.begin(*counts)
@@ -125,6 +124,10 @@ class Run:
     def count_gone(self) -> int:
         """Return how many photos of the result the sources do not have now."""
         return self._index.count_gone()
+
+    def _as_written(self, found: Found) -> Found:
+        text = self._result.text(found.path)
+        return found if text == found.path else replace(found, path=text)
 
     def _chunks(self, size: int) -> Iterator[Chunk]:
         photos = self._index.open_photos()
