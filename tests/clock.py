@@ -15,39 +15,51 @@ import sys
 import time
 from pathlib import Path
 
-_LAYOUT = struct.Struct("ddd")  # what the real clock showed at the last change, what this one did, and its pace since
+# What the real clock showed at the last change, what this one did, its pace since, and what the time of day is set by.
+_LAYOUT = struct.Struct("dddd")
 _monotonic = time.monotonic
 
 
 class Clock:
-    """A monotonic clock whose pace all processes that have its file open see change at once, and never a leap."""
+    """A monotonic clock whose pace all processes that have its file open see change at once, and never a leap.
+
+    The time of day goes with it, and can be set.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         if not path.exists():
-            path.write_bytes(_LAYOUT.pack(_monotonic(), _monotonic(), 1.0))
+            path.write_bytes(_LAYOUT.pack(_monotonic(), _monotonic(), 1.0, 0.0))
         with path.open("r+b") as file:
             self._shared = mmap.mmap(file.fileno(), _LAYOUT.size)
 
     def __call__(self) -> float:
         """Return the seconds that it shows."""
+        real, shown, pace, _ = self._read()
+        return shown + (_monotonic() - real) * pace
+
+    def _read(self) -> tuple[float, float, float, float]:
         state = self._shared[:]
         while state != (state := self._shared[:]):  # another process was writing
             pass
-        real, shown, pace = _LAYOUT.unpack(state)
-        seconds: float = shown + (_monotonic() - real) * pace
-        return seconds
+        real, shown, pace, ahead = _LAYOUT.unpack(state)
+        return real, shown, pace, ahead
 
     def run(self, pace: float) -> None:
         """Go so many times as fast as the real clock from now on; 0 stands still."""
         now = self()
-        self._shared[:] = _LAYOUT.pack(_monotonic(), now, pace)
+        self._shared[:] = _LAYOUT.pack(_monotonic(), now, pace, self._read()[3])
+
+    def set(self, ahead: float) -> None:
+        """Set the time of day so many seconds ahead of what it would be, or with fewer than none behind."""
+        real, shown, pace, _ = self._read()
+        self._shared[:] = _LAYOUT.pack(real, shown, pace, ahead)
 
     def install(self) -> None:
         """Show this clock to everything that this process imports from now on."""
         since = time.time() - _monotonic()
         time.monotonic = self
-        time.time = lambda: since + self()
+        time.time = lambda: since + self() + self._read()[3]
 
 
 if __name__ == "__main__":

@@ -215,7 +215,7 @@ def test_the_death_of_all_processes_counts_against_no_photo(
     make_service: MakeService, emulator: EmulatorServer
 ) -> None:
     emulator.emulator.script.set([Mood(name="ok", seconds=600)])
-    service = make_service(**facecloud(emulator, WORKERS=2))
+    service = make_service(**facecloud(emulator, WORKERS=4))
     client = service.start()
     images = [photo(number) for number in range(3)]
     task = client.task(*images)

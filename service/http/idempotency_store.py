@@ -26,6 +26,8 @@ from service.telemetry import logging as logs
 
 KEPT = 24 * 3600
 """Seconds that an answer is given again."""
+SLACK = 5.0
+"""Seconds by which the clock of another machine may be ahead."""
 LEASE = 60.0
 """Seconds without a sign of life after which a run counts as dead, and its key is free."""
 SWEPT = 20
@@ -171,7 +173,12 @@ def _is_running(reservation: Reservation) -> tuple[sa.ColumnElement[bool], ...]:
 def _kept_answer(row: IdempotencyKey | None, fingerprint: str) -> KeptAnswer | None:
     """Return the answer that a row has, None if the key may be taken; raises Invalid, Conflict."""
     now = time.time()
-    if not row or row.expires_at < now or (row.status is None and row.lease_expires_at < now):
+    # A lease that ends later than any that is taken now is of a clock that has been set back since.
+    if (
+        not row
+        or row.expires_at < now
+        or (row.status is None and not now <= row.lease_expires_at <= now + LEASE + SLACK)
+    ):
         return None
     if row.fingerprint != fingerprint:
         detail = "This Idempotency-Key stands for another request. Send a new key with each new request."

@@ -199,8 +199,9 @@ class CeleryExecutor:
             now = time.time()
             with self._database.read() as session:
                 away = outages.open_outages(session)
-                kinds = [kind for kind in dispatcher.kinds if kind not in away or away[kind].due_at(now) <= now]
-                ids = models.due(session, kinds, 1 if away else REPUBLISH_JOBS, now=now)
+                latest = dispatcher.latest(now)
+                claimable = {kind: latest[kind] for kind in latest if kind not in away or away[kind].due_at(now) <= now}
+                ids = models.due(session, claimable, 1 if away else REPUBLISH_JOBS, now=now)
             if ids and self._ask(partial(self._messages, name)) == 0:
                 self._publish(name, ids)
 

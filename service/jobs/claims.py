@@ -1,5 +1,6 @@
 """What a process has claimed, and the seam behind which policies decide how much it may claim."""
 
+import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future
@@ -13,19 +14,19 @@ from service.jobs.operation import Run
 
 @dataclass(eq=False, slots=True)
 class Claim:
-    """A run that this process has claimed and whose outcome is not yet written."""
+    """A run that this process has claimed and whose outcome is not yet written. Its lease is by the monotonic clock."""
 
     run: Run
     loaded: Any
-    lease_expires_at: float
+    lease_ends: float
     future: Future[None] | None = None
     outcome: Any = None
     seconds: float = 0.0
     cancelled: bool = False
 
-    def is_void(self, now: float) -> bool:
+    def is_void(self) -> bool:
         """Return whether the run must not go on: others may have taken it over."""
-        return self.cancelled or now >= self.lease_expires_at
+        return self.cancelled or time.monotonic() >= self.lease_ends
 
 
 @dataclass(frozen=True, slots=True)

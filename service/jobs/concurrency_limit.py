@@ -63,7 +63,13 @@ class ConcurrencyLimit(ClaimPolicy):
         return (self._kind,)
 
     def _left(self, session: Session, turn: Turn) -> int:
-        return max(0, self._bound - models.calls_of_others(session, self._kind, turn.owner, now=turn.now))
+        return max(
+            0,
+            self._bound
+            - models.calls_of_others(
+                session, self._kind, turn.owner, now=turn.now, latest=turn.lease_expires_at + models.SLACK
+            ),
+        )
 
     def grant(self, session: Session, kind: str, wanted: int, held: int, turn: Turn) -> int:
         """Return how many runs the share allows that this process may have now."""

@@ -16,6 +16,7 @@ from service.db.database import Database, first_line, is_away
 from service.jobs import models, outages, transitions
 from service.jobs.claims import Claim, ClaimPolicy, Turn
 from service.jobs.executors import GRACE, Added, owner_name
+from service.jobs.leases import LeaseWatch
 from service.jobs.operation import Failure, Operation, Run
 from service.jobs.outage_gate import OutageGate
 from service.jobs.outcome_log import Ended, OutcomeLog
@@ -53,6 +54,7 @@ class Dispatcher:
         self._lease = lease
         self._poll = poll
         self._owner = ""
+        self._watch = LeaseWatch(lease)
         self._gate = OutageGate(self._operations.keys(), outcome_log.note_outage)
         self._policies = (*policies, self._gate, SuspectIsolation())
         self._locks = [name for policy in self._policies for name in policy.locks]
@@ -157,11 +159,12 @@ class Dispatcher:
         finished = pool.finished[: 1 if self._troubles else None]
         wanted = self._wanted(turn)
         renewing = bool(pool.claims) and monotonic - self._renewed >= self._lease / 3
-        dead: set[str] = set()
+        dead: list[models.Lease] = []
         if monotonic - self._recovered >= min(2.0, self._lease / 10):
             self._recovered = monotonic
             with self._database.read() as session:
-                dead = models.dead(session, self._operations.keys(), now=now)
+                leases = models.leases_of_others(session, self._operations.keys(), self._owner)
+            dead = self._watch.dead(leases, monotonic)
         overdue = self._overdue_tasks(finished, now)
         if not (finished or renewing or dead) and wanted:
             wanted = self._due(wanted, turn)
@@ -169,13 +172,15 @@ class Dispatcher:
         ended: list[Ended] = []
         if finished or renewing or dead or wanted:
             with self._database.write() as session:
-                self._lock_tasks(session, pool.claims.values() if renewing else finished, dead | overdue)
+                self._lock_tasks(
+                    session, pool.claims.values() if renewing else finished, overdue.union(lease.task for lease in dead)
+                )
                 self._gate.read(session)
                 ended, due = transitions.save(session, self._operations, finished, now, self._gate)
                 self._next_due = min(self._next_due, due)
                 renewed = self._renew(session, turn) if renewing else {}
                 if dead:
-                    ended += self._recover(session, now)
+                    ended += self._recover(session, dead, now)
                 claimed = self._claim(session, wanted, finished, turn)
             with pool.lock:
                 for policy in self._policies:
@@ -220,12 +225,21 @@ class Dispatcher:
             wanted = policy.narrow(wanted, turn)
         return {kind: count for kind, count in wanted.items() if count > 0}
 
+    def _latest(self, kind: str, now: float) -> float:
+        """Return the latest time to which a job can be put off now."""
+        return now + self._operations[kind].longest_wait + models.SLACK
+
+    def latest(self, now: float) -> dict[str, float]:
+        """Return the kinds of jobs that are run here, with the latest time to which each can be put off now."""
+        return {kind: self._latest(kind, now) for kind in self._operations}
+
     def _due(self, wanted: Mapping[str, int], turn: Turn) -> Mapping[str, int]:
         """Keep the kinds of which a job is due; remember when the next one will be."""
         with self._database.read() as session:
             exhausted = {kind for policy in self._policies for kind in policy.exhausted(session, wanted, turn)}
             self._gate.read(session)
-            queued = models.next_due(session, tuple(wanted), now=turn.now)
+            latest = {kind: self._latest(kind, turn.now) for kind in wanted}
+            queued = models.next_due(session, latest, now=turn.now)
         due = {kind: self._gate.earliest(kind, moment, turn.now) for kind, moment in queued.items()}
         ready = {kind for kind, moment in due.items() if moment is not None and moment <= turn.now}
         kept = {kind: count for kind, count in wanted.items() if kind in ready - exhausted}
@@ -247,14 +261,14 @@ class Dispatcher:
                 count = policy.grant(session, kind, count, held[kind], turn)
             if count:
                 take = models.claim_probe if self._gate.is_probing(kind) else models.claim
-                until = turn.lease_expires_at
-                runs += take(session, kind, count, owner=self._owner, now=turn.now, until=until)
+                times = {"now": turn.now, "latest": self._latest(kind, turn.now), "until": turn.lease_expires_at}
+                runs += take(session, kind, count, owner=self._owner, **times)
         kept = self._retained(session, runs, turn)
         claimed: list[Claim] = []
         for kind, operation in self._operations.items():
             if ours := [run for run in kept if run.kind == kind]:
                 loaded = operation.load(session, ours)
-                claimed += [Claim(*pair, turn.lease_expires_at) for pair in zip(ours, loaded, strict=True)]
+                claimed += [Claim(*pair, turn.monotonic + self._lease) for pair in zip(ours, loaded, strict=True)]
         held.update(run.kind for run in kept)
         for policy in self._policies:
             policy.record(session, held, turn)
@@ -281,11 +295,11 @@ class Dispatcher:
         """After the commit: what is ours may go on, the rest stops."""
         for claim, is_ours in renewed.items():
             claim.cancelled |= not is_ours
-            claim.lease_expires_at = turn.lease_expires_at
+            claim.lease_ends = turn.monotonic + self._lease
         self._renewed = turn.monotonic
 
-    def _recover(self, session: Session, now: float) -> list[Ended]:
-        again, lost = transitions.recover(session, self._operations, now, self._owner)
+    def _recover(self, session: Session, dead: Sequence[models.Lease], now: float) -> list[Ended]:
+        again, lost = transitions.recover(session, self._operations, dead, now, self._owner)
         self._look = True
         return [*(Ended(run, "lost") for run in again), *(Ended(run, "failed", "worker_lost") for run in lost)]
 

@@ -9,14 +9,17 @@ says who won. The fence counts claims: a run that outslept its lease changes not
 """
 
 import random
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.orm import InstrumentedAttribute, Mapped, Session, mapped_column
 
 from service.db.database import BigId, Model
 from service.jobs.operation import Run
+
+SLACK = 5.0
+"""Seconds by which the clock of another machine, or the turn of another process, may be ahead."""
 
 
 class Job(Model):
@@ -78,10 +81,15 @@ _STILL = sa.and_(
 )
 
 
+# Besides what is due by the clock: what was not put off, and what was put off for longer than is legal, since the clock
+# was set back.
+_IS_DUE = sa.or_(Job.not_before <= sa.bindparam("now"), Job.not_before > sa.bindparam("latest"), Job.error.is_(None))
+
+
 def _claiming(*order: sa.ColumnElement[Any] | InstrumentedAttribute[int]) -> sa.Executable:
     due = (
         sa.select(Job.id)
-        .where(Job.kind == sa.bindparam("which"), Job.status == "queued", Job.not_before <= sa.bindparam("now"))
+        .where(Job.kind == sa.bindparam("which"), Job.status == "queued", _IS_DUE)
         .order_by(*order)
         .limit(sa.bindparam("count"))
         .with_for_update(skip_locked=True)
@@ -126,18 +134,24 @@ _RENEW = _ours_become(lease_expires_at=sa.bindparam("until"))
 _ALIVE = sa.select(Job.id).where(_STILL)
 
 
-def claim(session: Session, kind: str, count: int, *, owner: str, now: float, until: float) -> list[Run]:
-    """queued → running: take up to `count` due jobs, the first of every task before the second of any."""
-    runs = _runs(session, _CLAIM, {"which": kind, "count": count, "now": now, "claimer": owner, "until": until})
+def claim(session: Session, kind: str, count: int, *, owner: str, now: float, latest: float, until: float) -> list[Run]:
+    """queued → running: take up to `count` due jobs, the first of every task before the second of any.
+
+    What is not due before `latest` was put off by a clock that has been set back since, and is due.
+    """
+    values = {"which": kind, "count": count, "now": now, "latest": latest, "claimer": owner, "until": until}
+    runs = _runs(session, _CLAIM, values)
     return sorted(runs, key=lambda run: (run.position, run.id))
 
 
-def claim_probe(session: Session, kind: str, count: int, *, owner: str, now: float, until: float) -> list[Run]:
+def claim_probe(
+    session: Session, kind: str, count: int, *, owner: str, now: float, latest: float, until: float
+) -> list[Run]:
     """queued → running: take up to `count` due jobs by chance, half of the times of those that nobody has called yet.
 
     So an outage uses up the patience of few jobs, and those that nobody can serve do not stand before all others.
     """
-    values = {"which": kind, "count": count, "now": now, "claimer": owner, "until": until}
+    values = {"which": kind, "count": count, "now": now, "latest": latest, "claimer": owner, "until": until}
     fresh = random.random() < 0.5  # noqa: S311 - it keeps no secret
     return _runs(session, _PROBE, values | {"fresh": int(fresh)})
 
@@ -193,29 +207,36 @@ def alive(session: Session, runs: Collection[Run]) -> set[int]:
 # Made once: idle dispatchers ask this after every commit of a busy one.
 _QUEUED = (Job.kind == sa.bindparam("kind"), Job.status == "queued")
 _ANY = sa.select(1).where(Job.kind.in_(sa.bindparam("kinds", expanding=True)), Job.status == "queued").limit(1)
-_DUE = sa.select(Job.not_before).where(*_QUEUED, Job.not_before <= sa.bindparam("now")).limit(1)
+_DUE = sa.select(sa.literal(0.0)).where(*_QUEUED, _IS_DUE).limit(1)
 _NEXT = sa.select(sa.func.min(Job.not_before)).where(*_QUEUED)
 
 
-def next_due(session: Session, kinds: Collection[str], *, now: float) -> dict[str, float | None]:
-    """Return for each kind when a queued job may run: at most `now` if one may already, None if there is none."""
+def next_due(session: Session, latest: Mapping[str, float], *, now: float) -> dict[str, float | None]:
+    """Return when a queued job of each kind may run: at most `now` if one may already, None if there is none.
+
+    `latest` has the kinds, each with the latest legal time.
+    """
+    kinds = tuple(latest)
     connection = session.connection()
     if len(kinds) > 1 and connection.scalar(_ANY, {"kinds": kinds}) is None:
         return dict.fromkeys(kinds)  # one question in all, where most lanes have nothing to do most of the time
 
     def of(kind: str) -> float | None:
-        due: float | None = connection.scalar(_DUE, {"kind": kind, "now": now})
+        due: float | None = connection.scalar(_DUE, {"kind": kind, "now": now, "latest": latest[kind]})
         return due if due is not None else connection.scalar(_NEXT, {"kind": kind})
 
     return {kind: of(kind) for kind in kinds}
 
 
-def due(session: Session, kinds: Collection[str], count: int, *, now: float) -> list[int]:
-    """Return the ids of up to `count` jobs that may run now, of each kind the first in order."""
+_DUE_IDS = sa.select(Job.id).where(*_QUEUED, _IS_DUE).order_by(Job.position, Job.id).limit(sa.bindparam("count"))
+
+
+def due(session: Session, latest: Mapping[str, float], count: int, *, now: float) -> list[int]:
+    """Return the ids of up to `count` jobs that may run now, of each kind the first in order; `latest` is as above."""
     ids: list[int] = []
-    for kind in kinds:
-        queued = (Job.kind == kind, Job.status == "queued", Job.not_before <= now)
-        ids += session.scalars(sa.select(Job.id).where(*queued).order_by(Job.position, Job.id).limit(count - len(ids)))
+    for kind, last in latest.items():
+        values = {"kind": kind, "now": now, "latest": last, "count": count - len(ids)}
+        ids += session.connection().execute(_DUE_IDS, values).scalars()
     return ids
 
 
@@ -234,26 +255,42 @@ def waiting(session: Session, kinds: Collection[str], *, now: float) -> list[tup
     return [(kind, status, *found.get((kind, status), (0, 0.0))) for kind in kinds for status in ("queued", "running")]
 
 
-def dead(session: Session, kinds: Collection[str], *, now: float) -> set[str]:
-    """Return the tasks of the runs of these kinds whose lease has run out."""
-    return set(session.scalars(sa.select(Job.task).where(*_silent(kinds, now)).distinct()))
+class Lease(NamedTuple):
+    """How long a run holds its job, as its process wrote it last."""
+
+    id: int
+    fence: int
+    expires_at: float
+    task: str
 
 
-def _silent(kinds: Collection[str], now: float) -> Sequence[sa.ColumnElement[bool]]:
-    return Job.status == "running", Job.lease_expires_at < now, Job.kind.in_(kinds)
+def leases_of_others(session: Session, kinds: Collection[str], owner: str) -> list[Lease]:
+    """Return the leases of the runs of these kinds that other processes have."""
+    held = sa.select(Job.id, Job.fence, Job.lease_expires_at, Job.task)
+    running = (Job.status == "running", Job.kind.in_(kinds), Job.owner != owner)
+    return [Lease(*row) for row in session.connection().execute(held.where(*running)).all()]
+
+
+def expired_leases(session: Session, kinds: Collection[str], now: float) -> list[Lease]:
+    """Return the leases of these kinds that have run out by the clock: for who cannot watch them."""
+    held = sa.select(Job.id, Job.fence, Job.lease_expires_at, Job.task)
+    silent = (Job.status == "running", Job.kind.in_(kinds), Job.lease_expires_at < now)
+    return [Lease(*row) for row in session.connection().execute(held.where(*silent)).all()]
 
 
 def recover(
-    session: Session, kinds: Collection[str], *, now: float, losses: int, owner: str, family: str
+    session: Session, dead: Collection[Lease], *, now: float, losses: int, owner: str, family: str
 ) -> tuple[list[Run], list[Run]]:
-    """running → queued for runs of these kinds whose lease ran out; → failed for jobs that lost so many.
+    """running → queued for runs whose lease is still as it was; → failed for jobs that lost so many.
 
     A loss counts where a process of the same family, other than the owner, has outlived the run. Return the dead runs
     of the jobs that run again, and those of the jobs that failed.
     """
+    held = sa.tuple_(Job.id, Job.fence, Job.lease_expires_at)
+    silent = (Job.status == "running", held.in_([lease[:3] for lease in dead]))
     outlived = sa.and_(Job.owner.startswith(family, autoescape=True), Job.owner != owner) if family else sa.false()
     lost_now = Job.losses + sa.case((outlived, 1), else_=0)
-    died = sa.update(Job).where(*_silent(kinds, now)).values(losses=lost_now, owner=None).returning(*RUN)
+    died = sa.update(Job).where(*silent).values(losses=lost_now, owner=None).returning(*RUN)
     lost = _runs(session, died.where(lost_now >= losses).values(status="failed", error="worker_lost"))
     again = _runs(session, died.values(status="queued", not_before=now))
     return again, lost
@@ -266,9 +303,13 @@ def expire(session: Session, owner: str | None) -> None:
     give_up_shares(session, owner)
 
 
-def calls_of_others(session: Session, kind: str, owner: str, *, now: float) -> int:
-    """Return how many calls of a kind the shares of all other processes allow."""
-    return session.connection().execute(_OTHERS, {"which": kind, "me": owner, "now": now}).scalar_one()
+def calls_of_others(session: Session, kind: str, owner: str, *, now: float, latest: float) -> int:
+    """Return how many calls of a kind the shares of all other processes allow.
+
+    A share that ends after `latest` is of a clock that has been set back since, and counts as over.
+    """
+    values = {"which": kind, "me": owner, "now": now, "latest": latest}
+    return session.connection().execute(_OTHERS, values).scalar_one()
 
 
 def take_share(session: Session, kind: str, owner: str, *, calls: int, until: float) -> None:
@@ -286,7 +327,10 @@ def give_up_shares(session: Session, owner: str | None) -> None:
 
 
 _OTHERS = sa.select(sa.func.coalesce(sa.func.sum(Share.calls), 0)).where(
-    Share.kind == sa.bindparam("which"), Share.owner != sa.bindparam("me"), Share.expires_at > sa.bindparam("now")
+    Share.kind == sa.bindparam("which"),
+    Share.owner != sa.bindparam("me"),
+    Share.expires_at > sa.bindparam("now"),
+    Share.expires_at <= sa.bindparam("latest"),
 )
 _DROP_SHARE = sa.delete(Share).where(Share.kind == sa.bindparam("which"), Share.owner == sa.bindparam("me"))
 _SHARE = sa.insert(Share)

@@ -30,6 +30,7 @@ class OutageGate(ClaimPolicy):
         self._pauses: dict[str, float] = {}
         self._served: dict[str, float] = {}
         self._probes: set[int] = set()
+        self.forgiven = 0.0
 
     # The dispatcher's thread.
 
@@ -70,12 +71,15 @@ class OutageGate(ClaimPolicy):
     def settle(self, session: Session, operation: Operation, finished: Sequence[Claim], now: float) -> bool:
         """Begin, prolong or end the outage that these runs of one kind show; return whether there is one now."""
         kind, is_changed = operation.kind, False
-        unserved = [claim for claim in finished if isinstance(claim.outcome, Unserved) and not self.is_suspect(claim)]
+        self.forgiven = 0.0
+        unserved = [claim for claim in finished if self._says_away(claim)]
         is_served = any(_is_served(claim) for claim in finished)
         outage = self._open.get(kind)
         for claim in unserved:
             failure: Unserved = claim.outcome
             if outage:
+                if claim.run.id in self._probes:
+                    self.forgiven = outages.forgive(session, outage, now)
                 is_changed |= outages.go_on(session, outage, failure, now, is_probe=claim.run.id in self._probes)
             elif not is_served or failure.wait is not None:
                 is_changed = outages.begin(session, kind, failure, now)
@@ -102,6 +106,10 @@ class OutageGate(ClaimPolicy):
 
     # Any thread.
 
+    def _says_away(self, claim: Claim) -> bool:
+        outcome = claim.outcome
+        return isinstance(outcome, Unserved) and (outcome.wait is not None or not self.is_suspect(claim))
+
     def is_suspect(self, claim: Claim) -> bool:
         """Return whether it is likelier the job than the other side that a run was not served."""
         run = claim.run
@@ -119,7 +127,7 @@ class OutageGate(ClaimPolicy):
         if isinstance(outcome, Unserved):
             if outcome.wait is not None:
                 self._pauses[kind] = now + outcome.wait
-            if not self.is_suspect(claim):
+            if self._says_away(claim):
                 self._shut.add(kind)
         elif _is_served(claim):
             self._served[kind] = now

@@ -10,15 +10,13 @@ from sqlalchemy.dialects.sqlite import insert as insert_for_sqlite
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from service.db.database import Model
-from service.jobs.models import RUN, Job
+from service.jobs.models import RUN, SLACK, Job
 from service.jobs.operation import Run, Unserved
 
 FIRST = 0.5
 """Seconds until the first probe; doubled with every one that fails."""
 LONGEST = 15.0
 """Seconds between two probes at most, so that work goes on soon after the return."""
-SLACK = 5.0
-"""Seconds by which the turn of one process may be behind that of another, which it waited for."""
 UNATTENDED = 60.0
 """A probe that goes so many seconds late was held up by a stopped service, or by a clock that was set."""
 
@@ -125,16 +123,26 @@ def begin_probe(session: Session, outage: Open, now: float) -> bool:
     if outage.due_at(now) > now:
         return False
     mine = (Outage.kind == outage.kind, Outage.next_try == outage.next_try)
-    late = now - outage.next_try
-    unattended = late if late > UNATTENDED or late < 0 else 0.0
-    values = {"next_try": now + LONGEST, "since": Outage.since + unattended, "is_asked": False}
+    values = {"next_try": now + LONGEST, "is_asked": False}
     if not session.connection().execute(sa.update(Outage).where(*mine).values(values)).rowcount:
         return False
-    if unattended:
-        waiting = (Job.kind == outage.kind, Job.unserved_since.is_not(None))
-        later = {"unserved_since": Job.unserved_since + unattended}
-        session.connection().execute(sa.update(Job).where(*waiting).values(later))
+    forgive(session, outage, now)
     return True
+
+
+def forgive(session: Session, outage: Open, now: float) -> float:
+    """Add the time in which no probe could go to when the waiting began; return its seconds.
+
+    It is negative where the clock was set back.
+    """
+    late = now - outage.next_try
+    if outage.due_at(now) == outage.next_try and late <= UNATTENDED:
+        return 0.0
+    began = sa.update(Outage).where(Outage.kind == outage.kind).values(since=Outage.since + late)
+    waiting = sa.update(Job).where(Job.kind == outage.kind, Job.unserved_since.is_not(None))
+    session.connection().execute(began)
+    session.connection().execute(waiting.values(unserved_since=Job.unserved_since + late))
+    return late
 
 
 def _overdue(kind: str, before: float) -> Sequence[sa.ColumnElement[bool]]:

@@ -123,11 +123,11 @@ class WorkerPool:
             self.begun += 1
         try:
             # A process that was stopped for longer than its lease must not begin what others have taken over.
-            if claim.is_void(time.time()):
+            if claim.is_void():
                 raise Cancelled
             if self.stopping or not all(policy.may_begin(claim.run) for policy in self._policies):
                 raise Postponed
-            claim.outcome = operation.work(claim.loaded, lambda: claim.is_void(time.time()))
+            claim.outcome = operation.work(claim.loaded, claim.is_void)
         except (Failure, Postponed, Cancelled) as outcome:
             claim.outcome = outcome
         except Exception:

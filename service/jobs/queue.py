@@ -59,5 +59,7 @@ def recover(database: Database, operations: Mapping[str, Operation], *, everythi
     with database.write() as session:
         if everything:
             models.expire(session, None)
-        again, lost = transitions.recover(session, operations, time.time())
+        now = time.time()
+        dead = models.expired_leases(session, operations.keys(), now)
+        again, lost = transitions.recover(session, operations, dead, now)
     return len(again), len(lost)

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from service.jobs import models, outages
 from service.jobs.claims import Claim
 from service.jobs.executors import family_of
+from service.jobs.models import Lease
 from service.jobs.operation import Failure, Operation, Postponed, Run, Unanswered, Unserved
 from service.jobs.outage_gate import OutageGate
 from service.jobs.outcome_log import Ended
@@ -64,13 +65,15 @@ def _save_failures(
         run, failure = claim.run, claim.outcome
         if not isinstance(failure, Failure):
             continue
-        due = _again_at(run, failure, operation.patience, now, is_away=is_away and not gate.is_suspect(claim))
-        if due is None:
+        waited = 0.0 if run.unserved_since is None else max(0.0, now - run.unserved_since - gate.forgiven)
+        wait = _seconds_until_again(failure, run.attempt, waited, operation.patience)
+        is_held = is_away and isinstance(failure, Unserved) and not gate.is_suspect(claim)
+        if wait is None:
             failure = failure.given_up(operation.patience) if isinstance(failure, Unserved) else failure
             if models.fail(session, run, failure.code):
                 final.append((run, failure))
                 told[run.id] = Ended(run, "failed", failure.code, claim.seconds)
-        elif _queue_again(session, run, failure, due, now):
+        elif _queue_again(session, run, failure, due := now if is_held else now + wait, now - waited):
             again.append((run, failure))
             told[run.id] = Ended(run, "backed_off", failure.code, claim.seconds)
             next_due = min(next_due, due)
@@ -85,20 +88,17 @@ def _save_failures(
     return told, next_due
 
 
-def _again_at(run: Run, failure: Failure, patience: float, now: float, *, is_away: bool) -> float | None:
-    """Return when a failed run's job is due again, None if never. In an outage the next probe is another matter."""
-    if not isinstance(failure, Unserved):
-        wait = back_off(run.attempt) if failure.wait is None else failure.wait
-        return now + wait if run.attempt < failure.attempts else None
-    waited = max(0.0, now - (run.unserved_since or now))
-    if waited >= patience:
-        return None
-    return now if is_away else now + max(outages.back_off(waited), failure.wait or 0.0)
-
-
-def _queue_again(session: Session, run: Run, failure: Failure, due: float, now: float) -> bool:
+def _seconds_until_again(failure: Failure, attempt: int, waited: float, patience: float) -> float | None:
+    """Return how long a failed job is put off, None for ever; `waited` is the seconds since it was not served first."""
     if isinstance(failure, Unserved):
-        since = min(now, run.unserved_since or now)
+        return outages.back_off(waited) if waited < patience else None
+    if attempt >= failure.attempts:
+        return None
+    return back_off(attempt) if failure.wait is None else failure.wait
+
+
+def _queue_again(session: Session, run: Run, failure: Failure, due: float, since: float) -> bool:
+    if isinstance(failure, Unserved):
         return models.wait(session, run, not_before=due, code=failure.code, since=since)
     return models.requeue(session, run, not_before=due, code=failure.code)
 
@@ -110,14 +110,14 @@ def back_off(attempt: int) -> float:
 
 
 def recover(
-    session: Session, operations: Mapping[str, Operation], now: float, owner: str = ""
+    session: Session, operations: Mapping[str, Operation], dead: Sequence[Lease], now: float, owner: str = ""
 ) -> tuple[list[Run], list[Run]]:
     """Give jobs whose runs died back, and fail those that lost too many; return the runs of both.
 
     `owner` is the process that does it: where one of its family died it counts as a loss.
     """
     family = family_of(owner) if owner else ""
-    again, lost = models.recover(session, operations.keys(), now=now, losses=LOSSES, owner=owner, family=family)
+    again, lost = models.recover(session, dead, now=now, losses=LOSSES, owner=owner, family=family)
     text = f"The server process died {LOSSES} times while it worked on this file."
     for kind, operation in operations.items():
         failures = [(run, Unanswered("worker_lost", text)) for run in lost if run.kind == kind]

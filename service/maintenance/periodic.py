@@ -101,7 +101,10 @@ class ExclusiveTurn:
         """
         self._database.lock(session, [self._name, *locks])
         ours = self._owner_name() if renew else ""
-        if not force and models.calls_of_others(session, self._name, ours, now=time.time()):
+        now = time.time()
+        if not force and models.calls_of_others(
+            session, self._name, ours, now=now, latest=now + seconds + models.SLACK
+        ):
             return False
         self.keep(session, seconds)
         return True

@@ -61,7 +61,7 @@ class Hooks:
         try:
             database.wait(WAIT_SECONDS)
             with database.read() as session:
-                models.dead(session, (), now=time.time())  # asks whether there are tables
+                models.expired_leases(session, (), time.time())  # asks whether there are tables
             database.keep_reserve()
             with self.storage.exclusive_lock() as alone_here, database.alone() as alone_there:
                 if alone_there and (alone_here or database.is_shared):

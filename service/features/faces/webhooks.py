@@ -82,6 +82,7 @@ class WebhookDelivery(Operation):
     """load → work → save for webhooks. An attempt may be made twice if a process dies; its `webhook-id` is the same."""
 
     kind = KIND
+    longest_wait = 1.1 * WAITS[-1]
 
     def __init__(self, secret: Callable[[], str], *, private_allowed: bool) -> None:
         self._secret = secret
