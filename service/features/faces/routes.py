@@ -310,9 +310,9 @@ def get_faces_csv(task_id: str) -> Response:
     """Get one row a face found so far, in the order of upload and then of size, as CSV (RFC 4180, UTF-8).
 
     The first row names the columns: image_id, name, x, y, width, height, gender, age, score, male_probability, age_low,
-    age_high, quality_height, quality_sharpness, quality_brightness, number. What is not known is empty. A part of a
-    name that a spreadsheet program would take for a formula, since it begins with `=`, `+`, `-` or `@` after any
-    separator, has an apostrophe before it. If the task is deleted meanwhile, the answer breaks off.
+    age_high, quality_height, quality_sharpness, quality_brightness, number, corrected. What is not known is empty. A
+    part of a name that a spreadsheet program would take for a formula, since it begins with `=`, `+`, `-` or `@` after
+    any separator, has an apostrophe before it. If the task is deleted meanwhile, the answer breaks off.
     """
     export = exports.faces_csv(_services(), task_id, bom=query(TableQuery).bom == "1")
     return stream_answer(export.pieces, "text/csv; charset=utf-8", export.file_name)
