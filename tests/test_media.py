@@ -741,3 +741,29 @@ def test_a_picture_longer_than_a_jpeg_can_be_is_scaled_down() -> None:
     made, scale = to_jpeg(encoded(Image.new("L", (80_000, 2)), "PNG"), 10**6)
     assert Image.open(io.BytesIO(made)).size == (65_000, 1)
     assert scale == 65_000 / 80_000
+
+
+LARGEST = """
+import io, sys
+from PIL import Image
+from service.imaging.decode import to_jpeg
+from service.imaging.pixel_budget import PixelBudget
+from service.imaging.validate import Limits, check
+data = open(sys.argv[1], "rb").read()
+def most():
+    return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]) / 1024
+before = most()
+check(io.BytesIO(data), "large", Limits(10**9, 50_000_000), PixelBudget())
+to_jpeg(data, 12_000_000, PixelBudget())
+print(most() - before)
+"""
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "JPEG"])
+def test_the_largest_picture_fits_the_memory_that_the_documents_tell(kind: str, tmp_path: Path) -> None:
+    picture = Image.new("RGB" if kind == "JPEG" else "RGBA", (7070, 7070), "teal")
+    options = {"progressive": True, "subsampling": 0} if kind == "JPEG" else {}
+    picture.save(tmp_path / "large", kind, **options)
+    command = [sys.executable, "-c", LARGEST, tmp_path / "large"]
+    measured = subprocess.run(command, cwd=Path(__file__).parents[1], check=True, capture_output=True, text=True)
+    assert float(measured.stdout) < 520

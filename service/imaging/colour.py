@@ -12,6 +12,8 @@ from service.shortage import check_memory
 _SPACES = {b"GRAY": 1, b"RGB ": 3, b"CMYK": 4}
 _MODES = {1: "L", 3: "RGB", 4: "CMYK"}
 _STEPS = (0, 16, 64, 128, 192, 255)
+STRIP = 4_000_000
+"""Pixels that are worked on at a time."""
 NEARLY_NOTHING = 2
 """Of 255: a profile that changes no colour by more is sRGB, as programs round its numbers."""
 
@@ -30,7 +32,21 @@ def colours_of(profile: bytes, colours: int) -> int:
 
 
 def flat_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    """Return the same picture in sRGB, eight bits a colour, on white."""
+    """Return the same picture in sRGB, eight bits a colour, on white.
+
+    What is done to a pixel asks for no other one, so it is done by strips: of the picture between there is never much.
+    """
+    if image.width * image.height <= STRIP:
+        return _flat(image, profile)
+    flat = Image.new("RGB", image.size)
+    rows = max(1, STRIP // image.width)
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        flat.paste(_flat(strip, profile), (0, top))
+    return flat
+
+
+def _flat(image: Image.Image, profile: bytes) -> Image.Image:
     if image.mode.startswith("I"):
         image = _in_eight_bits(image)
     elif image.has_transparency_data:

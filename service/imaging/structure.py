@@ -122,7 +122,8 @@ def refusing_damage(label: str, media_type: str, memory: int = 0) -> Iterator[No
     except Exception as error:
         kind = FORMATS[media_type]
         is_of_system = is_shortage(error) or getattr(error, "errno", None)
-        if is_of_system or not isinstance(error, _COMPLAINTS) or not has_memory(memory):
+        is_complaint = isinstance(error, _COMPLAINTS) or type(error).__module__.startswith("pyvips")
+        if is_of_system or not is_complaint or not has_memory(memory):
             raise ServiceFault(
                 f"{label} could not be read for a lack or a fault of this machine. Try again."
             ) from error

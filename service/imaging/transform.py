@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from service.errors import Invalid, NoRoom, ServiceFault, TooLarge
@@ -19,6 +18,7 @@ from service.imaging.colour import colours_of
 from service.imaging.header import Header
 from service.imaging.pixel_budget import PixelBudget
 from service.imaging.structure import read_pixels, read_structure, refusing_damage
+from service.imaging.vips import vips
 from service.shortage import check_memory, has_memory
 from service.storage.storage import is_full
 
@@ -162,22 +162,6 @@ def _refusing_failure(memory: int) -> Iterator[None]:
 # --- libvips -----------------------------------------------------------------------------------------------------
 
 
-@cache
-def _vips() -> Any:
-    """Load libvips with the first picture: after a fork, and for those processes only that get one."""
-    import pyvips
-
-    # One thread a picture: the pool has as many as there are cores to use. And no two pictures are the same, so
-    # nothing is to be remembered.
-    pyvips.concurrency_set(1)
-    pyvips.cache_set_max(0)
-    pyvips.block_untrusted_set(True)
-    pyvips.operation_block_set("VipsForeignLoad", True)
-    for decoder in ("Jpeg", "Png", "Webp"):
-        pyvips.operation_block_set(f"VipsForeignLoad{decoder}", False)
-    return pyvips
-
-
 def _upright(data: bytes, header: Header, sizes: Sequence[tuple[int, int]]) -> "pyvips.Image":
     """Decode once, into memory: in sRGB or grey, eight bits a colour, alpha as it came, turned as it was meant."""
     options: dict[str, Any] = {"access": "sequential", "fail_on": "error"}
@@ -185,7 +169,7 @@ def _upright(data: bytes, header: Header, sizes: Sequence[tuple[int, int]]) -> "
         options["shrink"] = _shrink(header, sizes)
     with refusing_damage("The image", header.media_type):
         pixels = read_pixels(io.BytesIO(data), header)
-    image = getattr(_vips().Image, _DECODERS[header.media_type])(pixels, **options)
+    image = getattr(vips().Image, _DECODERS[header.media_type])(pixels, **options)
     # The turn comes after the decoder's lines are in memory: it reads them in another order.
     return _TURNS[header.orientation](_in_srgb(image, header.profile).copy_memory())
 
@@ -219,7 +203,7 @@ def _in_srgb(image: "pyvips.Image", profile: bytes) -> "pyvips.Image":
     if taken := colours_of(profile, colours):
         try:
             return _by_profile(image if taken == colours else image.colourspace(_three_colours(image)), profile)
-        except _vips().Error:
+        except vips().Error:
             pass  # a broken profile is ignored
     if colours == 4:
         light = 255 - image
@@ -233,7 +217,7 @@ def _three_colours(image: "pyvips.Image") -> str:
 
 def _by_profile(image: "pyvips.Image", profile: bytes) -> "pyvips.Image":
     image = image.copy()
-    image.set_type(_vips().GValue.blob_type, "icc-profile-data", profile)
+    image.set_type(vips().GValue.blob_type, "icc-profile-data", profile)
     return image.icc_transform("srgb", embedded=True, intent="perceptual", depth=8)
 
 
@@ -253,7 +237,7 @@ def _resized(image: "pyvips.Image", width: int, height: int) -> "pyvips.Image":
 
 
 def _write(image: "pyvips.Image", descriptor: int, media_type: str, quality: int, *, lossless: bool) -> None:
-    target = _vips().Target.new_to_descriptor(descriptor)
+    target = vips().Target.new_to_descriptor(descriptor)
     if media_type == "image/jpeg":
         if image.hasalpha():
             image = image.flatten(background=[255])

@@ -1,0 +1,19 @@
+"""libvips, loaded with the first picture that it decodes: after a fork, and for those processes only that get one."""
+
+from functools import cache
+from typing import Any
+
+
+@cache
+def vips() -> Any:
+    """Return pyvips: one thread a picture, nothing remembered, and no decoders but three."""
+    import pyvips
+
+    # The pool has as many threads as there are cores to use. And no two pictures are the same.
+    pyvips.concurrency_set(1)
+    pyvips.cache_set_max(0)
+    pyvips.block_untrusted_set(True)
+    pyvips.operation_block_set("VipsForeignLoad", True)
+    for decoder in ("Jpeg", "Png", "Webp"):
+        pyvips.operation_block_set(f"VipsForeignLoad{decoder}", False)
+    return pyvips
