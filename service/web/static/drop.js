@@ -2,7 +2,7 @@
 
 import { h, icon } from "./dom.js";
 import { fromDrop, fromPicker } from "./files.js";
-import { t } from "./messages.js";
+import { days, t } from "./messages.js";
 
 const ACCEPTED = "image/jpeg,image/png,image/webp,image/heic,image/heif,image/avif,.heic,.heif,.avif";
 
@@ -81,8 +81,14 @@ export class DropZone {
   #hand({ files, others, folder }) {
     const leftOut = others ? t("left-out", { count: others }) : "";
     this.say(files.length ? leftOut : `${t("no-photo-there")} ${leftOut}`);
-    if (files.length) this.#take({ files, leftOut, name: this.#name.value.trim() || folder, starts: this.#starts.checked });
+    if (files.length) this.#take({ files, leftOut, name: this.#name.value.trim() || folder || nameByDate(files), starts: this.#starts.checked });
   }
+}
+
+// Returns a name by the days on which the photos were last changed, which cameras take them for.
+function nameByDate(files) {
+  const times = files.map((file) => file.lastModified);
+  return t("photos-of", { days: days(Math.min(...times), Math.max(...times)) });
 }
 
 function hasFiles(event) {

@@ -57,6 +57,10 @@ export function timeOfDay(text) {
   return new Intl.DateTimeFormat(language(), { timeStyle: "medium" }).format(new Date(text));
 }
 
+export function days(from, to) {
+  return new Intl.DateTimeFormat(language(), { dateStyle: "medium" }).formatRange(from, to);
+}
+
 export function seconds(from, to) {
   const whole = Math.max(1, Math.round((new Date(to) - new Date(from)) / 1000));
   return whole < 120 ? t("seconds", { count: whole }) : t("minutes", { count: Math.round(whole / 60) });

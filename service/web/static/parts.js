@@ -3,7 +3,7 @@
 import { call, taskAddress } from "./api.js";
 import { h, icon } from "./dom.js";
 import { language, moment, problemText, t } from "./messages.js";
-import { ask } from "./question.js";
+import { ask, askText } from "./question.js";
 import { uploadOf } from "./upload.js";
 
 const STATUS_ICONS = { forming: "dots", processing: "again", completed: "done", error: "warning" };
@@ -47,12 +47,24 @@ export function notice(kind, ...content) {
 // Asks, deletes, and tells whether it is gone. A task that is gone already counts as gone.
 export async function deleteAfterQuestion(task) {
   if (!(await ask({ title: t("delete-title", { name: nameOf(task) }), text: whatGoes(task), yes: t("delete") }))) return false;
-  uploadOf(task.id)?.stop();
+  await deleteTask(task.id);
+  return true;
+}
+
+export async function deleteTask(id) {
+  uploadOf(id)?.stop();
   try {
-    await call("DELETE", taskAddress(task.id));
+    await call("DELETE", taskAddress(id));
   } catch (error) {
     if (error.status !== 404) throw error;
   }
+}
+
+// Asks for another name, and gives it to the task; returns whether it has one now.
+export async function renameAfterQuestion(task) {
+  const name = await askText({ title: t("rename-title"), label: t("name"), value: task.name ?? "", yes: t("save"), most: 200 });
+  if (name === null) return false;
+  await call("PATCH", taskAddress(task.id), { json: { name: name.trim() || null } });
   return true;
 }
 

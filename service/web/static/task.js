@@ -8,7 +8,7 @@ import { announce, h, icon } from "./dom.js";
 import { DropZone } from "./drop.js";
 import { Grid } from "./grid.js";
 import { bytes, list, moment, number, percent, seconds, t, timeOfDay } from "./messages.js";
-import { bar, deleteAfterQuestion, nameOf, notice, reasonOf, sentence, shareDone, statusOf } from "./parts.js";
+import { bar, deleteAfterQuestion, nameOf, notice, reasonOf, renameAfterQuestion, sentence, shareDone, statusOf } from "./parts.js";
 import { askAgain } from "./pictures.js";
 import { enter, move, pageOf, recall, remember } from "./place.js";
 import { withdraw } from "./question.js";
@@ -147,7 +147,7 @@ export class TaskView {
     this.title = task.status === "processing" ? `${percent(shareDone(task))} · ${nameOf(task)}` : nameOf(task);
     document.dispatchEvent(new Event("titled"));
     const isSending = Boolean(this.#upload?.isSending);
-    this.#part("head", [task.status, task.finished_at, total, isSending], () => this.#head());
+    this.#part("head", [task.name, task.status, task.finished_at, total, isSending], () => this.#head());
     this.#part("notices", [this.#leftOut], () => (this.#leftOut ? [notice("quiet", h("p", {}, this.#leftOut))] : []));
     const waiting = task.images.findLast((image) => image.status === "pending" && image.error);
     this.#part("working", [task.status, task.progress, task.waiting_for, waiting?.error], () => working(task, waiting));
@@ -185,6 +185,7 @@ export class TaskView {
         isForming && this.#startButton(),
         task.status === "processing" && h("button", { type: "button", class: "button", "data-focus": "stop-task", onclick: () => this.#stop() }, t("stop-task")),
         ["completed", "error"].includes(task.status) && downloads(task),
+        h("button", { type: "button", class: "button quiet", "data-focus": "rename", onclick: () => this.#rename() }, icon("pen"), t("rename")),
         h("button", { type: "button", class: "button quiet", "data-focus": "delete", onclick: () => this.#delete() }, icon("trash"), t("delete")),
       ),
     ];
@@ -317,6 +318,14 @@ export class TaskView {
       await call("POST", `${taskAddress(this.#id)}/stop`);
       this.element.querySelector("h1").focus();
       this.watch.poke();
+    } catch (error) {
+      this.#complain(error);
+    }
+  }
+
+  async #rename() {
+    try {
+      if (await renameAfterQuestion(this.#task)) this.watch.poke();
     } catch (error) {
       this.#complain(error);
     }
