@@ -2,38 +2,48 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import IO
 from urllib.parse import unquote
 
-from werkzeug.datastructures import Headers
-from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData, Preamble
+from multipart import MultipartSegment, ParserLimitReached, PushMultipartParser
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from service.errors import UnsupportedType
 
 PIECE = 64 * 1024
+MOST_HEADERS, LARGEST_HEADER = 32, 64 * 1024
+"""Of a part; a header is as large as the longest file name that some client sends."""
 _PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*("(?:\\"|[^"])*"|[^;]*)')
 _EXTENDED = re.compile(r"([\w.:+-]+)'[^']*'(.*)", re.DOTALL)
 _WINDOWS_FOLDERS = re.compile(r"\A(?:[A-Za-z]:)?\\(?:.*\\)?", re.DOTALL)
 _PLAIN_CODINGS = ("", "identity", "binary", "8bit", "7bit")
 
 
-def read_parts(stream: IO[bytes], boundary: str, most_text: int, most_parts: int) -> Iterator[File | Field | Data]:
-    """Yield each part, then its bytes, of which the last has `more_data` false.
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The head of a part; `file_name` is None for one that is no file."""
+
+    name: str
+    file_name: str | None
+    content_type: str
+
+
+def read_parts(stream: IO[bytes], boundary: str, most_parts: int) -> Iterator[Part | bytes | None]:
+    """Yield each part, then its bytes in pieces, then None.
 
     Raise ValueError for a form that is broken or cut off, RequestEntityTooLarge over a limit, and UnsupportedType for
     a part in a coding that is not read.
     """
-    decoder = _Decoder(boundary.encode("ascii"), most_text, max_parts=most_parts)
-    while True:
-        piece = stream.read(PIECE)
-        decoder.receive_data(piece or None)
-        while not isinstance(event := decoder.next_event(), NeedData):
-            if isinstance(event, Epilogue):
-                return
-            if isinstance(event, File | Field):
-                yield _as_sent(event)
-            elif not isinstance(event, Preamble):
-                yield event  # type: ignore[misc]
+    limits = {"max_segment_count": most_parts, "max_header_count": MOST_HEADERS, "max_header_size": LARGEST_HEADER}
+    try:
+        # Headers may have any bytes: curl on Windows sends names in the code page of the system.
+        with PushMultipartParser(boundary.encode("ascii"), header_charset="latin-1", **limits) as parser:
+            while piece := stream.read(PIECE):
+                for event in parser.parse(piece):
+                    yield _as_sent(event) if isinstance(event, MultipartSegment) else event
+    except ParserLimitReached as error:
+        raise RequestEntityTooLarge from error
 
 
 def parameters(header: str) -> dict[str, str]:
@@ -41,26 +51,22 @@ def parameters(header: str) -> dict[str, str]:
     return {name.lower(): _unquoted(value.strip()) for name, value in _PARAMETER.findall(header)}
 
 
-class _Decoder(MultipartDecoder):
-    """A decoder that reads headers of any bytes: curl on Windows sends names in the code page of the system."""
-
-    def _parse_headers(self, data: bytes | bytearray) -> Headers:
-        return super()._parse_headers(data.decode("utf-8", "replace").encode())
-
-
-def _as_sent(part: File | Field) -> File | Field:
+def _as_sent(segment: MultipartSegment) -> Part:
     """Return the part with the file name that the client meant; raise UnsupportedType for a coding that is not read."""
     for header in ("Content-Encoding", "Content-Transfer-Encoding"):
-        coding = part.headers.get(header, "").strip().lower()
+        coding = _header(segment, header).strip().lower()
         if coding not in _PLAIN_CODINGS:
             detail = (
                 f"A part of the form has the {header} {coding[:50]}, which is not read. Send its bytes as they are."
             )
             raise UnsupportedType(detail, code="content_coding_not_read", headers={"Accept-Encoding": "identity"})
-    name = _file_name(parameters(part.headers["Content-Disposition"]))
-    if name is None:
-        return Field(name=part.name, headers=part.headers)
-    return File(name=part.name, headers=part.headers, filename=name)
+    given = parameters(_header(segment, "Content-Disposition"))
+    return Part(given.get("name", ""), _file_name(given), _header(segment, "Content-Type"))
+
+
+def _header(segment: MultipartSegment, name: str) -> str:
+    value: str = segment.header(name, "")
+    return value.encode("latin-1").decode("utf-8", "replace")
 
 
 def _file_name(given: dict[str, str]) -> str | None:

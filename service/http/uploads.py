@@ -12,11 +12,10 @@ from flask import Request
 from werkzeug.datastructures import FileStorage, MultiDict
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
-from werkzeug.sansio.multipart import Data, File
 
 from service.errors import Invalid, Malformed, NoRoom, TooLarge
 from service.http.idempotency import is_keyed, reserve
-from service.http.multipart import parameters, read_parts
+from service.http.multipart import Part, parameters, read_parts
 from service.storage.storage import is_full
 
 FORM_TYPES = ("multipart/form-data", "application/x-www-form-urlencoded")
@@ -153,26 +152,27 @@ def _parsed(request: Request, spool: Callable[[str], Spool], early: Early | None
 def _multipart(request: Request, spool: Callable[[str], Spool], early: Early | None) -> Form:
     form, text, size, file = Form(MultiDict(), MultiDict()), bytearray(), 0, None
     is_known = early is None
-    for event in read_parts(request.stream, _boundary(request), MAX_TEXT, MAX_PARTS):
-        if not isinstance(event, Data):
+    for event in read_parts(request.stream, _boundary(request), MAX_PARTS):
+        if isinstance(event, Part):
             part, text, file = event, bytearray(), None
-            if isinstance(event, File):
+            if part.file_name is not None:
                 if early and not form.files:
                     is_known = early(form.texts)
-                file = spool(event.filename)
+                file = spool(part.file_name)
                 file.is_from_stranger = not is_known
-                form.files.add(event.name, FileStorage(cast(Any, file), event.filename, event.name))
-        elif file is not None:
-            file.write(event.data)
-            if not event.more_data:
+                form.files.add(part.name, FileStorage(cast(Any, file), part.file_name, part.name))
+        elif event is None:
+            if file is not None:
                 file.seek(0)
+            else:
+                form.texts.add(part.name, _decoded(text, part.content_type))
+        elif file is not None:
+            file.write(event)
         else:
-            text += event.data
-            size += len(event.data)
+            text += event
+            size += len(event)
             if size > MAX_TEXT:
                 raise RequestEntityTooLarge
-            if not event.more_data:
-                form.texts.add(part.name, _decoded(text, part.headers.get("Content-Type", "")))
     return form
 
 
