@@ -7,10 +7,17 @@ from flask.cli import ScriptInfo
 
 from service import __version__, wsgi
 from service.cli import serve as servers
+from service.cli.database import upgrade_tables
 from service.cli.first_run import write_password
 from service.cli.main import COMMANDS
 from service.cli.output import Group
+from service.config import Settings
+from service.db.database import Database
 from service.features.catalogue import FEATURES
+from service.features.faces.analyze import review as sample
+from service.features.faces.analyze.result_folder import ResultFolder
+from service.features.faces.commands.result_run import told
+from service.http.services import provided
 
 HELP = """Find faces in batches of photos, and serve that to people and programs.
 
@@ -59,11 +66,41 @@ def serve(context: click.Context) -> None:
     The first start generates a password, prints it and keeps it in .env in the folder of the data.
     """
     data: Path = context.find_root().params["data"]
+    _ensure_password(data)
+    servers.serve(wsgi.application(data))
+
+
+@headcount.command(with_appcontext=False)
+@click.argument("result", metavar="RESULT", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--photos", type=click.IntRange(1, 2_000), default=200, show_default=True, help="How many are drawn.")
+@click.option("--seed", type=click.IntRange(0), help="Draws the same photos again, from the same result.")
+def review(result: Path, photos: int, seed: int | None) -> None:
+    """Serve a page on which you check a random sample of a result of `analyze --out`.
+
+    `report` then has intervals. The photos of the sample are copied into RESULT/review; the next call goes on with the
+    same sample.
+    """
+    with told():
+        opened = ResultFolder.open(result)
+        data = result / sample.FOLDER
+        _ensure_password(data)
+        app = wsgi.application(data, alone=True)
+        with app.app_context():
+            upgrade_tables()
+        drawn = sample.Drawn.read(result) or sample.draw(app, opened, photos, seed)
+        provided(Database, app).close()
+    settings = provided(Settings, app)
+    address = f"http://localhost:{settings.port}/tasks/{drawn.task}/review/{drawn.review}"
+    click.echo(f"Check the sample at {address}. Ctrl-C ends; `headcount report {result}` has the intervals.")
+    servers.serve(app)
+
+
+def _ensure_password(data: Path) -> None:
+    """Generate a password into the folder of the data and print it, where there is none."""
     settings = wsgi.environment(data)
     if not (wsgi.env_file(data).exists() or settings.get("API_PASSWORD") or settings.get("API_PASSWORD_FILE")):
         data.mkdir(parents=True, exist_ok=True)
         write_password(wsgi.env_file(data), "API_PASSWORD=\n")
-    servers.serve(wsgi.application(data))
 
 
 for command in (*COMMANDS, *(one for feature in FEATURES for one in feature.commands)):

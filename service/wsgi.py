@@ -40,14 +40,22 @@ def environment(data: Path) -> dict[str, str]:
     return {**{name: text or "" for name, text in dotenv_values(env_file(data)).items()}, **os.environ}
 
 
+OWN_PLACES = ("DATABASE_URL", "STORAGE_URL", "EXECUTOR", "CDN_URL")
+"""What says where a service has its rows, files and work; an application that stands alone takes none of it."""
+
+
 @cache
-def application(data: Path = DATA, *, serving: bool = True) -> Flask:
-    """Return the application; end the process with all faults where the settings cannot be used."""
+def application(data: Path = DATA, *, serving: bool = True, alone: bool = False) -> Flask:
+    """Return the application; end the process with all faults where the settings cannot be used.
+
+    One that stands `alone` has all in the folder of the data, whatever the settings of a service beside it say.
+    """
     os.umask(0o077)  # rows, files and backups are this user's alone
     return_freed_memory()
     places = {"database_url": f"sqlite:///{data}/service.db", "storage_url": f"{data}/files"}
     try:
-        return create_app(Settings.from_env(environment(data), serving=serving, **places))
+        values = environment(data) | dict.fromkeys(OWN_PLACES if alone else (), "")
+        return create_app(Settings.from_env(values, serving=serving, **places))
     except BadSettings as error:
         sys.exit(f"The service cannot start:\n{error}")
 

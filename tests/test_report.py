@@ -2,13 +2,18 @@
 
 import os
 import re
+import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
+
+import requests
 
 from service.app import create_app
 from service.config import Settings
 from service.db.database import Database
 from service.http.services import provided
-from tests.support import photo
+from tests.support import ROOT, Client, free_port, photo, wait_for
 from tests.test_result_folder import Ended, analyze
 
 
@@ -53,3 +58,49 @@ def test_a_result_without_faces_has_a_page_too(tmp_path: Path) -> None:
     assert analyze(tmp_path / "result", tmp_path / "photos").exit_code == 1
     assert report(tmp_path / "result").exit_code == 0
     assert "0 faces were found in 0 photos" in (tmp_path / "result" / "report.html").read_text("utf-8")
+
+
+def test_a_checked_sample_gives_the_report_intervals(tmp_path: Path) -> None:
+    root, result, port = tmp_path / "photos", tmp_path / "result", free_port()
+    root.mkdir()
+    for number in range(40):
+        (root / f"{number}.jpg").write_bytes(photo(number))
+    assert analyze(result, root).exit_code == 0
+    environment = {"PATH": os.environ["PATH"], "PORT": str(port), "WEB_CONCURRENCY": "1", "API_PASSWORD": "a password"}
+    command = [sys.executable, "-m", "service", "review", str(result), "--photos", "32", "--seed", "7"]
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            told = next(line for line in process.stdout if "Check the sample at" in line)
+            task, review = re.search(r"/tasks/([^/]+)/review/([^/.]+)", told).groups()  # type: ignore[union-attr]
+            client = Client(f"http://localhost:{port}", "a password")
+            wait_for(lambda: ready(client), what="the start of the page")
+            drawn = client.get(f"/api/v1/tasks/{task}/reviews/{review}").json()
+            assert (drawn["photos"], drawn["seed"]) == (32, 7)
+            image = client.get(f"/api/v1/tasks/{task}/images/{drawn['images'][0]}").json()
+            assert (image["faces"][0]["gender"], image["faces"][0]["bbox"]["width"]) == ("male", 30)
+            assert (root / Path(image["name"]).name).read_bytes() == client.get(
+                f"/api/v1/tasks/{task}/images/{image['id']}/content"
+            ).content
+            for number, image_id in enumerate(drawn["images"]):
+                if number < 8:
+                    face = f"/api/v1/tasks/{task}/images/{image_id}/faces/1"
+                    assert client.patch(face, json={"gender": "female"}).status_code == 200
+                assert client.put(f"/api/v1/tasks/{task}/reviews/{review}/images/{image_id}").status_code == 204
+        finally:
+            process.terminate()
+    ended = report(result)
+    assert ended.exit_code == 0, ended.output
+    assert re.search(r"women_share: 0\.25, with 95% confidence from 0\.1\d* to 0\.\d+\.", ended.stdout), ended.stdout
+    page = (result / "report.html").read_text("utf-8")
+    assert "32 photos of a random sample were checked." in page
+    assert "Nobody has checked these faces." not in page
+    (root / "new.jpg").write_bytes(photo(41))
+    assert analyze(result, root).exit_code == 0
+    assert "The result has changed since a sample of it was drawn" in report(result).stdout
+
+
+def ready(client: Client) -> bool:
+    with suppress(requests.ConnectionError):
+        return client.get("/readyz").ok
+    return False

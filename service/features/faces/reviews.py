@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from service.db.database import now
+from service.db.database import Database, now
 from service.db.results import record_result
 from service.errors import Conflict, NotFound
 from service.features.faces.corrections import Tags, check_expected, tag_of
@@ -120,6 +120,13 @@ def get_estimates(services: Services, task_id: str, review_id: str, confidence: 
         sample = _sample(session, review, checked)
     estimates = {name: _shown(estimate(sample, figure, confidence)) for name, figure in FIGURES.items()}
     return {"confidence": confidence, "photos": len(photos), "reviewed": len(checked), **estimates}
+
+
+def read_sample(database: Database, task_id: str, review_id: str) -> Sample:
+    """Return the totals of the photos of a review's task, and of those that have been reviewed."""
+    with database.read() as session:
+        review = _find_review(session, task_id, review_id)
+        return _sample(session, review, [image_id for image_id, is_reviewed in _photos(session, review) if is_reviewed])
 
 
 def _sample(session: Session, review: Review, checked: list[str]) -> Sample:

@@ -11,6 +11,7 @@ from flask.cli import with_appcontext
 from service.cli.output import number, plain_table, show_table
 from service.features.faces.analyze.report import bars, distribution_of
 from service.features.faces.analyze.result_folder import ResultFolder, read_run
+from service.features.faces.analyze.review import CONFIDENCE, estimates
 from service.features.faces.analyze.summary import summarize
 from service.features.faces.analyze.tables import write_pieces
 from service.features.faces.commands.result_run import told
@@ -36,7 +37,7 @@ def report(result: Path, out: Path | None) -> None:
     with told():
         opened, run = ResultFolder.open(result), read_run(result) or {}
         summary = summarize(opened, run["engine"]["name"])
-        distribution = distribution_of(opened)
+        distribution, found = distribution_of(opened), estimates(opened)
         template = files("service.features.faces.analyze").joinpath("report.html").read_text("utf-8")
         page = render_template_string(
             template,
@@ -44,11 +45,13 @@ def report(result: Path, out: Path | None) -> None:
             distribution=distribution,
             bars=bars(distribution),
             small=SMALL,
+            estimates=found,
             methods=methods(run, summary),
         )
         page_file = out or result / "report.html"
         write_pieces(page_file, [page.encode()])
     _show(summary)
+    _show_estimates(found)
     click.echo(f"The report is {page_file}.")
 
 
@@ -89,3 +92,16 @@ def _show(summary: dict[str, Any]) -> None:
         f"{summary['photos']:,} photos: {summary['done']:,} done, {summary['failed']:,} failed, "
         f"{summary['duplicate']:,} duplicates."
     )
+
+
+def _show_estimates(found: dict[str, Any] | None) -> None:
+    if found is None:
+        return
+    if not found["is_current"]:
+        click.echo("The result has changed since a sample of it was drawn: the review says nothing of it as it is now.")
+    for name, figure in found["figures"].items():
+        if figure:
+            value, low, high = (f"{figure[part]:.3g}" for part in ("value", "low", "high"))
+            click.echo(f"{name}: {value}, with {CONFIDENCE:.0%} confidence from {low} to {high}.")
+    if found["is_current"] and not any(found["figures"].values()):
+        click.echo(f"{found['checked']} photos of the sample are checked: 30 are needed for intervals.")
