@@ -5,9 +5,11 @@ import time
 from datetime import UTC, datetime
 
 import pytest
+from playwright.sync_api import expect
 
 from devtools.facecloud_emulator.faults import Mood
 from devtools.facecloud_emulator.server import EmulatorServer
+from tests.browser import Visit, check_accessible, chromium
 from tests.conftest import MakeService, facecloud, on_both_databases, with_both_executors
 from tests.support import Client, Service, photo, wait_for
 from tests.test_commands import run
@@ -128,6 +130,33 @@ def test_the_webhook_is_told_of_a_stop_as_of_every_end(
     ((_, body),) = receiver.wait("/stop")
     told = json.loads(body)
     assert (told["type"], told["data"]["progress"]["failed"], told["data"]["waiting_for"]) == ("task.error", 1, None)
+
+
+@pytest.mark.parametrize(
+    ("locale", "waits", "button", "ended"),
+    [
+        ("en-GB", "Face detection has not been answering since", "Stop", "2 photos could not be processed"),
+        ("ru-RU", "Распознавание не отвечает с", "Остановить", "2 фото не удалось обработать"),
+    ],
+)
+def test_the_page_says_what_a_task_waits_for_and_stops_it(
+    make_service: MakeService, away: EmulatorServer, locale: str, waits: str, button: str, ended: str
+) -> None:
+    service = make_service(**facecloud(away))
+    client = service.start()
+    task = client.task(photo(1), photo(2))
+    client.start(task)
+    with chromium() as browser:
+        login = {"username": "admin", "password": service.password}
+        visit = Visit(browser.new_context(http_credentials=login, locale=locale), service.url)
+        page = visit.open(f"/tasks/{task}")
+        expect(page.locator("#waiting-for")).to_contain_text(waits)
+        check_accessible(page)
+        page.get_by_role("button", name=button, exact=True).click()
+        expect(page.get_by_role("heading", name=ended)).to_be_visible()
+        expect(page.locator("#waiting-for")).to_have_count(0)
+        visit.check()
+    assert codes(client.show(task)) == ["stopped", "stopped"]
 
 
 def test_tasks_are_stopped_by_the_command_line_too(shared_service: Service, client: Client) -> None:
