@@ -75,6 +75,17 @@ def test_a_crop_follows_the_correction_of_its_box(client: Client) -> None:
     assert is_near(Image.open(io.BytesIO(moved.content)).getpixel((20, 20)), RED)
 
 
+def test_all_faces_of_a_photo_are_cut_out_at_once_and_each_is_its_own(client: Client) -> None:
+    image = red_in_blue((400, 300), (0, 0, 100, 100))
+    first = added(client, image, {"x": 0, "y": 0, "width": 40, "height": 40})
+    said = {"bbox": {"x": 300, "y": 200, "width": 40, "height": 40}, "gender": "male", "age": 3}
+    second = client.post(first.rpartition("/")[0], json=said).json()
+    other = f"{first.rpartition('/')[0]}/{second['number']}"
+    for _ in range(3):
+        assert is_near(crop(client, first).getpixel((20, 20)), RED)
+        assert is_near(crop(client, other).getpixel((20, 20)), BLUE)
+
+
 @pytest.mark.parametrize("margin", ["-1", "6", "nan", "wide"])
 def test_a_margin_that_cannot_be_is_refused(client: Client, margin: str) -> None:
     face = f"{TASKS}/{client.task()}/images/x/faces/1"

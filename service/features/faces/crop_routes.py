@@ -34,12 +34,12 @@ def _services() -> Services:
 @describe({200: crops.MEDIA_TYPE}, 404, 422, query=CropQuery, conditional=True, ranged=False)
 def get_crop(task_id: str, image_id: str, number: int) -> Response:
     """Get one face, cut out of its photo: an upright JPEG without metadata, of at most 1,024 pixels a side."""
-    wanted = (_services(), task_id, image_id, number, query(CropQuery).margin)
-    tag = crops.crop_tag(*wanted)
-    headers = {"ETag": f'"{tag}"', "Cache-Control": "private, no-cache"}
-    if request.if_none_match.contains_weak(tag):
+    wanted = crops.find_crop(_services(), task_id, image_id, number, query(CropQuery).margin)
+    headers = {"ETag": f'"{wanted.tag}"', "Cache-Control": "private, no-cache"}
+    if request.if_none_match.contains_weak(wanted.tag):
         return Response(status=304, headers=headers)
-    return Response(crops.read_crop(*wanted), headers=headers, content_type=crops.MEDIA_TYPE)
+    crop = crops.read_crop(_services(), provided(crops.CropCache), wanted)
+    return Response(crop, headers=headers, content_type=crops.MEDIA_TYPE)
 
 
 @cropped.get("/crops.zip")

@@ -9,6 +9,7 @@ from service.features.faces.checks import INSPECTION
 from service.features.faces.commands import COMMANDS
 from service.features.faces.correction_routes import corrected
 from service.features.faces.crop_routes import cropped
+from service.features.faces.crops import CropCache
 from service.features.faces.documents import DocumentCache
 from service.features.faces.engines.engine import Engine
 from service.features.faces.engines.factory import make_engine
@@ -39,6 +40,7 @@ def make(kernel: Kernel) -> Parts:
     def services(executor: Executor) -> Services:
         return {
             Engine: engine,
+            CropCache: CropCache(),
             operations.Services: operations.Services(
                 database=kernel.database,
                 storage=kernel.storage,
