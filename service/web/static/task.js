@@ -8,13 +8,14 @@ import { announce, h, icon } from "./dom.js";
 import { DropZone } from "./drop.js";
 import { Grid } from "./grid.js";
 import { readManifest } from "./manifest.js";
-import { bytes, list, moment, number, percent, seconds, t, timeOfDay } from "./messages.js";
-import { bar, deleteAfterQuestion, nameOf, notice, reasonOf, renameAfterQuestion, sentence, shareDone, statusOf } from "./parts.js";
+import { number, percent, t } from "./messages.js";
+import { deleteAfterQuestion, nameOf, notice, reasonOf, renameAfterQuestion, sentence, shareDone, statusOf } from "./parts.js";
 import { askAgain } from "./pictures.js";
 import { enter, move, pageOf, recall, remember } from "./place.js";
 import { withdraw } from "./question.js";
-import { interrupted, lasting, reasons, refusals, sending, showPace } from "./sending.js";
+import { interrupted, reasons, refusals, sending, showPace } from "./sending.js";
 import { elsewhere, uploadElsewhere } from "./tabs.js";
+import { byReason, downloads, facts, names, working } from "./task-parts.js";
 import { send, sendIntoNewTask, uploadOf } from "./upload.js";
 import { Viewer } from "./viewer.js";
 
@@ -25,7 +26,6 @@ const FILTERS = {
   failed: (image) => image.status === "failed",
 };
 const PARTS = ["head", "notices", "sending", "working", "failed", "adding", "numbers", "certainty", "checking", "photos"];
-const NAMES_SHOWN = 20;
 const WAIT_SECONDS = 20;
 
 export class TaskView {
@@ -452,62 +452,4 @@ export class TaskView {
     const quarter = Math.floor(4 * upload.share) / 4;
     announce(t("announce-sending", { share: percent(quarter) }));
   }
-}
-
-function working(task, waiting) {
-  if (task.status !== "processing") return [];
-  const { total, done, failed } = task.progress;
-  const text = t("done-of", { done: done + failed, total, count: total });
-  return [
-    h("section", { class: "sheet going", "aria-labelledby": "working" }, h("h2", { id: "working" }, t("finding-faces")), h("p", {}, text), bar(t("finding-faces"), shareDone(task)), timeLeft(task), waitsFor(task.waiting_for), waiting && h("p", { class: "why" }, `${t("tried-again")} `, reasonOf(waiting.error))),
-  ];
-}
-
-// By the photos of this run so far; nothing before there are some, or while the engine is away.
-function timeLeft({ started_at: start, waiting_for: waiting, progress: { pending, done, failed } }) {
-  const time = (Date.now() - new Date(start)) / 1000;
-  if (waiting || done + failed < 5 || time < 2) return null;
-  return h("p", { class: "why" }, t("time-left", { left: lasting((time * pending) / (done + failed)) }));
-}
-
-function waitsFor(waiting) {
-  if (!waiting) return null;
-  const { since, next_try: next } = waiting;
-  return h("p", { class: "why", id: "waiting-for" }, t("waiting-for", { since: moment(since), next: timeOfDay(next) }));
-}
-
-function facts(task) {
-  const size = bytes(task.images.reduce((sum, image) => sum + image.size, 0));
-  const parts = [t("photos", { count: task.progress.total })];
-  if (task.name) parts.unshift(moment(task.created_at));
-  if (task.images.length) parts.push(size);
-  if (task.finished_at) parts.push(t("took", { time: seconds(task.started_at, task.finished_at) }));
-  return parts.join(" · ");
-}
-
-function downloads(task) {
-  const address = taskAddress(task.id);
-  const link = (file, text, label) => h("a", { class: "button", href: `${address}/${file}`, download: true, "aria-label": label, title: label }, icon("down"), text);
-  return [
-    link("faces.csv?bom=1", "CSV", t("download-csv")),
-    link("faces.jsonl", "JSONL", t("download-jsonl")),
-    link("boxed.zip", t("boxed-photos"), t("download-zip")),
-    link("blurred.zip", t("blurred-photos"), t("download-blurred")),
-  ];
-}
-
-function names(images) {
-  const shown = images.slice(0, NAMES_SHOWN).map((image) => image.name);
-  const more = images.length - shown.length;
-  return list(more ? [...shown, t("more-photos", { count: more })] : shown);
-}
-
-function byReason(images) {
-  const groups = new Map();
-  for (const image of images) {
-    const { detail } = image.error;
-    if (!groups.has(detail)) groups.set(detail, []);
-    groups.get(detail).push(image);
-  }
-  return groups;
 }
