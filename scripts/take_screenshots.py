@@ -11,6 +11,8 @@ from devtools.facecloud_emulator.app import Emulator
 from devtools.facecloud_emulator.faults import Mood
 from devtools.facecloud_emulator.server import EmulatorServer
 from service.features.faces.engines.local import LocalEngine
+from service.imaging.decode import to_jpeg
+from service.imaging.pixel_budget import PixelBudget
 from tests.browser import chromium
 from tests.conftest import facecloud
 from tests.support import Client, Service, flask, wait_for
@@ -20,6 +22,7 @@ SAMPLES = ROOT / "samples"
 IMAGES = ROOT / "docs" / "images"
 PHOTOS = ("group.jpg", "astronaut.png", "grace_hopper.jpg", "landscape.png")
 WIDE = ViewportSize(width=1280, height=1000)
+MOST_PIXELS = 50_000_000
 NARROW = ViewportSize(width=390, height=844)
 
 
@@ -31,7 +34,7 @@ def main() -> None:
         service = Service(Path(folder), **facecloud(emulator))
         client = service.start()
         try:
-            views = {"tasks": "/tasks"} | fill(client, emulator)
+            views = {"tasks": "/tasks"} | fill(client, emulator) | {"tools": "/tools"}
             with chromium() as browser:
                 for size, viewport in (("wide", WIDE), ("narrow", NARROW)):
                     for scheme in ("light", "dark"):
@@ -43,7 +46,8 @@ def main() -> None:
 def fill(client: Client, emulator: EmulatorServer) -> dict[str, str]:
     """Make a task that has failures, one that is whole and one that waits; return the addresses of the first two."""
     photos = [(name, (SAMPLES / name).read_bytes()) for name in PHOTOS]
-    fails = hashlib.sha256(dict(photos)["grace_hopper.jpg"]).hexdigest()
+    sent, _ = to_jpeg(dict(photos)["grace_hopper.jpg"], MOST_PIXELS, PixelBudget())  # without its metadata
+    fails = hashlib.sha256(sent).hexdigest()
     emulator.emulator.script.set([Mood(name="status", status=422, message="The picture is too noisy", sha256=fails)])
     failed = run(client, "Archive, box 7", photos)
     emulator.emulator.script.set([])
@@ -78,13 +82,25 @@ def take(
         if view == "photo" and scheme == "light":
             continue
         page.goto(service.url + path)
-        page.wait_for_selector(".tasks li" if view == "tasks" else ".card")
+        page.wait_for_selector({"tasks": ".tasks li:nth-child(3) .preview img", "tools": ".tool"}.get(view, ".card"))
+        if view == "tools":
+            try_tools(page)
         if view == "photo":
             page.locator(".photo").first.click()
             page.wait_for_selector(".viewer .frame img:only-of-type")
         wait_for_pictures(page)
         page.screenshot(path=IMAGES / f"{view}-{size}-{scheme}.jpg", type="jpeg", quality=80, animations="disabled")
     context.close()
+
+
+def try_tools(page: Page) -> None:
+    """Put a photo into the cards of edits and renditions, and ask for questions."""
+    for card, result in (("edits", ".shots"), ("renditions", "table")):
+        page.locator(f"#{card} input[type=file]").set_input_files(SAMPLES / "astronaut.png")
+        page.wait_for_selector(f"#{card} {result}")
+    page.locator("#questions .primary").click()
+    page.wait_for_selector("#questions .quiz")
+    page.evaluate("scrollTo(0, 0)")
 
 
 def wait_for_pictures(page: Page) -> None:

@@ -63,5 +63,13 @@ def test_the_demo_shows_the_faces_of_the_samples() -> None:
     command = [sys.executable, "-m", "samples.demo"]
     shown = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=90, check=False)
     assert shown.returncode == 0, shown.stdout + shown.stderr
-    for name in ("astronaut.png", "grace_hopper.jpg", "group.jpg", "female", "unsure", "unknown gender"):
+    for name in (
+        "astronaut.png",
+        "grace_hopper.jpg",
+        "group.jpg",
+        "female",
+        "unsure",
+        "unknown gender",
+        "corrects her: female, 77",
+    ):
         assert name in shown.stdout

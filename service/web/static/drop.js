@@ -69,6 +69,10 @@ export class DropZone {
     dragover: (event) => {
       if (hasFiles(event)) event.preventDefault();
     },
+    paste: (event) => {
+      const files = [...(event.clipboardData?.files ?? [])];
+      if (files.length) this.#hand({ files, others: 0, folder: null });
+    },
     drop: async (event) => {
       if (!hasFiles(event)) return;
       event.preventDefault();

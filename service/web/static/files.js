@@ -4,6 +4,14 @@ const PHOTO = /\.(jpe?g|jfif|png|webp)$/i;
 // What systems put beside photos and show to nobody, such as the `._IMG_1.jpg` of a Mac. Nobody misses it, so nobody is told.
 const HIDDEN = /^(\.|__MACOSX$)/;
 
+const droppedPaths = new WeakMap();
+
+// Returns the name under which a file is sent: its path below the folder that was chosen or dropped, else its own name.
+export function pathOf(file) {
+  const path = droppedPaths.get(file) ?? file.webkitRelativePath;
+  return path ? path.split("/").slice(1).join("/") : file.name;
+}
+
 // Returns {files, others, folder}: the photos, how many files of a folder are none, and the folder's name if it is one.
 export async function fromDrop(transfer) {
   // All must be taken before the first wait: the transfer is empty afterwards. What is not from a disk has no entry.
@@ -36,7 +44,11 @@ async function walk(entry, found, inside) {
   if (entry.isFile) {
     // What somebody drops by hand is sent, whatever it is, so that the service says what is wrong with it.
     if (inside && !PHOTO.test(entry.name)) found.others += 1;
-    else found.files.push(await new Promise((take, fail) => entry.file(take, fail)));
+    else {
+      const file = await new Promise((take, fail) => entry.file(take, fail));
+      if (inside) droppedPaths.set(file, entry.fullPath.slice(1));
+      found.files.push(file);
+    }
     return;
   }
   const reader = entry.createReader();

@@ -9,7 +9,8 @@ import { recall, remember } from "./place.js";
 import { Preview } from "./preview.js";
 import { withdraw } from "./question.js";
 import { Selection } from "./selection.js";
-import { send } from "./upload.js";
+import { elsewhere, uploadElsewhere } from "./tabs.js";
+import { sendIntoNewTask, uploadOf } from "./upload.js";
 
 const PAGE = 50;
 const LARGEST_PAGE = 100;
@@ -62,20 +63,22 @@ export class ListView {
         this.#more,
       ),
     );
+    elsewhere.addEventListener("change", this.#uploadsChanged);
     this.watch = new Watch(() => this.#load(), (error) => this.#trouble(error));
   }
 
+  #uploadsChanged = () => this.#show();
+
   stop() {
     this.watch.stop();
+    elsewhere.removeEventListener("change", this.#uploadsChanged);
     this.drop.stop();
     withdraw();
   }
 
-  async #begin({ files, leftOut, name, starts }) {
+  async #begin(found) {
     try {
-      const { value } = await call("POST", "tasks", { json: name ? { name: name.slice(0, 200) } : {} });
-      send(value.id, files, starts);
-      this.#go(`/tasks/${value.id}`, { leftOut });
+      this.#go(`/tasks/${await sendIntoNewTask(found)}`, { leftOut: found.leftOut });
     } catch (error) {
       this.#trouble(error);
     }
@@ -191,7 +194,7 @@ export class ListView {
 
   #row(task) {
     const row = this.#rows.get(task.id) ?? this.#newRow(task);
-    const state = JSON.stringify(task);
+    const state = JSON.stringify([task, uploadingOf(task)]);
     if (row.state !== state) {
       row.state = state;
       row.preview.update(task.progress.total);
@@ -271,8 +274,17 @@ export class ListView {
   }
 }
 
+// Returns how far the upload into a task is, in this tab or another; nothing where there is none.
+function uploadingOf({ id }) {
+  const own = uploadOf(id);
+  const upload = own?.isSending ? own : uploadElsewhere(id);
+  return upload && t("uploading-of", { done: upload.settled, total: upload.total });
+}
+
 function facts(task) {
   const { total, done, failed } = task.progress;
+  const uploading = uploadingOf(task);
+  if (uploading) return uploading;
   if (task.status === "processing") return t("done-of", { done: done + failed, total, count: total });
   const parts = [t("photos", { count: total })];
   if (task.status !== "forming") parts.push(t("faces", { count: task.statistics.faces }));

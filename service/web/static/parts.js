@@ -2,6 +2,7 @@
 
 import { call, taskAddress } from "./api.js";
 import { h, icon } from "./dom.js";
+import { dropManifest } from "./manifest.js";
 import { language, moment, problemText, t } from "./messages.js";
 import { ask, askText } from "./question.js";
 import { uploadOf } from "./upload.js";
@@ -53,6 +54,7 @@ export async function deleteAfterQuestion(task) {
 
 export async function deleteTask(id) {
   uploadOf(id)?.stop();
+  dropManifest(id);
   try {
     await call("DELETE", taskAddress(id));
   } catch (error) {

@@ -7,12 +7,16 @@ import { Checking } from "./checking.js";
 import { announce, h, icon } from "./dom.js";
 import { DropZone } from "./drop.js";
 import { Grid } from "./grid.js";
-import { bytes, list, moment, number, percent, seconds, t, timeOfDay } from "./messages.js";
-import { bar, deleteAfterQuestion, nameOf, notice, reasonOf, renameAfterQuestion, sentence, shareDone, statusOf } from "./parts.js";
+import { readManifest } from "./manifest.js";
+import { number, percent, t } from "./messages.js";
+import { deleteAfterQuestion, nameOf, notice, reasonOf, renameAfterQuestion, sentence, shareDone, statusOf } from "./parts.js";
 import { askAgain } from "./pictures.js";
 import { enter, move, pageOf, recall, remember } from "./place.js";
 import { withdraw } from "./question.js";
-import { send, uploadOf } from "./upload.js";
+import { interrupted, reasons, refusals, sending, showPace } from "./sending.js";
+import { elsewhere, uploadElsewhere } from "./tabs.js";
+import { byReason, downloads, facts, names, working } from "./task-parts.js";
+import { send, sendIntoNewTask, uploadOf } from "./upload.js";
 import { Viewer } from "./viewer.js";
 
 const FILTERS = {
@@ -22,8 +26,6 @@ const FILTERS = {
   failed: (image) => image.status === "failed",
 };
 const PARTS = ["head", "notices", "sending", "working", "failed", "adding", "numbers", "certainty", "checking", "photos"];
-const NAMES_SHOWN = 20;
-const REASONS_SHOWN = 8;
 const WAIT_SECONDS = 20;
 
 export class TaskView {
@@ -91,6 +93,7 @@ export class TaskView {
       const before = this.#task?.status;
       this.#task = this.#copy.value;
       this.#draw();
+      this.#showInterrupted();
       this.#tellAloud(before);
       this.#hasDrawn();
     }
@@ -217,9 +220,13 @@ export class TaskView {
     this.#drop?.stop();
     this.#drop = null;
     this.viewer.canRemove = this.#task.status === "forming";
-    if (!this.viewer.canRemove) return [];
-    this.#drop = new DropZone({ isNew: false, take: (found) => this.#add(found) });
-    return [this.#drop.element];
+    if (this.viewer.canRemove) {
+      this.#drop = new DropZone({ isNew: false, take: (found) => this.#add(found) });
+      return [this.#drop.element];
+    }
+    // What is dropped or pasted here cannot join the task any more: it begins a new one.
+    this.#drop = new DropZone({ isNew: true, take: (found) => this.#beginNew(found) });
+    return [];
   }
 
   #numbers() {
@@ -341,6 +348,14 @@ export class TaskView {
     }
   }
 
+  async #beginNew(found) {
+    try {
+      this.#go(`/tasks/${await sendIntoNewTask(found)}`, { leftOut: found.leftOut });
+    } catch (error) {
+      this.#complain(error);
+    }
+  }
+
   #add({ files, leftOut, starts }) {
     this.#leftOut = leftOut;
     send(this.#id, files, starts);
@@ -366,20 +381,63 @@ export class TaskView {
     this.#unfollow();
     this.#upload = uploadOf(this.#id) ?? null;
     this.#upload?.addEventListener("change", this.#uploadChanged);
+    elsewhere.addEventListener("change", this.#showInterrupted);
     this.#upload?.addEventListener("settled", this.#uploadSettled);
     this.#uploadChanged();
   }
 
   #unfollow() {
+    elsewhere.removeEventListener("change", this.#showInterrupted);
     this.#upload?.removeEventListener("change", this.#uploadChanged);
     this.#upload?.removeEventListener("settled", this.#uploadSettled);
   }
 
   #uploadSettled = () => this.watch.poke();
 
+  // Without an upload of this tab: what another one sends, and what an earlier visit left.
+  #showInterrupted = async () => {
+    if (this.#upload) return;
+    const manifest = await readManifest(this.#id);
+    const other = uploadElsewhere(this.#id);
+    if (this.#upload || !(manifest || other)) return;
+    const isForming = this.#task?.status === "forming";
+    const refused = manifest?.refused ?? [];
+    const shown = () => [...(isForming ? interrupted(manifest, other) : []), ...refusals(refused)];
+    this.#part("sending", [isForming, manifest, other?.settled], shown);
+  };
+
+  async #moveOn() {
+    try {
+      const upload = this.#upload;
+      const files = await upload.takeRest();
+      this.#go(`/tasks/${await sendIntoNewTask({ files, name: this.#task.name, starts: upload.startsAfterwards })}`);
+    } catch (error) {
+      this.#complain(error);
+    }
+  }
+
+  // None of the files was accepted, and the new task is gone.
+  #showEmpty(refused) {
+    this.stop();
+    this.#task = null;
+    this.title = t("nothing-accepted");
+    document.dispatchEvent(new Event("titled"));
+    this.element.replaceChildren(
+      h("div", { class: "nothing" }, h("h1", { tabindex: -1 }, t("nothing-accepted")), h("a", { class: "button primary", href: "/tasks" }, t("all-tasks"))),
+      ...refusals(refused),
+    );
+  }
+
   #uploadChanged = () => {
     const upload = this.#upload;
-    if (!upload) return;
+    if (!upload) {
+      this.#showInterrupted();
+      return;
+    }
+    if (upload.state === "empty") {
+      this.#showEmpty(upload.refused);
+      return;
+    }
     this.#showSending(upload);
     if (this.#complaint && this.#uploadTells(this.#complaint)) this.#trouble?.remove();
     if (this.#task) this.#draw();
@@ -388,107 +446,10 @@ export class TaskView {
 
   #showSending(upload) {
     const { state, refused, problem } = upload;
-    this.#part("sending", [state, refused.length, problem?.detail ?? null], () => [...sending(upload), ...refusals(refused)]);
-    const progress = this.#parts.sending.querySelector("progress");
-    if (!progress) return;
-    progress.value = upload.share;
-    this.#parts.sending.querySelector(".sent").textContent = sent(upload);
+    this.#part("sending", [state, refused.length, problem?.detail ?? null], () => [...sending(upload, () => this.#moveOn()), ...refusals(refused)]);
+    if (!upload.isSending) return;
+    showPace(this.#parts.sending, upload);
     const quarter = Math.floor(4 * upload.share) / 4;
     announce(t("announce-sending", { share: percent(quarter) }));
   }
-}
-
-function working(task, waiting) {
-  if (task.status !== "processing") return [];
-  const { total, done, failed } = task.progress;
-  const text = t("done-of", { done: done + failed, total, count: total });
-  return [
-    h("section", { class: "sheet going", "aria-labelledby": "working" }, h("h2", { id: "working" }, t("finding-faces")), h("p", {}, text), bar(t("finding-faces"), shareDone(task)), waitsFor(task.waiting_for), waiting && h("p", { class: "why" }, `${t("tried-again")} `, reasonOf(waiting.error))),
-  ];
-}
-
-function waitsFor(waiting) {
-  if (!waiting) return null;
-  const { since, next_try: next } = waiting;
-  return h("p", { class: "why", id: "waiting-for" }, t("waiting-for", { since: moment(since), next: timeOfDay(next) }));
-}
-
-function sending(upload) {
-  if (upload.state === "stopped") {
-    const words = upload.problem ? sentence(upload.problem) : t("upload-stopped");
-    const goOn = h("button", { type: "button", class: "button", "data-focus": "go-on", onclick: () => upload.resume() }, icon("play"), t("go-on"));
-    const text = h("p", {}, sent(upload));
-    return [h("section", { class: "notice warning" }, icon("warning"), h("div", {}, h("p", {}, words), text), goOn)];
-  }
-  if (!upload.isSending) return [];
-  return [
-    h(
-      "section",
-      { class: "sheet going", "aria-labelledby": "sending" },
-      h("h2", { id: "sending" }, t(upload.state === "offline" ? "waiting-for-service" : "sending-photos")),
-      h("p", { class: "sent" }),
-      bar(t("sending-photos"), upload.share),
-      h("button", { type: "button", class: "button quiet", "data-focus": "stop", onclick: () => upload.stop() }, t("stop-sending")),
-    ),
-  ];
-}
-
-function sent({ settled, total }) {
-  return t("sent-of", { done: settled, total, count: total });
-}
-
-// Returns the first reasons, and the others folded up.
-function reasons(items) {
-  const others = items.slice(REASONS_SHOWN);
-  const more = h("details", {}, h("summary", {}, t("more", { count: others.length })), h("ul", { class: "reasons", role: "list" }, others));
-  return [h("ul", { class: "reasons", role: "list" }, items.slice(0, REASONS_SHOWN)), others.length > 0 && more];
-}
-
-function refusals(refused) {
-  if (!refused.length) return [];
-  const items = refused.map((refusal) => h("li", {}, refusal.code ? sentence({ ...refusal, status: 1 }) : refusal.detail));
-  return [
-    h(
-      "section",
-      { class: "notice warning", "aria-labelledby": "refused-title" },
-      icon("warning"),
-      h("div", {}, h("h2", { id: "refused-title" }, t("refused-files", { count: refused.length })), reasons(items)),
-    ),
-  ];
-}
-
-function facts(task) {
-  const size = bytes(task.images.reduce((sum, image) => sum + image.size, 0));
-  const parts = [t("photos", { count: task.progress.total })];
-  if (task.name) parts.unshift(moment(task.created_at));
-  if (task.images.length) parts.push(size);
-  if (task.finished_at) parts.push(t("took", { time: seconds(task.started_at, task.finished_at) }));
-  return parts.join(" · ");
-}
-
-function downloads(task) {
-  const address = taskAddress(task.id);
-  const link = (file, text, label) => h("a", { class: "button", href: `${address}/${file}`, download: true, "aria-label": label, title: label }, icon("down"), text);
-  return [
-    link("faces.csv?bom=1", "CSV", t("download-csv")),
-    link("faces.jsonl", "JSONL", t("download-jsonl")),
-    link("boxed.zip", t("boxed-photos"), t("download-zip")),
-    link("blurred.zip", t("blurred-photos"), t("download-blurred")),
-  ];
-}
-
-function names(images) {
-  const shown = images.slice(0, NAMES_SHOWN).map((image) => image.name);
-  const more = images.length - shown.length;
-  return list(more ? [...shown, t("more-photos", { count: more })] : shown);
-}
-
-function byReason(images) {
-  const groups = new Map();
-  for (const image of images) {
-    const { detail } = image.error;
-    if (!groups.has(detail)) groups.set(detail, []);
-    groups.get(detail).push(image);
-  }
-  return groups;
 }

@@ -1,7 +1,10 @@
 // Sends photos into a task, batch by batch. A photo that is refused stops no other.
 
 import { call, refusal, Refusal, taskAddress } from "./api.js";
+import { pathOf } from "./files.js";
+import { dropManifest, keyOf, missingOf, readManifest, writeManifest } from "./manifest.js";
 import { bytes, t } from "./messages.js";
+import { tellOthers } from "./tabs.js";
 
 const BATCH_FILES = 25;
 const BATCH_BYTES = 25e6;
@@ -19,11 +22,18 @@ export function someAreUnderWay() {
   return [...uploads.values()].some((upload) => upload.isSending);
 }
 
-// Sends files into a task, behind those of an upload that is under way.
-export async function send(task, files, startsAfterwards) {
-  const upload = uploads.get(task) ?? new Upload(task);
+// Sends files into a task, behind those of an upload that is under way. A task that `isNew` goes if it stays empty.
+export async function send(task, files, startsAfterwards, { isNew = false } = {}) {
+  const upload = uploads.get(task) ?? new Upload(task, isNew);
   uploads.set(task, upload);
   await upload.add(files, startsAfterwards);
+}
+
+// Makes a task and begins to send the files into it; returns its id.
+export async function sendIntoNewTask({ files, name, starts }) {
+  const { value } = await call("POST", "tasks", { json: name ? { name: name.slice(0, 200) } : {} });
+  send(value.id, files, starts, { isNew: true });
+  return value.id;
 }
 
 class Upload extends EventTarget {
@@ -31,7 +41,7 @@ class Upload extends EventTarget {
   total = 0;
   settled = 0;
   accepted = 0;
-  state = "waiting"; // then sending, offline, stopped, done
+  state = "waiting"; // then sending, offline, stopped, done, or empty where a new task is gone again
   problem = null;
   startsAfterwards = false;
   #task;
@@ -43,10 +53,15 @@ class Upload extends EventTarget {
   #bytesSent = 0;
   #before = 0;
   #request = null;
+  #isNew;
+  #manifest = null;
+  #wasInterrupted = false; // the service may have more than the manifest says
+  #begin = 0;
 
-  constructor(task) {
+  constructor(task, isNew) {
     super();
     this.#task = task;
+    this.#isNew = isNew;
   }
 
   get isSending() {
@@ -58,19 +73,52 @@ class Upload extends EventTarget {
     return this.#bytesTotal ? Math.min(1, this.#bytesSent / this.#bytesTotal) : 0;
   }
 
+  // Bytes a second, and how many seconds are left; zeros until enough is known.
+  get pace() {
+    const rate = (1000 * this.#bytesSent) / (performance.now() - this.#begin);
+    return this.#bytesSent > BATCH_BYTES / 100 ? { rate, left: (this.#bytesTotal - this.#bytesSent) / rate } : { rate: 0, left: 0 };
+  }
+
   async add(files, startsAfterwards) {
-    if (!this.isSending) this.#beginAnew();
+    const wasSending = this.isSending;
+    if (!wasSending) this.#beginAnew();
     this.startsAfterwards = startsAfterwards;
-    this.total += files.length;
-    this.#waiting.push(...files);
-    for (const file of files) this.#bytesTotal += file.size;
-    if (!this.isSending) await this.resume();
+    const missing = await this.#withoutArrived(files);
+    this.total += missing.length;
+    this.#waiting.push(...missing);
+    for (const file of missing) this.#bytesTotal += file.size;
+    if (!wasSending) await this.resume();
     else if (this.#limits) this.#leaveOutWhatIsTooMuch();
+  }
+
+  // Returns the files that are still to be sent, and enters them into the manifest.
+  async #withoutArrived(files) {
+    const before = this.#manifest ?? (await readManifest(this.#task));
+    this.#wasInterrupted ||= !this.#manifest && Boolean(before && missingOf(before));
+    const arrived = new Set(before?.arrived);
+    const missing = files.filter((file) => !arrived.has(keyOf(file, pathOf(file))));
+    this.#manifest ??= { total: 0, arrived: this.#wasInterrupted ? before.arrived : [], refused: [] };
+    this.#manifest.total = this.#manifest.arrived.length + this.#manifest.refused.length + this.#waiting.length + missing.length;
+    await writeManifest(this.#task, this.#manifest);
+    return missing;
+  }
+
+  // Takes what has not been sent out of the upload, which ends with that.
+  async takeRest() {
+    const files = [...this.#batches.flatMap((batch) => batch.files), ...this.#waiting];
+    this.#batches = [];
+    this.#waiting = [];
+    this.total -= files.length;
+    this.state = "done";
+    await this.#keepRefused();
+    this.#changed();
+    return files;
   }
 
   async resume() {
     this.state = "sending";
     this.problem = null;
+    this.#begin = performance.now();
     this.#changed();
     try {
       this.#limits = (await call("GET", "limits")).value;
@@ -103,8 +151,24 @@ class Upload extends EventTarget {
   }
 
   async #finish() {
-    if (this.startsAfterwards && this.accepted) await call("POST", `${taskAddress(this.#task)}/start`);
+    if (this.#isNew && !this.accepted) {
+      await call("DELETE", taskAddress(this.#task));
+      await dropManifest(this.#task);
+      this.state = "empty";
+      return;
+    }
+    await this.#keepRefused();
+    const hasPhotos = this.accepted || this.#wasInterrupted;
+    if (this.startsAfterwards && hasPhotos) await call("POST", `${taskAddress(this.#task)}/start`);
     this.state = "done";
+  }
+
+  // All has been sent: only the list of what was refused stays with the task.
+  async #keepRefused() {
+    const { refused } = this.#manifest;
+    this.#manifest = null;
+    if (refused.length) await writeManifest(this.#task, { total: refused.length, arrived: [], refused });
+    else await dropManifest(this.#task);
   }
 
   #beginAnew() {
@@ -123,9 +187,9 @@ class Upload extends EventTarget {
     for (const file of this.#waiting) {
       if (file.size > limits.max_image_bytes) {
         const most = bytes(limits.max_image_bytes);
-        this.#refuse(file, t("file-too-large", { name: file.name, size: bytes(file.size), most }));
+        this.#refuse(file, t("file-too-large", { name: pathOf(file), size: bytes(file.size), most }));
       } else if (fitting.length >= room) {
-        this.#refuse(file, t("task-full", { name: file.name, most: limits.max_images_per_task }));
+        this.#refuse(file, t("task-full", { name: pathOf(file), most: limits.max_images_per_task }));
       } else {
         fitting.push(file);
       }
@@ -164,7 +228,7 @@ class Upload extends EventTarget {
 
   // The service refuses a request as a whole and names the file. Without a name that fits, halves find it.
   #sendApart(files, error) {
-    const named = files.filter((file) => error.detail.startsWith(`${file.name} `));
+    const named = files.filter((file) => error.detail.startsWith(`${pathOf(file)} `));
     if (named.length === 1) {
       this.#refuseAs(named[0], error);
       this.#batches.unshift(batchOf(files.filter((file) => file !== named[0])));
@@ -215,12 +279,15 @@ class Upload extends EventTarget {
   #post(batch) {
     batch.wasSent = true;
     const form = new FormData();
-    for (const file of batch.files) form.append("image", file, file.name);
+    for (const file of batch.files) {
+      form.append("image", file, file.name);
+      form.append("name", pathOf(file));
+    }
     const whole = batch.files.reduce((sum, file) => sum + file.size, 0);
     return new Promise((resolve, reject) => {
       const request = new XMLHttpRequest();
       this.#request = request;
-      request.open("POST", `${taskAddress(this.#task)}/images`);
+      request.open("POST", `${taskAddress(this.#task)}/images${this.#wasInterrupted ? "?skip_existing=true" : ""}`);
       request.setRequestHeader("Idempotency-Key", batch.key);
       request.upload.onprogress = (event) => this.#progress(Math.min(whole, event.loaded));
       request.onload = () => {
@@ -239,17 +306,20 @@ class Upload extends EventTarget {
 
   #accept(batch) {
     this.accepted += batch.files.length;
+    this.#manifest?.arrived.push(...batch.files.map((file) => keyOf(file, pathOf(file))));
     this.#settle(batch.files);
   }
 
   // What the service said has a code; what the page says itself has none.
   #refuseAs(file, { detail, code }) {
     if (detail) this.#refuse(file, detail, code);
-    else this.#refuse(file, t("file-unreadable", { name: file.name }));
+    else this.#refuse(file, t("file-unreadable", { name: pathOf(file) }));
   }
 
   #refuse(file, detail, code = null) {
-    this.refused.push({ name: file.name, detail, code });
+    const refusal = { name: pathOf(file), detail, code };
+    this.refused.push(refusal);
+    this.#manifest?.refused.push(refusal);
     this.#settle([file]);
   }
 
@@ -257,11 +327,13 @@ class Upload extends EventTarget {
     this.settled += files.length;
     for (const file of files) this.#bytesSettled += file.size;
     this.#bytesSent = Math.max(this.#bytesSent, this.#bytesSettled);
+    if (this.#manifest) writeManifest(this.#task, this.#manifest);
     this.dispatchEvent(new Event("settled"));
     this.#changed();
   }
 
   #changed() {
+    tellOthers(this.#task, this);
     this.dispatchEvent(new Event("change"));
   }
 }
