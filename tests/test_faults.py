@@ -98,13 +98,17 @@ class FaultyStorage:
         full = self.code == errno.ENOSPC
         return NoRoom("The store has no room.") if full else Unavailable("The store is away.")
 
-    def save(self, key: str, stream: BinaryIO) -> int:
+    def save(self, key: str, stream: BinaryIO, media_type: str = "", *, flushed: bool = True) -> int:
         try:
             self.faults.count(self.fault)
         except Problem:
             error = OSError(self.code, "told to fail")
-            return self.storage.save(key, Breaking(stream.read(100), error))  # type: ignore[arg-type]
-        return self.storage.save(key, stream)
+            return self.storage.save(key, Breaking(stream.read(100), error), media_type)  # type: ignore[arg-type]
+        return self.storage.save(key, stream, media_type, flushed=flushed)
+
+    def flush(self, *keys: str) -> None:
+        self.faults.count(self.fault)
+        self.storage.flush(*keys)
 
     def open(self, key: str) -> BinaryIO:
         self.faults.count(self.fault)

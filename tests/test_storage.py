@@ -2,6 +2,7 @@
 
 import io
 import os
+import random
 import shutil
 import subprocess
 from collections.abc import Collection, Iterator
@@ -40,6 +41,50 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
         return on_disk(tmp_path / "files")
     store = request.getfixturevalue("object_store")
     return on_s3(store, store.bucket())
+
+
+class PowerCuts:
+    """What a disk keeps that loses whatever was not synced: of files their bytes, of folders the names in them."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._files: dict[int, bytes] = {}
+        self._folders: dict[int, dict[str, int]] = {}
+
+    def sync(self, descriptor: int) -> None:
+        """Note what is safe by a sync of this file or folder."""
+        number, path = os.fstat(descriptor).st_ino, Path(f"/proc/self/fd/{descriptor}").readlink()
+        if path.is_dir():
+            self._folders[number] = {entry.name: entry.inode() for entry in os.scandir(path)}
+        else:
+            self._files[number] = path.read_bytes()
+
+    def left(self, key: str) -> bytes | None:
+        """Return what is left of a key after a power cut at this moment."""
+        number: int | None = self._root.stat().st_ino
+        for name in key.split("/"):
+            number = self._folders.get(number or 0, {}).get(name)
+        return self._files.get(number or 0)
+
+
+def test_what_was_saved_survives_a_power_cut_at_any_moment(tmp_path: Path) -> None:
+    cuts = PowerCuts(tmp_path)
+    storage = DiskStorage(tmp_path, LINKS, sync=cuts.sync)
+    some = random.Random(5)
+    kept: dict[str, bytes] = {}
+    for number in range(200):
+        folder = f"tasks/{some.randrange(20)}"
+        new = {f"{folder}/{number}-{part}": some.randbytes(some.randrange(1, 3_000)) for part in range(3)}
+        single = len(new) if number % 2 else 0
+        for key, content in new.items():
+            storage.save(key, io.BytesIO(content), flushed=bool(single))
+        if not single:
+            storage.flush(*new)
+        kept |= new
+        assert {key: cuts.left(key) for key in kept} == kept, number
+        if number % 7 == 0:
+            storage.delete_prefix(f"{folder}/")
+            kept = {key: content for key, content in kept.items() if not key.startswith(f"{folder}/")}
 
 
 def unfinished(storage: Storage) -> int:

@@ -51,7 +51,9 @@ class Intake:
     def keeping(self, uploads: Sequence[Upload], keys: Sequence[str]) -> Iterator[list[Picture]]:
         """Store the files under these keys, and give what they are; a failure, here or in the block, removes them."""
         try:
-            yield self._stored(uploads, keys)
+            pictures = self._stored(uploads, keys)
+            self.storage.flush(*keys)
+            yield pictures
         except BaseException:
             with suppress(Unavailable):  # then the sweep takes them
                 self.storage.delete(*keys)
@@ -72,7 +74,7 @@ class Intake:
     def _store(self, upload: Upload, key: str) -> Picture:
         with pointing_at(upload):
             picture = self._check(upload)
-        self.storage.save(key, upload.stream, picture.media_type if self.tells_types else "")
+        self.storage.save(key, upload.stream, picture.media_type if self.tells_types else "", flushed=False)
         return picture
 
     def _check(self, upload: Upload) -> Picture:

@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -28,16 +28,24 @@ class DiskStorage:
 
     is_shared = False
 
-    def __init__(self, root: Path, signed_urls: SignedUrls, prefixes: Sequence[str] = ("",)) -> None:
-        """Refuse to save keys below none of the prefixes."""
+    def __init__(
+        self,
+        root: Path,
+        signed_urls: SignedUrls,
+        prefixes: Sequence[str] = ("",),
+        *,
+        sync: Callable[[int], None] = os.fsync,
+    ) -> None:
+        """Refuse to save keys below none of the prefixes. `sync` is there for tests."""
         self.root = root.resolve()
         self._signed_urls = signed_urls
         self._prefixes = prefixes
+        self._sync = sync
 
     def _path(self, key: str) -> Path:
         return self.root.joinpath(*parts_of(key))
 
-    def save(self, key: str, stream: BinaryIO, media_type: str = "") -> int:
+    def save(self, key: str, stream: BinaryIO, media_type: str = "", *, flushed: bool = True) -> int:
         """Write to a temporary name in the same folder, sync, rename. A folder keeps no types: urls do."""
         check_prefix(key, self._prefixes)
         path = self._path(key)
@@ -49,15 +57,35 @@ class DiskStorage:
                     shutil.copyfileobj(stream, file, CHUNK)
                     size = file.tell()
                     file.flush()
-                    os.fsync(file.fileno())
-                # The folder itself is not synced: the commit that follows, of the row, syncs the file system's journal.
+                    self._sync(file.fileno())
                 Path(temporary).replace(path)
             except BaseException:
                 with suppress(OSError):
                     Path(temporary).unlink()
                 self._remove_empty(path.parent)
                 raise
+            if flushed:
+                self.flush(key)
         return size
+
+    def flush(self, *keys: str) -> None:
+        """Sync the folders, since a name in a folder is not safe with the file's own sync.
+
+        On ext4 with a journal the commit of the row would do for both; on ext4 without one, on btrfs and xfs not. Those
+        above are synced too: one may be new. A folder that is gone was deleted with its files.
+        """
+        folders = {folder for key in keys for folder in self._path(key).parents if folder.is_relative_to(self.root)}
+        with self._translated():
+            for folder in sorted(folders, reverse=True):
+                with suppress(FileNotFoundError):
+                    self._sync_folder(folder)
+
+    def _sync_folder(self, folder: Path) -> None:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            self._sync(descriptor)
+        finally:
+            os.close(descriptor)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

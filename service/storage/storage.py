@@ -23,11 +23,15 @@ class Storage(Protocol):
     is_shared: bool
     """Whether other machines may use it too, so that a lock cannot tell whether any does."""
 
-    def save(self, key: str, stream: BinaryIO, media_type: str = "") -> int:
+    def save(self, key: str, stream: BinaryIO, media_type: str = "", *, flushed: bool = True) -> int:
         """Store the rest of the stream under the key, whole or not at all, and return its size in bytes.
 
+        It survives a power cut, unless `flushed` is false: then from the `flush` that follows on.
         With a media type it may be fetched from the store itself, by a CDN say, and the key must never get other bytes.
         """
+
+    def flush(self, *keys: str) -> None:
+        """Have what was saved under these keys survive a power cut: call it before the rows are committed."""
 
     def open(self, key: str) -> BinaryIO:
         """Return the bytes as a stream, which the caller closes."""
