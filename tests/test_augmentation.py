@@ -208,7 +208,7 @@ def test_the_tables_have_their_agreed_columns_and_a_row_for_each_file(ada: Visit
             "SELECT password, created_at FROM User WHERE email = 'ada@example.com'"
         ).fetchone()
     assert columns == {
-        "User": ["id", "email", "password", "created_at", "first_name", "last_name"],
+        "User": ["id", "email", "password", "created_at", "first_name", "last_name", "token_generation"],
         "ImageTask": ["number", "id", "task_id", "position", "suffix", "img_link", "key", "created_at"],
     }
     names = [f"a_{suffix}.jpg" for suffix in ("original", "rotated", "gray", "scaled")]

@@ -302,7 +302,7 @@ class Seeing:
 def test_whichever_call_below_fails_while_results_are_saved_each_image_counts_once(patient: Patient) -> None:
     database, services = provided(Database, patient.app), provided(faces.Services, patient.app)
     outcome_log = OutcomeLog(provided(Metrics, patient.app))
-    executor = Dispatcher(database, [FaceDetection(services.storage, Seeing(), "test")], outcome_log, workers=2)
+    executor = Dispatcher(database, [FaceDetection(services.storage, Seeing(), "test", 60)], outcome_log, workers=2)
     provide(patient.app, {faces.Services: replace(services, executor=executor)})
     failing = "" if isinstance(services.storage, FaultyStorage) else "dispatcher"
     executor.start()

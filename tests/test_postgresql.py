@@ -68,7 +68,7 @@ def test_a_claim_skips_what_another_one_is_just_taking_and_never_takes_more_than
 
 
 def test_the_last_two_images_finished_by_two_workers_at_once_end_the_task(two: tuple[Database, Database]) -> None:
-    detection = FaceDetection(None, None, "test")  # type: ignore[arg-type] - saving needs neither storage nor engine
+    detection = FaceDetection(None, None, "test", 60)  # type: ignore[arg-type] - saving needs neither storage nor engine
     for number in range(ROUNDS):
         task = f"task-{number}"
         with two[0].write() as session:
