@@ -23,8 +23,8 @@ COPY wsgi.py gunicorn.conf.py ./
 COPY service service
 COPY devtools devtools
 # A volume begins as a copy of the folder that it covers, its owner included; without one it would be root's.
-RUN install -d -o 10001 -g 10001 /secrets /handed-out/service /handed-out/postgres /handed-out/redis /handed-out/s3 \
-    && install -d -m 700 -o 10001 -g 10001 /data
+RUN install -d -o 10001 -g 10001 /secrets /handed-out/service /handed-out/postgres /handed-out/redis /handed-out/s3
+RUN install -d -m 700 -o 10001 -g 10001 /data
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \

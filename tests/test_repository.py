@@ -3,6 +3,8 @@
 import re
 import subprocess
 
+import yaml  # type: ignore[import-untyped]
+
 from tests.support import ROOT
 
 SECRETS = {
@@ -48,12 +50,13 @@ def test_no_file_tells_of_the_place_where_it_was_written() -> None:
 
 
 def test_volumes_that_our_containers_write_to_begin_as_folders_of_the_images_user() -> None:
-    image, compose = (ROOT / "Dockerfile").read_text(), (ROOT / "docker-compose.yml").read_text()
+    image, compose = (ROOT / "Dockerfile").read_text(), yaml.safe_load((ROOT / "docker-compose.yml").read_text())
     user = re.search(r"^USER (\d+):(\d+)$", image, re.MULTILINE)
-    made = re.search(r"^RUN install -d -o (\d+) -g (\d+) (.+)$", image, re.MULTILINE)
-    assert user and made and user.groups() == made.groups()[:2]
-    written = {"/data", *re.findall(r'"secrets:(/\w+)"', compose)}
-    assert written == set(made[3].split()) == {"/data", "/secrets"}
+    made = re.findall(r"^RUN install -d (?:-m 700 )?-o (\d+) -g (\d+) (.+)$", image, re.MULTILINE)
+    assert user
+    assert {(owner, group) for owner, group, _ in made} == {user.groups()}
+    written = {"/data", *(volume.split(":")[1] for volume in compose["services"]["setup"]["volumes"])}
+    assert written == {folder for *_, folders in made for folder in folders.split()}
 
 
 def test_the_patterns_find_what_they_are_for() -> None:

@@ -23,7 +23,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     with op.batch_alter_table("augmentation_task") as task:
         task.drop_column("size")
-    op.execute("DELETE FROM webhook_event WHERE status <> 'pending'")
+    op.execute("DELETE FROM webhook_event WHERE status IN ('delivered', 'failed')")
     with op.batch_alter_table("webhook_event") as event:
         for name in ("detail", "answer", "tried_at", "attempts", "status", "created_at"):
             event.drop_column(name)
