@@ -208,7 +208,7 @@ def test_the_tables_have_their_agreed_columns_and_a_row_for_each_file(ada: Visit
             "SELECT password, created_at FROM User WHERE email = 'ada@example.com'"
         ).fetchone()
     assert columns == {
-        "User": ["id", "email", "password", "created_at", "first_name", "last_name"],
+        "User": ["id", "email", "password", "created_at", "first_name", "last_name", "token_generation"],
         "ImageTask": ["number", "id", "task_id", "position", "suffix", "img_link", "key", "created_at"],
     }
     names = [f"a_{suffix}.jpg" for suffix in ("original", "rotated", "gray", "scaled")]
@@ -405,7 +405,9 @@ def test_of_registrations_at_once_one_wins(service: Service) -> None:
     assert sorted(answer.status_code for answer in answers) == [201] + [409] * 5
 
 
-def test_a_token_is_revoked_by_logging_out_and_all_by_a_new_password(service: Service) -> None:
+def test_a_token_is_revoked_by_logging_out_and_all_by_a_new_password(make_service: MakeService) -> None:
+    service = make_service(FACE_ENGINE="local")
+    service.start()
     body = {"email": "dora@example.com", "password": PASSWORD}
     Visitor(service).call("POST", "/registration", json=body)
     tokens = [Visitor(service).call("POST", "/login", json=body).json()["access_token"] for _ in range(3)]
