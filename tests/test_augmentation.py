@@ -405,7 +405,9 @@ def test_of_registrations_at_once_one_wins(service: Service) -> None:
     assert sorted(answer.status_code for answer in answers) == [201] + [409] * 5
 
 
-def test_a_token_is_revoked_by_logging_out_and_all_by_a_new_password(service: Service) -> None:
+def test_a_token_is_revoked_by_logging_out_and_all_by_a_new_password(make_service: MakeService) -> None:
+    service = make_service(FACE_ENGINE="local")
+    service.start()
     body = {"email": "dora@example.com", "password": PASSWORD}
     Visitor(service).call("POST", "/registration", json=body)
     tokens = [Visitor(service).call("POST", "/login", json=body).json()["access_token"] for _ in range(3)]

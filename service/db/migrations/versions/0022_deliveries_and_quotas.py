@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0025"
-down_revision = "0024"
+revision = "0022"
+down_revision = "0021"
 
 
 def upgrade() -> None:
@@ -23,7 +23,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     with op.batch_alter_table("augmentation_task") as task:
         task.drop_column("size")
-    op.execute("DELETE FROM webhook_event WHERE status <> 'pending'")
+    op.execute("DELETE FROM webhook_event WHERE status IN ('delivered', 'failed')")
     with op.batch_alter_table("webhook_event") as event:
         for name in ("detail", "answer", "tried_at", "attempts", "status", "created_at"):
             event.drop_column(name)
