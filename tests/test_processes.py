@@ -190,8 +190,8 @@ def test_a_job_that_kills_four_processes_is_failed_and_says_so(
 def test_after_a_kill_no_more_calls_are_made_again_than_there_are_workers(
     make_service: MakeService, emulator: EmulatorServer
 ) -> None:
-    """Calls of a quarter of a second wait until the results before them are stored."""
-    emulator.emulator.latency = 0.25
+    """Calls that are slow enough wait until the results before them are stored."""
+    emulator.emulator.latency = 1.0
     service = make_service(**facecloud(emulator, WORKERS=8))
     for part in range(4):
         client = service.start()

@@ -100,7 +100,10 @@ def test_a_person_can_stop_waiting_and_start_again_at_once(make_service: MakeSer
     wait_for(lambda: client.show(task)["waiting_for"], what="a task that waits")
     told = client.post(f"/api/v1/tasks/{task}/stop").json()
     assert (told["status"], told["waiting_for"], codes(told)) == ("error", None, ["stopped"] * 5)
+    begun = time.time()
     client.start(task)
+    waiting = wait_for(lambda: client.show(task)["waiting_for"], what="a task that waits")
+    assert moment(waiting["since"]) >= begun - 1, "an outage that nobody waits for is forgotten"
     away.emulator.script.set([])
     check_complete(client.ended(task, 30), images)
 

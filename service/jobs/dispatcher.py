@@ -182,6 +182,7 @@ class Dispatcher:
                 if dead:
                     ended += self._recover(session, dead, now)
                 claimed = self._claim(session, wanted, finished, turn)
+            pool.note_storing(time.monotonic() - monotonic)
             with pool.lock:
                 for policy in self._policies:
                     policy.committed(len(claimed), turn)

@@ -115,6 +115,17 @@ def end(session: Session, kind: str, now: float) -> bool:
     return True
 
 
+_WAITING = sa.exists().where(Job.kind == Outage.kind, Job.status.in_(("queued", "running")))
+# One that is locked is just being told of anew.
+_IDLE = sa.select(Outage.kind).where(~_WAITING).with_for_update(skip_locked=True)
+_FORGET = sa.delete(Outage).where(Outage.kind.in_(_IDLE))
+
+
+def forget_idle(session: Session) -> None:
+    """Forget the outages that nothing waits for any more: whether they last, nobody would notice."""
+    session.connection().execute(_FORGET)
+
+
 def begin_probe(session: Session, outage: Open, now: float) -> bool:
     """Take the next probe, if it is due and no other process has taken it.
 

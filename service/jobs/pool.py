@@ -12,9 +12,9 @@ from service.jobs.operation import Cancelled, Failure, Operation, Postponed
 
 SLOW = 1.0
 """Work of more seconds than this is not claimed ahead, so that no other process idles meanwhile."""
-UNHURRIED = 0.1
-"""Work of more seconds than this waits until the result before it is stored, which costs it at most 3 %: so a killed
-process has made no more calls in vain than it has threads. Results of quicker work gather."""
+UNHURRIED = 0.03
+"""Work waits until the result before it is stored where that takes at most this part of its time: so a killed process
+has made no more calls in vain than it has threads. Results of quicker work gather."""
 AHEAD = 0.05
 """Seconds of quick work that are claimed ahead, so that the threads never wait for the database."""
 
@@ -42,6 +42,7 @@ class WorkerPool:
         self._policies = policies
         self._wake = wake
         self._seconds = AHEAD
+        self._storing_seconds = 0.01
         self._admitted: deque[Claim] = deque()
         self._submitted = 0
 
@@ -65,6 +66,13 @@ class WorkerPool:
         return min(16 * self.workers, max(self.workers, int(self.workers * AHEAD / max(self._seconds, 1e-4))))
 
     # The dispatcher's thread.
+
+    def _is_unhurried(self) -> bool:
+        return self._storing_seconds <= UNHURRIED * self._seconds
+
+    def note_storing(self, seconds: float) -> None:
+        """Note how long it took to store results."""
+        self._storing_seconds += 0.1 * (seconds - self._storing_seconds)
 
     def exchange(self, written: Collection[Claim], claimed: Collection[Claim]) -> None:
         """After the commit: forget what is written, and begin what was claimed."""
@@ -109,7 +117,7 @@ class WorkerPool:
         for policy in self._policies:
             claimed = policy.admit(claimed)
         self._admitted.extend(claimed)
-        while self._admitted and (self._seconds < UNHURRIED or self._submitted + len(self.finished) < self.workers):
+        while self._admitted and (not self._is_unhurried() or self._submitted + len(self.finished) < self.workers):
             claim = self._admitted.popleft()
             self._submitted += 1
             claim.future = self._threads.submit(self._work, claim)
@@ -151,5 +159,5 @@ class WorkerPool:
                 self._seconds += 0.1 * (seconds - self._seconds)
             waiting = self.under_way - self.begun
             # While enough is claimed ahead, results gather for the next look; one transaction writes them all.
-            if waiting <= self.ahead() // 2 or self._seconds >= UNHURRIED:
+            if waiting <= self.ahead() // 2 or self._is_unhurried():
                 self._wake()

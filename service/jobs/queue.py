@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from service.db.database import Database
-from service.jobs import models, transitions
+from service.jobs import models, outages, transitions
 from service.jobs.executors import Executor
 from service.jobs.models import Job
 from service.jobs.operation import Operation
@@ -44,6 +44,7 @@ def remove(session: Session, *tasks: str, kind: str | None = None, failed_only: 
     if failed_only:
         conditions.append(Job.status == "failed")
     session.connection().execute(sa.delete(Job).where(Job.task.in_(tasks), *conditions))
+    outages.forget_idle(session)
 
 
 def open_subjects(kind: str) -> sa.Select[str]:

@@ -85,6 +85,7 @@ def _save_failures(
         operation.postpone(session, again)
     if final:
         operation.fail(session, final)
+        outages.forget_idle(session)
     return told, next_due
 
 
