@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 AWAY = "the database is away or busy; the dispatcher tries again"
 POLL = 0.01
 """Seconds between two looks at the database's version: how soon other processes join in."""
+LONGEST_LOOK = 30.0
+"""Seconds after which what is not due yet is looked at again, since the clock may have been set."""
 CANCEL_POLL = 0.2
 """Seconds within which a deletion in another process is noticed."""
 
@@ -61,7 +63,7 @@ class Dispatcher:
         self._news = threading.Event()
         self._pool = WorkerPool(self._operations, self._policies, workers, self._news.set)
         self._look = True
-        self._next_due = 0.0
+        self._next_look = 0.0
         self._renewed = self._recovered = self._asked = 0.0
         self._troubles = 0
         self._give_up_at = float("inf")
@@ -177,7 +179,7 @@ class Dispatcher:
                 )
                 self._gate.read(session)
                 ended, due = transitions.save(session, self._operations, finished, now, self._gate)
-                self._next_due = min(self._next_due, due)
+                self._next_look = min(self._next_look, _look_at(due, turn))
                 renewed = self._renew(session, turn) if renewing else {}
                 if dead:
                     ended += self._recover(session, dead, now)
@@ -216,7 +218,7 @@ class Dispatcher:
 
     def _wanted(self, turn: Turn) -> Mapping[str, int]:
         """Return how many jobs of each kind could be claimed."""
-        if self._pool.stopping or not (self._look or turn.now >= self._next_due):
+        if self._pool.stopping or not (self._look or turn.monotonic >= self._next_look):
             return {}
         free = self._pool.workers + turn.ahead - turn.under_way
         if free <= (turn.ahead // 2 if turn.claims else 0):
@@ -246,7 +248,8 @@ class Dispatcher:
         kept = {kind: count for kind, count in wanted.items() if kind in ready - exhausted}
         if not kept:
             self._look = False
-            self._next_due = min((moment for moment in due.values() if moment is not None), default=float("inf"))
+            first = min((moment for moment in due.values() if moment is not None), default=float("inf"))
+            self._next_look = _look_at(first, turn)
             if not ready:
                 for policy in self._policies:
                     policy.none_due()
@@ -330,3 +333,8 @@ class Dispatcher:
         except SQLAlchemyError as error:
             message = "the shares of this process run out with their leases"
             logs.event(log, message, logging.WARNING, said=first_line(error))
+
+
+def _look_at(due: float, turn: Turn) -> float:
+    """Return when to look for a job that is due then, by the monotonic clock."""
+    return turn.monotonic + min(max(0.0, due - turn.now), LONGEST_LOOK) if due < float("inf") else due
