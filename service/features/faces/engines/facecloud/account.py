@@ -13,7 +13,7 @@ class Account:
     """What is known from the calls before. One object serves all threads."""
 
     def __init__(self) -> None:
-        self._refusal: tuple[float, Refused] | None = None
+        self._refusal: tuple[float, float, Refused] | None = None
         self._refused_tokens = 0
 
     def accepted(self) -> None:
@@ -23,13 +23,15 @@ class Account:
 
     def refused(self, failure: Refused) -> None:
         """Note that the account was refused."""
-        self._refusal = (time.time(), failure)
+        self._refusal = (time.time(), time.monotonic() + REMEMBERED, failure)
 
     def raise_refusal(self, due_at: float) -> None:
         """Refuse what already waited when FaceCloud refused another; what was started since is a try of its own."""
-        refusal = self._refusal
-        if refusal is not None and due_at <= refusal[0] and time.time() < refusal[0] + REMEMBERED:
-            raise Failure(refusal[1].code, refusal[1].detail)
+        if self._refusal is None:
+            return
+        moment, until, failure = self._refusal
+        if due_at <= moment and time.monotonic() < until:
+            raise Failure(failure.code, failure.detail)
 
     def token_refused(self, words: str) -> Failure:
         """Count a fresh token that was refused with these words, and return the failure.
