@@ -30,7 +30,6 @@ class OutageGate(ClaimPolicy):
         self._pauses: dict[str, float] = {}
         self._served: dict[str, float] = {}
         self._probes: set[int] = set()
-        self.forgiven = 0.0
 
     # The dispatcher's thread.
 
@@ -71,7 +70,6 @@ class OutageGate(ClaimPolicy):
     def settle(self, session: Session, operation: Operation, finished: Sequence[Claim], now: float) -> bool:
         """Begin, prolong or end the outage that these runs of one kind show; return whether there is one now."""
         kind, is_changed = operation.kind, False
-        self.forgiven = 0.0
         unserved = [claim for claim in finished if self._says_away(claim)]
         is_served = any(_is_served(claim) for claim in finished)
         outage = self._open.get(kind)
@@ -79,7 +77,7 @@ class OutageGate(ClaimPolicy):
             failure: Unserved = claim.outcome
             if outage:
                 if claim.run.id in self._probes:
-                    self.forgiven = outages.forgive(session, outage, now)
+                    outages.forgive(session, outage, now)
                 is_changed |= outages.go_on(session, outage, failure, now, is_probe=claim.run.id in self._probes)
             elif not is_served or failure.wait is not None:
                 is_changed = outages.begin(session, kind, failure, now)

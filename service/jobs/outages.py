@@ -141,19 +141,27 @@ def begin_probe(session: Session, outage: Open, now: float) -> bool:
     return True
 
 
-def forgive(session: Session, outage: Open, now: float) -> float:
-    """Add the time in which no probe could go to when the waiting began; return its seconds.
-
-    It is negative where the clock was set back.
-    """
+def forgive(session: Session, outage: Open, now: float) -> None:
+    """Add the time in which no probe could go to when the waiting began; it is negative for a clock set back."""
     late = now - outage.next_try
     if outage.due_at(now) == outage.next_try and late <= UNATTENDED:
-        return 0.0
+        return
     began = sa.update(Outage).where(Outage.kind == outage.kind).values(since=Outage.since + late)
     waiting = sa.update(Job).where(Job.kind == outage.kind, Job.unserved_since.is_not(None))
     session.connection().execute(began)
     session.connection().execute(waiting.values(unserved_since=Job.unserved_since + late))
-    return late
+
+
+def unserved_since(session: Session, ids: Collection[int]) -> dict[int, float]:
+    """Return since when these jobs are not served, those that were served up to now left out.
+
+    It is read anew: what was forgiven since the runs were claimed counts.
+    """
+    if not ids:
+        return {}
+    waiting = sa.select(Job.id, Job.unserved_since).where(Job.id.in_(ids), Job.unserved_since.is_not(None))
+    rows: Sequence[Any] = session.connection().execute(waiting).all()
+    return dict(rows)
 
 
 def _overdue(kind: str, before: float) -> Sequence[sa.ColumnElement[bool]]:

@@ -61,11 +61,12 @@ def _save_failures(
     again, final = [], []
     failed_probe = gate.failed_probes(finished).get(operation.kind)
     is_away = gate.settle(session, operation, finished, now)
+    since = outages.unserved_since(session, [claim.run.id for claim in finished if isinstance(claim.outcome, Unserved)])
     for claim in finished:
         run, failure = claim.run, claim.outcome
         if not isinstance(failure, Failure):
             continue
-        waited = 0.0 if run.unserved_since is None else max(0.0, now - run.unserved_since - gate.forgiven)
+        waited = max(0.0, now - since.get(run.id, now))
         wait = _seconds_until_again(failure, run.attempt, waited, operation.patience)
         is_held = is_away and isinstance(failure, Unserved) and not gate.is_suspect(claim)
         if wait is None:
