@@ -35,7 +35,7 @@ fuzz: install-dev ## Sends twenty thousand damaged files, by every way in.
 	MUTATIONS=20000 EXAMPLES=100 $(BIN)/pytest -s tests/test_hostile.py tests/test_openapi.py
 
 bench: install-dev ## Runs the benchmarks, each with its bar.
-	@for name in local_engine engine_import pipeline upload show_task recordings pictures audits; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
+	@for name in local_engine engine_import pipeline upload show_task watch_task recordings pictures audits; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 lint: install-dev ## Runs the linters.
 	$(BIN)/ruff check .
