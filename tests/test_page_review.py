@@ -137,6 +137,10 @@ def test_a_face_is_added_by_dragging_and_undone_by_keys(
     box = frame.bounding_box()
     assert box is not None
     scale = box["width"] / 320
+    tag = page.locator(".desk .tag").bounding_box()
+    assert tag is not None
+    assert tag["x"] == pytest.approx(box["x"] + 20 * scale, abs=6)
+    assert tag["y"] + tag["height"] == pytest.approx(box["y"] + 40 * scale, abs=8)
     page.mouse.move(box["x"] + 200 * scale, box["y"] + 50 * scale)
     page.mouse.down()
     page.mouse.move(box["x"] + 240 * scale, box["y"] + 90 * scale)
