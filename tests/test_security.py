@@ -302,7 +302,11 @@ def test_an_answer_without_content_has_no_type(client: Client, app: Flask) -> No
     owners = [{"user_id": number} for number in (781, 782)]
     made = [client.post("/images", data=owner, files={"image": ("a.jpg", photo(78))}) for owner in owners]
     assert [answer.status_code for answer in made] == [202, 202]
+    account = {"email": "ada78@example.com", "password": "correct horse battery"}
+    token = client.post("/registration", json=account).json()["access_token"]
+    bearer = {"Authorization": f"Bearer {token}"}
     deleted = {
+        "/logout": requests.post(client.url + "/logout", headers=bearer, timeout=30),
         "/api/v1/tasks/{task_id}": client.delete(f"{TASKS}/{task}"),
         "/api/v1/tasks/{task_id}/images/{image_id}": client.delete(f"{TASKS}/{formed}/images/{image}"),
         "/api/files/{file_id}": client.delete(f"/api/files/{file}"),

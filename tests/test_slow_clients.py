@@ -237,7 +237,12 @@ def test_an_address_has_so_many_connections_and_no_more(make_service: MakeServic
     client.close()
     with contextlib.ExitStack() as opened:
         held = [opened.enter_context(connected(service)) for _ in range(10)]
-        refused = wait_for(lambda: answer_of(connected(service)), 10, "a refusal")
+
+        def answer() -> bytes:
+            with connected(service) as further:
+                return answer_of(further)
+
+        refused = wait_for(answer, 10, "a refusal")
         assert refused.startswith(b"HTTP/1.1 503 ")
         assert b"too_many_connections" in refused
         assert len(held) == 10

@@ -93,6 +93,7 @@ CODES = {
     "task_has_not_failed": "Only a task that ended in error can be restarted.",
     "recording_not_found": "There is no such recording.",
     "credentials_first": "The file came before `user` and `token`, and has more than `limit` bytes. Send them first.",
+    "too_many_registrations": "Too many users were registered from this address. Wait as `Retry-After` says.",
     "registration_closed": "Nobody can register here: `REGISTRATION` is closed.",
     "quota_used_up": "The user has as many bytes or files as are allowed. The detail says how many.",
     "user_or_token_wrong": "The user is unknown, or the token is not this user's.",

@@ -26,7 +26,7 @@ from sqlalchemy.orm import Session
 from service.cpu_slots import CpuSlots
 from service.db.database import Database
 from service.db.results import record_result
-from service.errors import Conflict, Forbidden, Invalid, Unauthorized
+from service.errors import Conflict, Forbidden, Invalid, TooManyRequests, Unauthorized
 from service.features.augmentation.models import KnownAddress, User
 from service.features.augmentation.tokens import Tokens, revoke_all, token_of
 from service.http.login_throttle import LoginThrottle
@@ -53,6 +53,7 @@ class Accounts:
     login_throttle: LoginThrottle
     slots: CpuSlots
     tokens: Tokens
+    registrations: LoginThrottle
     is_open: bool
 
 
@@ -61,13 +62,11 @@ def register(
 ) -> dict[str, Any]:
     """Add a user and return what `token_of` takes; raises Conflict for a known e-mail, which must be one by now.
 
-    `client` is the address that registrations are counted for: it has twice as many as wrong passwords.
+    `client` is the address that registrations are counted for.
     """
     if not accounts.is_open:
         raise Forbidden("Nobody can register here. Ask who runs this service.", code="registration_closed")
-    registrations = f"registrations from {client}"
-    accounts.login_throttle.check(registrations, times=2)
-    accounts.login_throttle.record_failure(registrations)
+    _count_registration(accounts, f"registrations from {client}")
     with accounts.slots.hold(TURN_SECONDS, _BUSY, retry_after=5):
         hashed = _hasher.hash(opaque_string(password))
     user = User(
@@ -89,6 +88,18 @@ def register(
     except IntegrityError as error:  # only where writers do not wait for each other
         raise _known_email() from error
     return login
+
+
+def _count_registration(accounts: Accounts, name: str) -> None:
+    try:
+        accounts.registrations.check(name)
+    except TooManyRequests as refusal:
+        raise TooManyRequests(
+            "Too many users were registered from your address. Try again later.",
+            int(refusal.headers["Retry-After"]),
+            code="too_many_registrations",
+        ) from refusal
+    accounts.registrations.record_failure(name)
 
 
 @contextmanager

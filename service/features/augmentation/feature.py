@@ -9,7 +9,11 @@ from service.features.augmentation.models import ImageTask
 from service.features.augmentation.routes import accounts, augmentation
 from service.features.augmentation.tokens import Tokens
 from service.features.feature import Feature, Kernel, Parts, Services, keys_of
+from service.http.login_throttle import LoginThrottle
 from service.jobs.executors import Executor
+
+MOST_REGISTRATIONS = 100
+"""Users that may be registered from one address in an hour."""
 
 
 def make(kernel: Kernel) -> Parts:
@@ -23,6 +27,7 @@ def make(kernel: Kernel) -> Parts:
                 login_throttle=kernel.login_throttle,
                 slots=CpuSlots(kernel.cores),
                 tokens=Tokens(kernel.database, lambda: settings.signing_key),
+                registrations=LoginThrottle(kernel.database, MOST_REGISTRATIONS, 3600),
                 is_open=settings.registration == "open",
             ),
             operations.Services: operations.Services(
