@@ -7,7 +7,7 @@ import { Checking } from "./checking.js";
 import { announce, h, icon } from "./dom.js";
 import { DropZone } from "./drop.js";
 import { Grid } from "./grid.js";
-import { readManifest } from "./manifest.js";
+import { dropManifest, readManifest } from "./manifest.js";
 import { number, percent, t } from "./messages.js";
 import { deleteAfterQuestion, nameOf, notice, reasonOf, renameAfterQuestion, sentence, shareDone, statusOf } from "./parts.js";
 import { askAgain } from "./pictures.js";
@@ -132,6 +132,7 @@ export class TaskView {
   }
 
   #gone(error) {
+    dropManifest(this.#id);
     this.viewer.close();
     this.stop();
     this.#task = null;
@@ -399,7 +400,7 @@ export class TaskView {
     if (this.#upload) return;
     const manifest = await readManifest(this.#id);
     const other = uploadElsewhere(this.#id);
-    if (this.#upload || !(manifest || other)) return;
+    if (this.#upload) return;
     const isForming = this.#task?.status === "forming";
     const refused = manifest?.refused ?? [];
     const shown = () => [...(isForming ? interrupted(manifest, other) : []), ...refusals(refused)];
