@@ -147,6 +147,13 @@ def test_lists_bring_their_columns_and_standard_input_brings_paths(folder: Path,
         ("nine", "1932", "", "done", None),
         ("nowhere.jpg", "1933", "lost", "failed", "file_failed"),
     ]
+    (folder / "list.txt").write_bytes(b"gone-\xff.jpg\nthere-\xfe.jpg\n")
+    Path(os.fsdecode(os.fsencode(folder) + b"/there-\xfe.jpg")).write_bytes(photo(3))
+    analyze(tmp_path / "three", folder / "list.txt")
+    assert [(Path(path).name, status) for path, status in photos_of(tmp_path / "three", "path", "status")] == [
+        ("gone-\\xff.jpg", "failed"),
+        ("there-\\xfe.jpg", "done"),
+    ]
     paths = "".join(f"{folder / name}\n" for name in ("1.jpg", "2.jpg", "1.jpg"))
     ended = analyze(tmp_path / "two", "-", given=paths)
     assert ended.exit_code == 0

@@ -12,7 +12,7 @@ from typing import Any
 
 from service.features.faces.analyze.result_folder import PhotoRow
 from service.features.faces.analyze.sources import Found
-from service.features.faces.analyze.workers import ChunkT, Looker, Work
+from service.features.faces.analyze.workers import ChunkT, Looker, Work, WorkersLost
 
 LOCAL = "local"
 """Stands for a cluster of this machine alone, which is started and ended with the run."""
@@ -36,12 +36,16 @@ class RayActors:
     """The actors, one a core of the cluster, or `WORKERS` of them. A killed one is started again with its chunk."""
 
     def __init__(self, work: Work, address: str) -> None:
-        """Join the cluster at an address, or start one here; raise `ConnectionError` where there is none."""
+        """Join the cluster at an address, or start one here; raise `WorkersLost` where it cannot be reached."""
         import ray
         from ray.data import DataContext
 
         own = {"num_cpus": work.processes, "include_dashboard": False} if address == LOCAL else {}
-        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **own)
+        try:
+            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **own)
+        except Exception as error:  # its errors have no class in common
+            text = str(error).strip().partition("\n")[0]
+            raise WorkersLost(f"The Ray cluster at {address} cannot be reached: {text}") from error
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         DataContext.get_current().enable_progress_bars = False
         actors = work.settings.workers or int(ray.cluster_resources().get("CPU", 1))

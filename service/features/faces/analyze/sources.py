@@ -113,7 +113,9 @@ def columns_of(sources: Iterable[str]) -> tuple[str, ...]:
     for source in sources:
         if Path(source).suffix.lower() in (".csv", ".tsv") and Path(source).is_file():
             with _table(Path(source)) as rows:
-                names |= dict.fromkeys(name for name in rows.fieldnames or () if name != _path_column(source, rows))
+                names |= dict.fromkeys(
+                    printable_path(name) for name in rows.fieldnames or () if name != _path_column(source, rows)
+                )
     return tuple(names)
 
 
@@ -171,7 +173,11 @@ def _rows(file: Path) -> Iterator[tuple[str, Mapping[str, str]]]:
         for row in rows:
             path = (row.pop(name) or "").strip()
             if path:
-                columns = {key: value for key, value in row.items() if isinstance(key, str) and value is not None}
+                columns = {
+                    printable_path(key): printable_path(value)
+                    for key, value in row.items()
+                    if isinstance(key, str) and value is not None
+                }
                 yield _beside(path, file.parent), columns
 
 

@@ -19,7 +19,7 @@ from service.errors import Problem
 from service.features.faces.analyze.analysis import Analysis, Seen, all_of
 from service.features.faces.analyze.copies import Copies
 from service.features.faces.analyze.result_folder import PhotoRow, list_column
-from service.features.faces.analyze.sources import S3, Found, Sources
+from service.features.faces.analyze.sources import S3, Found, Sources, printable_path
 from service.features.faces.engines.factory import make_engine
 from service.features.faces.representation import numbered
 from service.imaging.pixel_budget import PixelBudget
@@ -122,7 +122,7 @@ def row_of(photo: Found, seen: Seen) -> PhotoRow:
         "height": picture and picture.height,
         "status": "failed" if seen.error else "done",
         "error_code": error[0],
-        "error_detail": error[1],
+        "error_detail": error[1] and printable_path(error[1]),
         "searched_width": seen.found.searched_width,
         "rotation": seen.found.rotation,
         "faces": None if seen.error else len(seen.found.faces),
