@@ -4,7 +4,7 @@ BIN := .venv/bin
 # What is passed on to pytest, such as ARGS="tests/test_tasks.py -k retry".
 ARGS ?=
 
-.PHONY: help run demo test test-fast chaos soak fuzz bench lint format lock audit sbom wheel facecloud migrate \
+.PHONY: help run demo test test-fast chaos interop soak fuzz bench lint format lock audit sbom wheel facecloud migrate \
   install install-dev clean
 
 help: ## Lists the targets.
@@ -27,6 +27,10 @@ test-fast: install-dev ## Runs the tests that need no server, browser or broker.
 chaos: install-dev ## Runs the tests of crashes, races and outages in long, some 40 minutes.
 	CHAOS_ROUNDS=200 RACES_ROUNDS=1000 OUTAGE_SECONDS=600 OUTAGE_CASES=1000 KILLS=100 $(BIN)/pytest -s \
 	  tests/test_chaos.py tests/test_races.py tests/test_outages.py tests/test_processes.py
+
+interop: install-dev ## Runs the tests beside Ray and Dask, which it installs: 800 MB.
+	$(BIN)/python -m pip install --quiet "ray[data]==2.60.0" dask==2026.8.0
+	$(BIN)/pytest -o addopts=-ra tests/interop
 
 soak: install-dev ## Sends twenty thousand photos in a row.
 	$(BIN)/python -m benchmarks.soak

@@ -19,7 +19,7 @@ from service.http.login_throttle import LoginThrottle
 from service.http.openapi_document import Tags
 from service.http.services import provide
 from service.http.waiting_requests import WaitingRequests
-from service.imaging.pixel_budget import PixelBudget
+from service.imaging.pixel_budget import PixelBudget, own_folder
 from service.jobs.dispatcher import Dispatcher
 from service.jobs.executors import Executor, ExecutorGroup, owner_name
 from service.jobs.file_deletion import DeleteFiles
@@ -113,7 +113,8 @@ def make_kernel(settings: Settings, prefixes: Sequence[str]) -> Kernel:
         # Storing waits, for the disk or the network, so there are more of these threads than cores.
         uploads=ThreadPoolExecutor(UPLOADS_TO_S3 if settings.bucket else 4, thread_name_prefix="upload"),
         cores=settings.cores,
-        pixels=PixelBudget(runtime_folder.make),
+        # A command where no service keeps its data leaves nothing behind.
+        pixels=PixelBudget(lambda: runtime_folder.make() if settings.data_folder.is_dir() else own_folder()),
     )
 
 

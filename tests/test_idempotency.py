@@ -202,7 +202,7 @@ def test_a_registration_sent_again_gives_the_same_token_and_the_database_knows_n
     query = "SELECT id, fingerprint, headers, body FROM idempotency_key ORDER BY expires_at DESC LIMIT 1"
     row, fingerprint, headers, kept = rows(shared_service, query)[0]
     kept = zlib.decompress(kept)
-    assert sorted(json.loads(kept)) == ["moment", "user_id"] and headers == "[]"
+    assert sorted(json.loads(kept)) == ["generation", "moment", "token_id", "user_id"] and headers == "[]"
     canonical = json.dumps(body, sort_keys=True, separators=(",", ":"))
     plain = json.dumps(("POST", "/registration", "", ("json", canonical)))
     assert fingerprint != hashlib.sha256(plain.encode()).hexdigest()

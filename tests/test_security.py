@@ -305,7 +305,17 @@ def test_an_answer_without_content_has_no_type(client: Client, app: Flask) -> No
     account = {"email": "ada78@example.com", "password": "correct horse battery"}
     token = client.post("/registration", json=account).json()["access_token"]
     bearer = {"Authorization": f"Bearer {token}"}
+    done = f"{TASKS}/{client.run(photo(80))['id']}"
+    checked = client.get(done).json()["images"][0]["id"]
+    missed = {"bbox": {"x": 1, "y": 1, "width": 9, "height": 9}, "gender": "female", "age": 30}
+    number = client.post(f"{done}/images/{checked}/faces", json=missed).json()["number"]
+    review = client.post(f"{done}/reviews", json={"photos": 1}).json()["id"]
+    of_task, reviewed = "/api/v1/tasks/{task_id}", f"{done}/reviews/{review}/images/{checked}"
+    marked = client.put(reviewed)
     deleted = {
+        f"{of_task}/images/{{image_id}}/faces/{{number}}": client.delete(f"{done}/images/{checked}/faces/{number}"),
+        f"{of_task}/reviews/{{review_id}}/images/{{image_id}}": client.delete(reviewed),
+        f"{of_task}/reviews/{{review_id}}": client.delete(f"{done}/reviews/{review}"),
         "/logout": requests.post(client.url + "/logout", headers=bearer, timeout=30),
         "/api/v1/tasks/{task_id}": client.delete(f"{TASKS}/{task}"),
         "/api/v1/tasks/{task_id}/images/{image_id}": client.delete(f"{TASKS}/{formed}/images/{image}"),
@@ -315,7 +325,7 @@ def test_an_answer_without_content_has_no_type(client: Client, app: Flask) -> No
     }
     views = ((template(rule.rule), app.view_functions[rule.endpoint]) for rule in app.url_map.iter_rules())
     assert set(deleted) == {path for path, view in views if 204 in view.described.answers}  # type: ignore[attr-defined]
-    for path, answer in {"unchanged": unchanged, **deleted}.items():
+    for path, answer in {"unchanged": unchanged, "marked": marked, **deleted}.items():
         assert answer.status_code == (304 if path == "unchanged" else 204), path
         assert "Content-Type" not in answer.headers, path
         assert answer.content == b"", path

@@ -267,7 +267,7 @@ class Lease(NamedTuple):
 def leases_of_others(session: Session, kinds: Collection[str], owner: str) -> list[Lease]:
     """Return the leases of the runs of these kinds that other processes have."""
     held = sa.select(Job.id, Job.fence, Job.lease_expires_at, Job.task)
-    running = (Job.status == "running", Job.kind.in_(kinds), Job.owner != owner)
+    running = (Job.status == "running", Job.kind.in_(kinds), Job.owner.is_distinct_from(owner))
     return [Lease(*row) for row in session.connection().execute(held.where(*running)).all()]
 
 

@@ -1,10 +1,9 @@
-"""Photos looked at on clusters: by `headcount analyze --ray`, and by the programs in the guide."""
+"""Photos looked at on clusters: by `headcount analyze --ray`, and by the programs in the guide. `make interop` runs it."""
 
 import os
 import re
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,6 @@ from tests.support import ROOT, photo
 from tests.test_result_folder import photos_of
 
 GUIDE = ROOT / "docs" / "guides" / "clusters.md"
-needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install 'ray[data]'")
 
 
 def run(arguments: list[str], **settings: object) -> "subprocess.CompletedProcess[str]":
@@ -34,7 +32,6 @@ def run(arguments: list[str], **settings: object) -> "subprocess.CompletedProces
     )
 
 
-@needs_ray
 def test_a_killed_actor_of_ray_loses_nothing_and_a_second_run_finds_all_done(tmp_path: Path) -> None:
     root, result = tmp_path / "photos", tmp_path / "result"
     root.mkdir()
@@ -53,8 +50,6 @@ def test_a_killed_actor_of_ray_loses_nothing_and_a_second_run_finds_all_done(tmp
 
 @pytest.mark.parametrize("name", ["dask", "ray"])
 def test_the_programs_of_the_guide_find_the_faces_of_the_samples(name: str) -> None:
-    if find_spec(name) is None:
-        pytest.skip(f"{name} is not installed")
     programs = re.findall(r"^```python\n(.*?)^```", GUIDE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
     (program,) = (text for text in programs if f"import {name}" in text)
     ended = run(["-c", program])

@@ -1,0 +1,1 @@
+"""Tests beside large programs of others, which `make interop` installs and `make test` does without."""
