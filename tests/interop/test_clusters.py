@@ -1,4 +1,4 @@
-"""Photos looked at on clusters: by `headcount analyze --ray`, and by the programs in the guide. `make interop` runs it."""
+"""Photos looked at on clusters: by `headcount analyze --ray`, and by the programs in the guide."""
 
 import os
 import re
