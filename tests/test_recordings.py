@@ -392,7 +392,10 @@ BAD = {
 @pytest.mark.parametrize(("audio", "status"), BAD.values(), ids=BAD.keys())
 def test_what_cannot_be_taken_is_refused_and_leaves_nothing(stage: Stage, audio: bytes, status: int) -> None:
     before = stage.left()
-    detail = problem(stage.send(audio), status)
+    refused = stage.send(audio)
+    detail = problem(refused, status)
+    if status == 422:
+        assert refused.json()["code"] in ("wav_damaged", "wav_not_read", "file_empty"), detail
     if status == 413:
         assert str(MAX_BYTES) in detail or str(MAX_SECONDS) in detail
     assert stage.left() == before
@@ -405,6 +408,8 @@ def test_a_refusal_is_a_sentence_for_people(stage: Stage) -> None:
     for name in (b"mt \x10", b"\0\xff`'"):
         detail = problem(stage.send(b"RIFF\0\0\0\0WAVE" + chunk(name, b"", 2**31)), 422)
         assert "a chunk whose name is no text" in detail
+    assert stage.send(small()[:1500]).json()["code"] == "wav_damaged"
+    assert stage.send(small() * 2).json()["code"] == "wav_not_read"
     assert "its chunk `LIST`" in problem(stage.send(b"RIFF\0\0\0\0WAVE" + chunk(b"LIST", b"", 2**31)), 422)
 
 

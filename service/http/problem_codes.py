@@ -62,6 +62,8 @@ CODES = {
     "image_type_not_accepted": "The file is not an image of an accepted type. `accepted_types` lists them.",
     "image_damaged": "The image does not decode: it is damaged or cut off. Save it anew.",
     "not_a_wav": "The file is not a WAV. Send RIFF, RF64 or BW64.",
+    "wav_damaged": "The WAV file is broken, cut off or has no sound. The detail says where. Save it anew.",
+    "wav_not_read": "The WAV file is of a coding, rate or number of channels that is not read. Convert it.",
     # face tasks
     "task_not_found": "There is no such task. It may have been deleted.",
     "image_not_found": "There is no such image. It may have been deleted.",

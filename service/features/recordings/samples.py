@@ -10,8 +10,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from service.errors import Invalid
-from service.features.recordings.wav import IN_BLOCKS, SUBTYPES, Wave
+from service.features.recordings.wav import IN_BLOCKS, SUBTYPES, Damaged, Wave
 from service.shortage import check_memory
 
 Samples = NDArray[np.float32]
@@ -24,13 +23,13 @@ _DAMAGED = "The WAV file does not decode: it is damaged."
 
 
 def count(stream: BinaryIO, wave: Wave) -> int:
-    """Return how many frames the sound has; raises Invalid where it does not decode."""
+    """Return how many frames the sound has; raises Damaged where it does not decode."""
     if wave.coding not in IN_BLOCKS:
         return wave.length // wave.frame_bytes
     with _opened(stream, wave) as file:
         frames = int(file.frames)
     if not frames:
-        raise Invalid("The WAV file is empty: it has no sound.")
+        raise Damaged("The WAV file is empty: it has no sound.")
     # The last block may be filled up. Elsewhere `fact` is not believed: libsndfile writes half of it for two channels.
     (of_block,) = struct.unpack_from("<H", wave.format, 18)
     return wave.fact if frames - of_block < wave.fact < frames else frames
@@ -46,7 +45,7 @@ def blocks(stream: BinaryIO, wave: Wave) -> Iterator[Samples]:
         while left:
             sound: Samples = file.read(min(left, BLOCK // wave.channels), dtype="float32", always_2d=True)
             if not len(sound):
-                raise Invalid("The WAV file is cut off.")
+                raise Damaged("The WAV file is cut off.")
             left -= len(sound)
             yield np.clip(np.nan_to_num(sound, nan=0.0), -LOUDEST, LOUDEST)
 
@@ -59,15 +58,15 @@ def _opened(stream: BinaryIO, wave: Wave) -> Iterator[soundfile.SoundFile]:
     try:
         with soundfile.SoundFile(window, **raw) as file:
             if (file.channels, file.samplerate) != (wave.channels, wave.rate):
-                raise Invalid(_DAMAGED)
+                raise Damaged(_DAMAGED)
             yield file
-    except (soundfile.LibsndfileError, Invalid) as error:
+    except (soundfile.LibsndfileError, Damaged) as error:
         if window.fault:
             raise window.fault from error
-        if isinstance(error, Invalid):
+        if isinstance(error, Damaged):
             raise
         check_memory()
-        raise Invalid(_DAMAGED) from error
+        raise Damaged(_DAMAGED) from error
 
 
 def _raw(wave: Wave) -> dict[str, Any]:

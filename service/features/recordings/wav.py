@@ -73,8 +73,20 @@ class _Found:
     fact: int = 0
 
 
+class Damaged(Invalid):
+    """A WAV file that is broken, cut off or without sound."""
+
+    code = "wav_damaged"
+
+
+class NotRead(Invalid):
+    """A whole WAV file of a kind that is not read."""
+
+    code = "wav_not_read"
+
+
 def read_header(stream: BinaryIO) -> Wave:
-    """Return what the header says; raises UnsupportedType where it is no WAV, Invalid where it is a broken one."""
+    """Return what the header says; raises UnsupportedType where it is no WAV, Damaged, or NotRead."""
     size = stream.seek(0, os.SEEK_END)
     stream.seek(0)
     _check_begin(stream.read(12))
@@ -83,25 +95,25 @@ def read_header(stream: BinaryIO) -> Wave:
         if name == b"data":
             return _with_data(stream, size, found, place, length)
         if place + length > size:
-            raise Invalid(f"The WAV file is cut off in {_shown(name)}.")
+            raise Damaged(f"The WAV file is cut off in {_shown(name)}.")
         if name == b"fmt ":
             found.format = stream.read(min(length, 2048))
         elif name == b"ds64":
             found.long_data = _long_data_length(stream.read(min(length, 28)))
         elif name == b"fact" and length >= 4:
             (found.fact,) = struct.unpack("<I", stream.read(4))
-    raise Invalid("The WAV file ends before its sound: it has no whole `data` chunk.")
+    raise Damaged("The WAV file ends before its sound: it has no whole `data` chunk.")
 
 
 def _check_begin(begin: bytes) -> None:
     """Raise Invalid for what ends before it shows whether it is a WAV, UnsupportedType for what is none."""
     if not begin:
-        raise Invalid("The file is empty: send audio as RIFF, RF64 or BW64 WAVE.")
+        raise Invalid("The file is empty: send audio as RIFF, RF64 or BW64 WAVE.", code="file_empty")
     if not any(begin[:4] == name[: len(begin)] for name in MAGIC) or begin[8:] != b"WAVE"[: len(begin[8:])]:
         detail = "This is not a WAV file: send audio as RIFF, RF64 or BW64 WAVE."
         raise UnsupportedType(detail, code="not_a_wav", accepted_types=["audio/wav"])
     if len(begin) < 12:
-        raise Invalid(f"The WAV file is cut off in its header: it has {len(begin)} bytes.")
+        raise Damaged(f"The WAV file is cut off in its header: it has {len(begin)} bytes.")
 
 
 def _chunks(stream: BinaryIO, size: int) -> Iterator[tuple[bytes, int, int]]:
@@ -117,7 +129,7 @@ def _chunks(stream: BinaryIO, size: int) -> Iterator[tuple[bytes, int, int]]:
         place += 8 + length + length % 2
         if place >= size:
             return
-    raise Invalid(f"The WAV file has more than {MOST_CHUNKS} chunks.")
+    raise Damaged(f"The WAV file has more than {MOST_CHUNKS} chunks.")
 
 
 def _shown(name: bytes) -> str:
@@ -127,23 +139,23 @@ def _shown(name: bytes) -> str:
 
 def _long_data_length(chunk: bytes) -> int:
     if len(chunk) < 28:
-        raise Invalid("The WAV file's `ds64` chunk is too short.")
+        raise Damaged("The WAV file's `ds64` chunk is too short.")
     return int(struct.unpack_from("<Q", chunk, 8)[0])
 
 
 def _with_data(stream: BinaryIO, size: int, found: _Found, place: int, length: int) -> Wave:
     if not found.format:
-        raise Invalid("The WAV file has no `fmt` chunk before its sound.")
+        raise Damaged("The WAV file has no `fmt` chunk before its sound.")
     wave = _format(found.format)
     length = _data_length(stream, size, found, place, length)
     if place + length - size > max(SLACK, wave.frame_bytes):
-        raise Invalid(
+        raise Damaged(
             f"The WAV file is cut off: its header tells of {length} bytes of sound, but {size - place} are there."
         )
     _refuse_second_sound(stream, size, place + length)
     length = min(length, size - place)
     if length < wave.frame_bytes:
-        raise Invalid("The WAV file is empty: it has no sound.")
+        raise Damaged("The WAV file is empty: it has no sound.")
     return Wave(
         *(wave.coding, wave.channels, wave.rate, wave.frame_bytes, wave.speakers, wave.format),
         *(place, length, found.fact),
@@ -172,37 +184,37 @@ def _is_chunk_after_chunk(stream: BinaryIO, size: int, place: int) -> bool:
 
 
 def _refuse_second_sound(stream: BinaryIO, size: int, end: int) -> None:
-    """Raise Invalid where a second sound stands behind the first, in this file or in one that was joined to it."""
+    """Raise NotRead where a second sound stands behind the first, in this file or in one that was joined to it."""
     if end >= size:
         return
     stream.seek(end + end % 2)
     for name, begin, length in _chunks(stream, size):
         if name == b"data" or name in MAGIC:
-            raise Invalid("The WAV file has a second sound behind the first: send each in a file of its own.")
+            raise NotRead("The WAV file has a second sound behind the first: send each in a file of its own.")
         if begin + length > size:
             return
 
 
 def _format(chunk: bytes) -> Wave:
     if len(chunk) < 16:
-        raise Invalid("The WAV file's `fmt` chunk is too short.")
+        raise Damaged("The WAV file's `fmt` chunk is too short.")
     coding, channels, rate, _, block, bits = struct.unpack_from("<HHIIHH", chunk)
     speakers = 0
     if coding == EXTENSIBLE:
         speakers, coding = _extension(chunk)
     if coding not in {known for known, _ in SUBTYPES} and coding not in IN_BLOCKS:
-        raise Invalid(f"The WAV file's coding has the number {coding}: {_READ}.")
+        raise NotRead(f"The WAV file's coding has the number {coding}: {_READ}.")
     if not CHANNELS[0] <= channels <= CHANNELS[1]:
-        raise Invalid(f"The WAV file has {channels} channels: send {CHANNELS[0]} to {CHANNELS[1]}.")
+        raise NotRead(f"The WAV file has {channels} channels: send {CHANNELS[0]} to {CHANNELS[1]}.")
     if not RATES[0] <= rate <= RATES[1]:
-        raise Invalid(f"The WAV file has {rate} samples a second: send {RATES[0]} to {RATES[1]}.")
+        raise NotRead(f"The WAV file has {rate} samples a second: send {RATES[0]} to {RATES[1]}.")
     if coding in IN_BLOCKS:
         if not block or len(chunk) < 20:
-            raise Invalid("The WAV file is broken: its `fmt` chunk does not tell how long a block is.")
+            raise Damaged("The WAV file is broken: its `fmt` chunk does not tell how long a block is.")
         return Wave(coding, channels, rate, block, speakers, chunk)
     width = _width(coding, channels, block, bits)
     if (coding, width) not in SUBTYPES:
-        raise Invalid(f"The WAV file has {bits} bits a sample: send 8, 16, 24 or 32, or float of 32 or 64.")
+        raise NotRead(f"The WAV file has {bits} bits a sample: send 8, 16, 24 or 32, or float of 32 or 64.")
     return Wave(coding, channels, rate, width * channels, speakers, chunk)
 
 
@@ -216,8 +228,8 @@ def _width(coding: int, channels: int, block: int, bits: int) -> int:
 def _extension(chunk: bytes) -> tuple[int, int]:
     """Return the channel mask and the coding of WAVE_FORMAT_EXTENSIBLE."""
     if len(chunk) < 40:
-        raise Invalid("The WAV file's `fmt` chunk is too short for WAVE_FORMAT_EXTENSIBLE.")
+        raise Damaged("The WAV file's `fmt` chunk is too short for WAVE_FORMAT_EXTENSIBLE.")
     speakers, coding = struct.unpack_from("<IH", chunk, 20)
     if chunk[26:40] != GUID_TAIL:
-        raise Invalid(f"The WAV file's coding is unknown: {_READ}.")
+        raise NotRead(f"The WAV file's coding is unknown: {_READ}.")
     return speakers, coding
