@@ -47,9 +47,9 @@ def answers(folder: Path, image: bytes, limit: Callable[[], None]) -> Iterator[s
 
 
 def memory(step: int) -> None:
-    """Leave so many times 2.5 MB of memory."""
+    """Leave so many times 5 MB of memory."""
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + step * 2_500_000,) * 2)
+    resource.setrlimit(resource.RLIMIT_AS, (used + step * 5_000_000,) * 2)
 
 
 def files(step: int) -> None:

@@ -40,6 +40,7 @@ MODULES = {
     "service.imaging.colour",
     "service.imaging.colour_spaces",
     "service.imaging.decode",
+    "service.imaging.failures",
     "service.imaging.formats",
     "service.imaging.formats.coded_size",
     "service.imaging.formats.exif",
@@ -52,8 +53,10 @@ MODULES = {
     "service.imaging.media_types",
     "service.imaging.pixel_budget",
     "service.imaging.structure",
+    "service.imaging.vips",
     "service.jobs",
     "service.jobs.operation",
+    "service.shortage",
 }
 """What the engine loads of the service, beside its own modules: nothing of the web, the database or the settings."""
 

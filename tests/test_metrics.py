@@ -62,8 +62,13 @@ def test_sums_are_right_from_every_process_at_work_and_after_a_kill(
     answers = wait_for(
         lambda: (seen := readings(service)) and {one[SHOWN] for one in seen} == {20} and seen, what="20 requests"
     )
-    pids = set(re.findall(r"pid=(\d+) .*route=/metrics", service.log.read_text()))
-    assert pids == {str(pid) for pid in service.workers()}, "one process answered all"
+    everybody = {str(pid) for pid in service.workers()}
+
+    def answered() -> set[str]:
+        answers.extend(readings(service, 4))
+        return set(re.findall(r"pid=(\d+) .*route=/metrics", service.log.read_text()))
+
+    wait_for(lambda: answered() == everybody, what="an answer of each process")
     assert all(one["jobs kind=face status=queued"] == 0 == one["jobs kind=face status=running"] for one in answers)
 
     task = client.task(*(photo(number) for number in range(120)))

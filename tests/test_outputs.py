@@ -30,7 +30,7 @@ from tests.test_tasks import problem
 numbers = count(900_000)
 COLUMNS = (
     "image_id,name,x,y,width,height,gender,age,score,male_probability,age_low,age_high,"
-    "quality_height,quality_sharpness,quality_brightness,number\r\n"
+    "quality_height,quality_sharpness,quality_brightness,number,corrected\r\n"
 )
 ROUNDS = int(os.environ.get("RACES_ROUNDS", "12"))
 ORIENTATION = 0x0112
@@ -224,7 +224,7 @@ def test_the_rows_are_the_faces_in_order_of_upload_and_size(client: Client, shar
         pytest.approx(31.0 - reach, abs=0.1),
         pytest.approx(31.0 + reach, abs=0.1),
     ]
-    assert list(first.values()) == ["b.jpg", "-3", "4", "50", "60", "female", "31.0", "", "", "", "", "1"]
+    assert list(first.values()) == ["b.jpg", "-3", "4", "50", "60", "female", "31.0", "", "", "", "", "1", "false"]
     assert [rows[2]["gender"], rows[2]["age"]] == ["unknown", ""]
 
     lines = client.get(f"/api/v1/tasks/{task['id']}/faces.jsonl").content.decode().splitlines()

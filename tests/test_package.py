@@ -111,7 +111,7 @@ def test_a_photo_is_analyzed_and_nothing_is_left_behind(headcount: Path, tmp_pat
 def test_the_service_starts_in_any_folder_and_keeps_everything_in_one(headcount: Path, tmp_path: Path) -> None:
     with serving(headcount, tmp_path, "--data", "place") as (url, password):
         assert password
-        assert requests.get(f"{url}/readyz", timeout=30).status_code == 200
+        wait_for(lambda: requests.get(f"{url}/readyz", timeout=30).status_code == 200, 30, "ready")
         made = requests.post(f"{url}/api/v1/tasks", json={}, auth=("admin", password), timeout=30)
         assert made.status_code == 201, made.text
     assert sorted(path.name for path in tmp_path.iterdir()) == ["log", "place"]

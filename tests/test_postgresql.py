@@ -55,7 +55,7 @@ def queue_jobs(database: Database, number: int, task: str = "t") -> None:
 
 def claim(session: sa.orm.Session, count: int) -> list[models.Run]:
     now = time.time()
-    return models.claim(session, "face", count, owner="me", now=now, until=now + 30, probe=False)
+    return models.claim(session, "face", count, owner="me", now=now, latest=now + 60, until=now + 30)
 
 
 def test_a_claim_skips_what_another_one_is_just_taking_and_never_takes_more_than_it_asks_for(
@@ -162,6 +162,8 @@ def test_a_database_server_that_goes_away_in_mid_job_is_waited_for(
     client.start(task)
     wait_for(lambda: done(client, task) >= 16, what="16 images done")
     own_server.stop()
+    # For a second a process gives its last verdict again.
+    wait_for(lambda: requests.get(f"{client.url}/readyz", timeout=20).status_code == 503, 10, "not ready")
     for path in (f"/api/v1/tasks/{task}", "/readyz"):
         # Not the client's own way, which would wait as it is told and ask again.
         away = requests.get(client.url + path, auth=client.auth, timeout=20)

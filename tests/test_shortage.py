@@ -32,8 +32,12 @@ def test_however_little_memory_or_files_are_left_a_sound_picture_is_never_called
     tmp_path: Path, migrated: Path, kind: str, steps: range
 ) -> None:
     shutil.copy(migrated, tmp_path / "service.db")
-    seen = [line.split(" ", 1)[1] for line in run(tmp_path, kind, steps)]
-    assert len(seen) == 2 * len(steps)
+    lines = [line.split(" ", 1) for line in run(tmp_path, kind, steps)]
+    # A library of C that gets no memory may end its process: the server puts another in its place.
+    died = {step for step, text in lines if text.startswith("ended with ")} if kind == "memory" else set()
+    seen = [text for step, text in lines if step not in died]
+    assert len(seen) == 2 * (len(steps) - len(died))
+    assert len(died) < len(steps) / 2
     taken = [answer for answer in seen if answer in ("201 ", "202 ")]
     assert taken, "the last limits are enough"
     assert len(taken) < len(seen), "the first limits are too small"

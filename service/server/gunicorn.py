@@ -41,7 +41,8 @@ def server_settings(app: Flask, settings: Settings) -> dict[str, Any]:
         "logconfig_dict": logs.configuration(settings.log_level, settings.log_format),
         "logger_class": NoAccessLog,
         "on_starting": hooks.on_starting,
-        "when_ready": print_address,
+        # Where programs read the log, a line beside it would be one that they cannot read.
+        **({"when_ready": print_address} if settings.log_format == "text" else {}),
         "on_exit": hooks.on_exit,
         "pre_fork": hooks.pre_fork,
         "post_fork": hooks.post_fork,

@@ -116,7 +116,8 @@ def get_task(services: Services, task_id: str) -> dict[str, Any]:
         images = session.execute(IMAGES.where(Image.task_id == task_id).order_by(Image.position)).all()
         rows = session.execute(FACES.join(Image).where(Image.task_id == task_id).order_by(Face.number))
         faces = faces_by_image(rows)
-        return task_summary(task, waiting_for(session)) | {"images": [image_with_faces(row, faces) for row in images]}
+        shown = [image_with_faces(row, faces) for row in images]
+        return task_summary(task, waiting_for(session)) | {"images": shown, "images_next": None}
 
 
 def rename_task(services: Services, task_id: str, name: str | None) -> None:
