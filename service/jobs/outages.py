@@ -10,6 +10,7 @@ from sqlalchemy.dialects.sqlite import insert as insert_for_sqlite
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from service.db.database import Model
+from service.db.prepared import Prepared
 from service.jobs.models import RUN, SLACK, Job
 from service.jobs.operation import Run, Unserved
 
@@ -57,14 +58,14 @@ class Open(NamedTuple):
         return self.is_asked and self.due_at(now) > now
 
 
-_OPEN = sa.select(*(getattr(Outage, name) for name in Open._fields))
+_OPEN = Prepared(sa.select(*(getattr(Outage, name) for name in Open._fields)))
 _END = sa.delete(Outage).where(Outage.kind == sa.bindparam("which"))
 
 
 def open_outages(session: Session) -> Mapping[str, Open]:
     """Return the outages by kind."""
-    rows: Sequence[Any] = session.connection().execute(_OPEN).all()
-    return {row.kind: Open(*row) for row in rows}
+    rows: Sequence[Any] = _OPEN.execute(session.connection()).all()
+    return {row.kind: Open(row.kind, row.since, row.reason, row.wait, bool(row.is_asked), row.next_try) for row in rows}
 
 
 def begin(session: Session, kind: str, failure: Unserved, now: float) -> bool:
