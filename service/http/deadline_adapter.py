@@ -19,14 +19,8 @@ class _HTTPConnection(urllib3.connection.HTTPConnection):
         super().request(*args, **options)
 
 
-class _HTTPSConnection(urllib3.connection.HTTPSConnection):
-    def connect(self) -> None:
-        super().connect()
-        watch(self)
-
-    def request(self, *args: Any, **options: Any) -> None:
-        watch(self)
-        super().request(*args, **options)
+class _HTTPSConnection(_HTTPConnection, urllib3.connection.HTTPSConnection):
+    pass
 
 
 class _HTTPPool(HTTPConnectionPool):
