@@ -35,6 +35,18 @@ from tests.clock import Clock
 
 T = TypeVar("T")
 ROOT = Path(__file__).parent.parent
+
+STORED = {
+    1: None,
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+"""How an upright picture is turned to be stored under each EXIF orientation."""
 BIN = Path(sys.executable).parent
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from service.features.faces.annotations import FORMS, Annotated
-from tests.support import Client, photo
+from tests.support import STORED, Client, photo
 from tests.test_result_folder import analyze, faces_of
 
 Box = tuple[float, float, float, float]
@@ -91,16 +91,8 @@ def stored(orientation: int, box: Box) -> Box:
     """Return where a box of an upright photo of 640 × 480 is in the stored one, by turning a picture that shows it."""
     picture = Image.new("L", (640, 480))
     picture.paste(255, tuple(int(edge) for edge in (box[0], box[1], box[0] + box[2], box[1] + box[3])))
-    back = {
-        2: Image.Transpose.FLIP_LEFT_RIGHT,
-        3: Image.Transpose.ROTATE_180,
-        4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE,
-        6: Image.Transpose.ROTATE_90,
-        7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_270,
-    }
-    edges = (picture.transpose(back[orientation]) if orientation in back else picture).getbbox()
+    turn = STORED[orientation]
+    edges = (picture if turn is None else picture.transpose(turn)).getbbox()
     assert edges
     return edges[0], edges[1], edges[2] - edges[0], edges[3] - edges[1]
 

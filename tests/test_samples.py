@@ -9,21 +9,9 @@ import pytest
 from PIL import Image
 
 from tests.conftest import MakeService
-from tests.support import ROOT
+from tests.support import ROOT, STORED
 
 SAMPLES = ROOT / "samples"
-
-STORED = {
-    1: None,
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_90,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_270,
-}
-"""How an upright picture is turned to be stored under each EXIF orientation."""
 
 
 def turned(orientation: int) -> bytes:
