@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from uuid import uuid4
 
 import requests
@@ -52,19 +52,28 @@ BIN = Path(sys.executable).parent
 
 def wait_for(condition: Callable[[], Any], seconds: float = 60.0, what: str = "") -> Any:
     """Return the condition's first true value; fail after the deadline."""
-    deadline = time.monotonic() + seconds
+    pauses = _pauses(seconds)
     while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what or condition}"
-        time.sleep(0.01)
+        assert next(pauses, False), f"not within {seconds} s: {what or condition}"
     return value
 
 
 def wait_until_equal(seen: Callable[[], T], expected: T, seconds: float = 60.0) -> None:
     """Wait until what is seen equals what is expected; say after the deadline what was seen last."""
-    deadline = time.monotonic() + seconds
-    while (last := seen()) != expected and time.monotonic() < deadline:
-        time.sleep(0.01)
+    pauses = _pauses(seconds)
+    while (last := seen()) != expected and next(pauses, False):
+        pass
     assert last == expected, f"not within {seconds} s"
+
+
+def _pauses(seconds: float) -> Iterator[bool]:
+    """Pause for longer and longer, until the deadline: who asks often takes the time of those who are waited for."""
+    deadline = time.monotonic() + seconds
+    for tries in itertools.count():
+        if time.monotonic() >= deadline:
+            return
+        time.sleep(min(0.01 * 1.2**tries, 0.05))
+        yield True
 
 
 def files_below(folder: Path) -> list[Path]:
@@ -192,6 +201,22 @@ class Client(requests.Session):
         return self.ended(task, seconds)
 
 
+def once(client: Client, path: str) -> requests.Response:
+    """GET without the client's patience, which waits as `Retry-After` says and comes again."""
+    return requests.get(client.url + path, auth=client.auth, timeout=60)  # type: ignore[arg-type]
+
+
+def refused(client: Client, path: str) -> requests.Response:
+    """Wait for a 503 and return it: for a second a process gives its last verdict again."""
+
+    def ask() -> list[requests.Response]:
+        answer = once(client, path)
+        return [answer] if answer.status_code == 503 else []
+
+    (answer,) = wait_for(ask, 10, f"{path} refused")
+    return cast(requests.Response, answer)
+
+
 class Service:
     """A service of its own: gunicorn with its processes, a folder, a free port. Made from a migrated database.
 
@@ -272,7 +297,7 @@ class Service:
             assert self.process
             assert self.process.poll() is None, self.log.read_text()
             try:
-                return client.get("/readyz").status_code == 200
+                return once(client, "/readyz").status_code == 200
             except requests.ConnectionError:
                 return False
 

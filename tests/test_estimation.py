@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from benchmarks.audits import run_audits
-from service.features.faces.estimation import FIGURES, Sample, columns_of, estimate, ratio_and_power, student, totals
+from service.features.faces.estimation import Sample, estimate, ratio_and_power, student, totals
+from service.features.faces.figures import FIGURES, columns_of
 
 AUDITS = 500
 

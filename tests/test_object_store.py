@@ -23,7 +23,7 @@ from service.storage.signed_urls import Download
 from tests.conftest import MakeService, facecloud
 from tests.fault_proxy import FaultProxy
 from tests.object_store import ObjectStore
-from tests.support import BIN, ROOT, Client, Service, free_port, photo, wait_for
+from tests.support import BIN, ROOT, Client, Service, free_port, once, photo, refused, wait_for
 from tests.test_processes import check_complete, done
 
 
@@ -153,7 +153,7 @@ def test_while_the_store_is_away_requests_are_503_in_time_and_jobs_wait_without_
             begin = time.monotonic()
             parts = [("image", ("a", image)) for image in images]
             upload = client.post(f"/api/v1/tasks/{forming}/images", files=parts)
-            answers = [upload, once(client, content), once(client, "/readyz")]
+            answers = [upload, once(client, content), refused(client, "/readyz")]
             assert time.monotonic() - begin < 30
             assert [answer.status_code for answer in answers] == [503, 503, 503]
             assert all(answer.headers["Content-Type"] == "application/problem+json" for answer in answers)
@@ -355,8 +355,3 @@ def reached(client: Client, path: str) -> int:
         return once(client, path).status_code
     except requests.ConnectionError:
         return 0
-
-
-def once(client: Client, path: str) -> requests.Response:
-    """GET without the patience of the tests' client, which waits as `Retry-After` says and comes again."""
-    return requests.get(client.url + path, auth=client.auth, timeout=60)  # type: ignore[arg-type]

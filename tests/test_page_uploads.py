@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.browser import Visit, check_accessible
-from tests.support import Client, Service, photo
+from tests.support import Client, Service, photo, wait_until_equal
 
 FILES = 60  # three requests
 
@@ -119,7 +119,7 @@ def test_no_empty_task_is_left_where_all_files_were_refused(visit: Visit, client
     expect(page.get_by_role("heading", level=1)).to_have_text("None of the files was accepted")
     expect(page.get_by_text("a.jpg")).to_be_visible()
     check_accessible(page)
-    assert client.get("/api/v1/tasks").json()["items"] == before
+    wait_until_equal(lambda: client.get("/api/v1/tasks").json()["items"], before)
     visit.check(415)
 
 

@@ -24,7 +24,7 @@ from service.jobs.models import Job
 from tests import test_recordings
 from tests.conftest import MakeService, facecloud
 from tests.postgresql import PostgreSQLServer
-from tests.support import free_port, photo, wait_for
+from tests.support import free_port, photo, refused, wait_for
 from tests.test_processes import calls, check_complete, done
 from tests.test_settings import refusal_to_start
 
@@ -163,12 +163,7 @@ def test_a_database_server_that_goes_away_in_mid_job_is_waited_for(
     wait_for(lambda: done(client, task) >= 16, what="16 images done")
     own_server.stop()
     for path in (f"/api/v1/tasks/{task}", "/readyz"):
-        # Not the client's own way, which would wait as it is told and ask again.
-        def ask(path: str = path) -> list[requests.Response]:
-            answer = requests.get(client.url + path, auth=client.auth, timeout=20)
-            return [answer] if answer.status_code == 503 else []
-
-        (away,) = wait_for(ask, 10, "not ready")  # for a second a process gives its last verdict again
+        away = refused(client, path)
         assert int(away.headers["Retry-After"]) >= 1
         assert away.headers["Content-Type"] == "application/problem+json"
     assert client.get("/healthz").status_code == 200

@@ -79,7 +79,7 @@ def test_a_server_without_free_descriptors_takes_connections_again_when_some_are
     make_service: MakeService,
 ) -> None:
     service = make_service(WEB_CONCURRENCY=1)
-    client = service.start()
+    service.start()
     (worker,) = service.workers()
     used = max(int(name.name) for name in Path(f"/proc/{worker}/fd").iterdir())
     _, most = resource.prlimit(worker, resource.RLIMIT_NOFILE)
@@ -90,5 +90,5 @@ def test_a_server_without_free_descriptors_takes_connections_again_when_some_are
             connections.enter_context(socket.create_connection(address, timeout=10))
         wait_for(lambda: "no connection can be taken now" in service.log.read_text(), 20)
     resource.prlimit(worker, resource.RLIMIT_NOFILE, (used + 200, most))
-    assert client.task(photo(1))
+    assert service.client().task(photo(1))
     assert service.workers() == [worker]

@@ -12,9 +12,8 @@ import requests
 
 from devtools.facecloud_emulator.server import EmulatorServer
 from tests.conftest import MakeService, facecloud
-from tests.support import Client, Service, photo, wait_for, wait_until_equal
+from tests.support import Client, Service, once, photo, wait_for, wait_until_equal
 from tests.test_faults import wav
-from tests.test_object_store import once
 from tests.test_processes import check_complete
 
 PHOTOS = [photo(number) for number in range(6)]

@@ -152,9 +152,10 @@ class Upload extends EventTarget {
 
   async #finish() {
     if (this.#isNew && !this.accepted) {
+      this.state = "empty";
+      this.#changed(); // who looks at the task leaves it before it is gone
       await call("DELETE", taskAddress(this.#task));
       await dropManifest(this.#task);
-      this.state = "empty";
       return;
     }
     await this.#keepRefused();
