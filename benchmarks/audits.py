@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from service.features.faces.estimation import FIGURES, Column, Sample, Table, estimate, totals
+from service.features.faces.estimation import Sample, Table, estimate, totals
+from service.features.faces.figures import FIGURES, Column
 
 AGES_LOW, AGES_NOISE = 4.4, 6.5  # years
 MAN, WOMAN = 0, 1

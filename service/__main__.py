@@ -9,7 +9,7 @@ from service import __version__, wsgi
 from service.cli import serve as servers
 from service.cli.database import upgrade_tables
 from service.cli.first_run import write_password
-from service.cli.main import COMMANDS
+from service.cli.main import own_commands
 from service.cli.output import Group
 from service.config import Settings
 from service.db.database import Database
@@ -103,7 +103,7 @@ def _ensure_password(data: Path) -> None:
         write_password(wsgi.env_file(data), "API_PASSWORD=\n")
 
 
-for command in (*COMMANDS, *(one for feature in FEATURES for one in feature.commands)):
+for command in (*own_commands(), *(one for feature in FEATURES for one in feature.commands())):
     headcount.add_command(command)
     if isinstance(command, click.Group) and command.name == "faces":
         for shortcut in command.commands.values():

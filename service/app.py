@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from flask import Flask
 
-from service.cli.main import COMMANDS
+from service.cli.main import Commands, own_commands
 from service.config import THREADS, Settings
 from service.db.database import Database, open_database
 from service.features.catalogue import FEATURES
@@ -92,8 +92,7 @@ def create_app(settings: Settings, features: Sequence[Feature] = FEATURES) -> Fl
     compression.install(app)
     app.before_request(refuse_content_coding)
     access_log.install(app, kernel.metrics)
-    for command in (*COMMANDS, *(command for feature in features for command in feature.commands)):
-        app.cli.add_command(command)
+    app.cli = Commands([own_commands, *(feature.commands for feature in features)])
     return app
 
 

@@ -92,7 +92,8 @@ class Feature:
 
     `tags` has the blueprints, and what the API document says of each. `known_keys` has the prefixes of its files, and
     the storage refuses keys with any other. `shared_folders` returns the keys to delete in a folder in which clients
-    have files too, by the prefix of such folders.
+    have files too, by the prefix of such folders. `commands` imports the feature's commands and returns them: a server
+    needs none of them.
     """
 
     tags: Mapping[Blueprint, str]
@@ -100,7 +101,7 @@ class Feature:
     known_keys: KnownKeys
     checks: Inspection
     shared_folders: Mapping[str, Callable[[str], Collection[str]]] = field(default_factory=dict)
-    commands: Sequence[click.Command] = ()
+    commands: Callable[[], Sequence[click.Command]] = lambda: ()
 
 
 def keys_of(column: InstrumentedAttribute[str]) -> Known:

@@ -21,7 +21,7 @@ M = TypeVar("M", bound=BaseModel)
 class StrictModel(BaseModel):
     """A model that refuses unknown members and converts no types."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     @field_validator("*")
     @classmethod

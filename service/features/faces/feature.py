@@ -1,12 +1,14 @@
 """Face tasks as a feature."""
 
+from collections.abc import Sequence
 from functools import cache
+
+import click
 
 from service.config import Settings
 from service.cpu_slots import CpuSlots
 from service.features.faces import operations
 from service.features.faces.checks import INSPECTION
-from service.features.faces.commands import COMMANDS
 from service.features.faces.correction_routes import corrected
 from service.features.faces.crop_routes import cropped
 from service.features.faces.crops import CropCache
@@ -70,6 +72,13 @@ def make(kernel: Kernel) -> Parts:
     )
 
 
+def commands() -> Sequence[click.Command]:
+    """Return the commands of face tasks."""
+    from service.features.faces.commands import COMMANDS
+
+    return COMMANDS
+
+
 def _policies(settings: Settings) -> list[ClaimPolicy]:
     """Return what bounds the calls of all processes to FaceCloud together, if something does."""
     bound = settings.facecloud_max_concurrency if settings.engine == "facecloud" else 0
@@ -97,5 +106,5 @@ FACES = Feature(
     make=make,
     known_keys={"tasks/": operations.known_keys},
     checks=INSPECTION,
-    commands=COMMANDS,
+    commands=commands,
 )

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 
-from service.features.faces.estimation import LEAST_PHOTOS
+from service.features.faces.figures import LEAST_PHOTOS
 from service.http.bodies import StrictModel
 
 MOST_PHOTOS = 2_000

@@ -3,7 +3,7 @@
 import hashlib
 import secrets
 import uuid
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -12,9 +12,12 @@ from service.db.database import Database, now
 from service.db.results import record_result
 from service.errors import Conflict, NotFound
 from service.features.faces.corrections import Tags, check_expected, tag_of
-from service.features.faces.estimation import FIGURES, Estimate, Interval, Sample, columns_of, estimate, totals
+from service.features.faces.figures import FIGURES, Estimate, Interval, columns_of
 from service.features.faces.models import Face, Image, Review, ReviewPhoto
 from service.features.faces.operations import Services, find_task, read_image
+
+if TYPE_CHECKING:
+    from service.features.faces.estimation import Sample
 
 SEEDS = 2**32
 """Seeds drawn for those who name none are below it."""
@@ -113,6 +116,8 @@ def mark(
 
 def get_estimates(services: Services, task_id: str, review_id: str, confidence: float) -> dict[str, Any]:
     """Return the figures of all photos that were done when the review was drawn, as far as it has been reviewed."""
+    from service.features.faces.estimation import estimate
+
     with services.database.read() as session:
         review = _find_review(session, task_id, review_id)
         photos = _photos(session, review)
@@ -122,15 +127,17 @@ def get_estimates(services: Services, task_id: str, review_id: str, confidence: 
     return {"confidence": confidence, "photos": len(photos), "reviewed": len(checked), **estimates}
 
 
-def read_sample(database: Database, task_id: str, review_id: str) -> Sample:
+def read_sample(database: Database, task_id: str, review_id: str) -> "Sample":
     """Return the totals of the photos of a review's task, and of those that have been reviewed."""
     with database.read() as session:
         review = _find_review(session, task_id, review_id)
         return _sample(session, review, [image_id for image_id, is_reviewed in _photos(session, review) if is_reviewed])
 
 
-def _sample(session: Session, review: Review, checked: list[str]) -> Sample:
+def _sample(session: Session, review: Review, checked: list[str]) -> "Sample":
     """Read the totals of all photos: the engine's from what it detected, the true ones from how the faces stand now."""
+    from service.features.faces.estimation import Sample, totals
+
     done = sa.select(Image.id).where(Image.task_id == review.task_id, Image.status == "done")
     left_out = set(review.left_out)
     places: dict[str, int] = {}

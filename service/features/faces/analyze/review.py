@@ -23,7 +23,8 @@ from service.features.faces import operations, reviews
 from service.features.faces.analyze.result_folder import BadResult, ResultFolder, read_run
 from service.features.faces.analyze.sources import Sources
 from service.features.faces.analyze.tables import write_json
-from service.features.faces.estimation import FIGURES, Estimate, Sample, Table, columns_of, estimate, totals
+from service.features.faces.estimation import Sample, Table, estimate, totals
+from service.features.faces.figures import FIGURES, Estimate, columns_of
 from service.features.faces.models import Face, Image, Task, image_key
 from service.features.faces.representation import FACE_MEMBERS, detection
 from service.features.faces.statistics import count
