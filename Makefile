@@ -24,9 +24,10 @@ test: install-dev ## Runs all tests, or what ARGS says.
 test-fast: install-dev ## Runs the tests that need no server, browser or broker.
 	$(BIN)/pytest -n 2 --dist loadfile -m "not server" $(ARGS)
 
-chaos: install-dev ## Runs the tests of crashes, races and outages in long, some 40 minutes.
-	CHAOS_ROUNDS=200 RACES_ROUNDS=1000 OUTAGE_SECONDS=600 OUTAGE_CASES=1000 KILLS=100 $(BIN)/pytest -s \
-	  tests/test_chaos.py tests/test_races.py tests/test_outages.py tests/test_processes.py
+chaos: install-dev ## Runs the tests of crashes, races, outages and clocks in all their cases, some 60 minutes.
+	FULL_MATRIX=1 CHAOS_ROUNDS=200 RACES_ROUNDS=1000 OUTAGE_SECONDS=600 OUTAGE_CASES=1000 KILLS=100 $(BIN)/pytest -s \
+	  tests/test_chaos.py tests/test_races.py tests/test_outages.py tests/test_processes.py tests/test_clock_jumps.py \
+	  tests/test_celery.py tests/test_retention.py tests/test_stopping.py tests/test_shortage.py
 
 interop: install-dev ## Runs the tests beside Ray and Dask, which it installs: 800 MB.
 	$(BIN)/python -m pip install --quiet "ray[data]==2.60.0" dask==2026.8.0

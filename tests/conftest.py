@@ -1,5 +1,6 @@
 """Fixtures: a migrated database made once, services and the emulator of FaceCloud."""
 
+import itertools
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -20,13 +21,35 @@ MakeService = Callable[..., Service]
 
 DATABASE = os.environ.get("TEST_DATABASE", "sqlite")
 """Where the tests run that do not run on both; `TEST_DATABASE=postgresql make chaos`, for example."""
-on_both_databases = pytest.mark.parametrize("new_database", ["sqlite", "postgresql"], indirect=True)
+DATABASES = ["sqlite", "postgresql"]
+on_both_databases = pytest.mark.parametrize("new_database", DATABASES, indirect=True)
 """Runs a test, or a module by `pytestmark`, on SQLite and on PostgreSQL; without it, on `DATABASE`."""
+
+FULL_MATRIX = bool(os.environ.get("FULL_MATRIX"))
+"""Whether long tests run in all their cases, as in `make chaos`; otherwise in the few that they name."""
 
 EXECUTOR = os.environ.get("TEST_EXECUTOR", "threads")
 """Who works in the tests that do not run with both."""
-with_both_executors = pytest.mark.parametrize("executor", ["threads", "celery"], indirect=True)
+EXECUTORS = ["threads", "celery"]
+with_both_executors = pytest.mark.parametrize("executor", EXECUTORS, indirect=True)
 """Runs a test, or a module, with threads and with Celery."""
+in_the_matrix = pytest.mark.parametrize(
+    ("new_database", "executor"),
+    list(itertools.product(DATABASES, EXECUTORS) if FULL_MATRIX else zip(DATABASES, EXECUTORS, strict=True)),
+    indirect=True,
+)
+"""Runs a module on each database and with each executor, and in the full matrix with each on each."""
+
+
+def on_database(name: str) -> pytest.MarkDecorator:
+    """Run a long test on this database, and in the full matrix on both."""
+    return pytest.mark.parametrize("new_database", DATABASES if FULL_MATRIX else [name], indirect=True)
+
+
+def with_executor(name: str) -> pytest.MarkDecorator:
+    """Run a long test with this executor, and in the full matrix with both."""
+    return pytest.mark.parametrize("executor", EXECUTORS if FULL_MATRIX else [name], indirect=True)
+
 
 SERVERS = frozenset(
     ("migrated", "new_database", "make_service", "headcount", "postgresql", "redis", "object_store", "browser", "copy")

@@ -61,9 +61,9 @@ def files(step: int) -> None:
 
 def main() -> None:
     """Go through the limits."""
-    folder, kind, first, last = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+    folder, kind, steps = Path(sys.argv[1]), sys.argv[2], range(*map(int, sys.argv[3:]))
     image, limit = (webp(), memory) if kind == "memory" else (photo(1), files)
-    for step in range(first, last):
+    for step in steps:
         sys.stdout.flush()
         if not (child := os.fork()):
             try:

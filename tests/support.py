@@ -336,7 +336,7 @@ class Service:
             wait_for(lambda: not self._group_alive(), 10, "the end of the workers")
 
     def _group_alive(self) -> bool:
-        """Whether a process of the server still runs. One that ended counts no more, though its parent has not asked."""
+        """Whether a process of the server still runs; one that ended does not, though its parent has not asked."""
         assert self.process
         for stat in Path("/proc").glob("[0-9]*/stat"):
             with suppress(OSError):  # it has gone meanwhile

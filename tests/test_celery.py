@@ -15,7 +15,7 @@ import pytest
 import redis as client_library
 
 from devtools.facecloud_emulator.server import EmulatorServer
-from tests.conftest import MakeService, facecloud, on_both_databases
+from tests.conftest import FULL_MATRIX, MakeService, facecloud, on_database
 from tests.redis import RedisServer
 from tests.support import BIN, ROOT, Service, photo, refused, wait_for
 from tests.test_processes import calls, check_complete, done
@@ -98,7 +98,7 @@ def test_messages_that_come_twice_double_nothing(
     assert set(calls(emulator).values()) == {1}
 
 
-@on_both_databases
+@on_database("postgresql")
 def test_a_deletion_stops_all_calls_within_a_second_and_a_large_task_holds_up_no_small_one(
     make_serving: Callable[..., Service], emulator: EmulatorServer
 ) -> None:
@@ -124,7 +124,7 @@ def test_a_deletion_stops_all_calls_within_a_second_and_a_large_task_holds_up_no
     assert not (service.files / "tasks" / task).exists()
 
 
-@on_both_databases
+@on_database("sqlite")
 def test_a_killed_worker_loses_no_work(make_serving: Callable[..., Service], emulator: EmulatorServer) -> None:
     emulator.emulator.latency = 0.05
     service = make_serving(LEASE_SECONDS=2)
@@ -159,7 +159,7 @@ def test_the_only_worker_is_killed_and_the_next_one_goes_on(
     check_complete(client.ended(task, 30), images)
 
 
-@pytest.mark.parametrize("pool", ["threads", "prefork"])
+@pytest.mark.parametrize("pool", ["threads", "prefork"] if FULL_MATRIX else ["prefork"])
 def test_sigterm_ends_a_worker_in_order_and_repeats_no_call(
     make_serving: Callable[..., Service], emulator: EmulatorServer, pool: str
 ) -> None:
@@ -199,7 +199,7 @@ def test_a_worker_process_that_is_killed_is_replaced(
     assert emulator.emulator.counters()["max_in_flight"] == 8
 
 
-@on_both_databases
+@on_database("postgresql")
 def test_a_broker_that_is_emptied_or_dies_in_the_middle_of_a_task_loses_nothing(
     make_serving: Callable[..., Service], emulator: EmulatorServer, broker: RedisServer
 ) -> None:

@@ -1,5 +1,6 @@
 """The time of day is set in the middle of a task: nothing hangs, and nothing runs twice at once."""
 
+import itertools
 import threading
 import time
 from collections import Counter
@@ -12,14 +13,16 @@ from devtools.facecloud_emulator.faults import Mood
 from devtools.facecloud_emulator.server import EmulatorServer
 from service.features.faces.engines.engine import Detection
 from tests.clock import Clock
-from tests.conftest import MakeService, facecloud, on_both_databases
+from tests.conftest import DATABASES, FULL_MATRIX, MakeService, facecloud
 from tests.support import Client, faces_of, photo, wait_for
 from tests.test_processes import calls, check_complete, done
 
 HOUR, DAY = 3600, 86_400
 JUMPS = (-10 * DAY, -HOUR, HOUR, 10 * DAY)
+IN_TURN = zip(["postgresql", "sqlite"] * 2, JUMPS, strict=True)
+CASES = list(itertools.product(DATABASES, JUMPS) if FULL_MATRIX else IN_TURN)
 
-pytestmark = on_both_databases
+at_each_jump = pytest.mark.parametrize(("new_database", "jump"), CASES, indirect=["new_database"])
 
 
 class Slow:
@@ -43,7 +46,7 @@ class Slow:
     def close(self) -> None: ...
 
 
-@pytest.mark.parametrize("jump", JUMPS)
+@at_each_jump
 def test_a_clock_that_is_set_in_mid_run_neither_hangs_nor_doubles_a_photo(
     make_service: MakeService, emulator: EmulatorServer, tmp_path: Path, jump: int
 ) -> None:
@@ -63,7 +66,7 @@ def test_a_clock_that_is_set_in_mid_run_neither_hangs_nor_doubles_a_photo(
     assert service.inconsistencies() == []
 
 
-@pytest.mark.parametrize("jump", JUMPS)
+@at_each_jump
 def test_a_clock_that_is_set_in_an_outage_costs_no_photo_its_patience_and_delays_none(
     make_service: MakeService, emulator: EmulatorServer, tmp_path: Path, jump: int
 ) -> None:

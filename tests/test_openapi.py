@@ -8,20 +8,18 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import hypothesis
 import pytest
 import requests
-import schemathesis
 from flask import Flask
-from jsonschema import Draft202012Validator
-from openapi_spec_validator import OpenAPIV31SpecValidator
-from schemathesis.checks import load_all_checks
 
 from service import __version__
 from service.http.openapi_document import document, is_call
 from tests.support import Service, application, photo
+
+if TYPE_CHECKING:
+    import schemathesis
 
 EXAMPLES = int(os.environ.get("EXAMPLES", "6"))
 """Requests made up for each operation."""
@@ -40,6 +38,13 @@ def described(app: Flask) -> dict[str, Any]:
     with app.app_context():
         found: dict[str, Any] = document(app)
     return found
+
+
+def validate(schema: dict[str, Any], example: Any) -> None:
+    """Raise ValidationError where an example is none of its schema."""
+    from jsonschema import Draft202012Validator  # it takes a second, which no other test should wait for
+
+    Draft202012Validator(schema).validate(example)
 
 
 def operations(described: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -65,6 +70,8 @@ def test_the_document_is_openapi_3_1(described: dict[str, Any]) -> None:
     assert described["openapi"].startswith("3.1")
     assert described["info"]["version"] == __version__
     assert described["tags"][0]["name"] == "faces"
+    from openapi_spec_validator import OpenAPIV31SpecValidator
+
     OpenAPIV31SpecValidator(described).validate()
 
 
@@ -109,7 +116,7 @@ def test_every_body_and_every_json_answer_has_an_example_that_fits_its_schema(de
                 without.append(f"{name} {place}")
                 continue
             schema = content["schema"] | {"components": described["components"]}
-            Draft202012Validator(schema).validate(content["example"])
+            validate(schema, content["example"])
             shown |= set(re.findall(r"#/components/schemas/(\w+)", str(content["schema"])))
     assert without == []
     inner = set(re.findall(r"#/components/schemas/(\w+)", str(described["components"]["schemas"])))
@@ -119,7 +126,7 @@ def test_every_body_and_every_json_answer_has_an_example_that_fits_its_schema(de
 def test_every_example_of_a_schema_fits_it(described: dict[str, Any]) -> None:
     for schema in described["components"]["schemas"].values():
         for example in schema.get("examples", ()):
-            Draft202012Validator(schema | {"components": described["components"]}).validate(example)
+            validate(schema | {"components": described["components"]}, example)
 
 
 def test_every_refusal_shows_one_of_its_own_status(described: dict[str, Any]) -> None:
@@ -130,7 +137,7 @@ def test_every_refusal_shows_one_of_its_own_status(described: dict[str, Any]) ->
             if status >= "400":
                 answer = components["responses"][given["$ref"].rpartition("/")[2]]
                 example = answer["content"]["application/problem+json"]["example"]
-                Draft202012Validator(problem).validate(example)
+                validate(problem, example)
                 assert example["status"] == int(status), name
                 assert ("errors" in example) == (status == "422"), name
 
@@ -242,8 +249,18 @@ class Tried:
     answers: Counter[int] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
 
-    def attempt(self, operation: Any, mode: schemathesis.GenerationMode) -> None:
+    def attempt(self, operation: Any, mode: "schemathesis.GenerationMode") -> None:
         """Send requests to one operation, right ones or wrong ones."""
+        import hypothesis
+
+        settings = hypothesis.settings(
+            max_examples=EXAMPLES,
+            deadline=None,
+            database=None,
+            derandomize=True,
+            phases=[hypothesis.Phase.generate],
+            suppress_health_check=list(hypothesis.HealthCheck),
+        )
         bearer = {"bearer": []} in operation.definition.raw["security"]
         headers = self.known["bearer"][0] if bearer else self.basic
 
@@ -253,26 +270,19 @@ class Tried:
             case.validate_response(answer, checks=self.checks)
 
         try:
-            SETTINGS(hypothesis.given(case=operation.as_strategy(generation_mode=mode))(send))()
+            settings(hypothesis.given(case=operation.as_strategy(generation_mode=mode))(send))()
         except hypothesis.errors.Unsatisfiable:
             pass  # nothing wrong can be sent here
         except (Exception, BaseExceptionGroup) as fault:  # noqa: BLE001 - all faults are shown together
             self.faults.append(f"{operation.label} {mode}: {fault!r} {getattr(fault, 'exceptions', '')}"[:3000])
 
 
-SETTINGS = hypothesis.settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    database=None,
-    derandomize=True,
-    phases=[hypothesis.Phase.generate],
-    suppress_health_check=list(hypothesis.HealthCheck),
-)
-
-
 @pytest.mark.timeout(120 + 20 * EXAMPLES)
 def test_whatever_is_sent_the_answers_are_in_the_document(running: Service, known: dict[str, Any]) -> None:
     """Requests are made up from the document, right ones and wrong ones, in all places; always the same ones."""
+    import schemathesis  # it takes seconds, which no other test should wait for
+    from schemathesis.checks import load_all_checks
+
     load_all_checks()
     chosen = [check for check in schemathesis.checks.CHECKS.get_all() if check.__name__ in OUTSIDE]
     assert len(chosen) == len(OUTSIDE)

@@ -14,9 +14,14 @@ from PIL import Image
 from devtools.facecloud_emulator.faults import Mood
 from devtools.facecloud_emulator.server import EmulatorServer
 from service.features.faces.engines.engine import Detection
-from tests.conftest import MakeService, facecloud, on_both_databases
+from tests.conftest import FULL_MATRIX, MakeService, facecloud, on_database
 from tests.support import Client, Service, faces_of, free_port, photo, wait_for, wait_until_equal
 from tests.test_tasks import recount
+
+KILLS = int(os.environ.get("KILLS", "4"))
+"""How often all processes die at once: `make chaos` makes it a hundred."""
+ROUNDS = 4 if FULL_MATRIX else 2
+"""How often a server is killed while slow calls are under way."""
 
 
 def done(client: Client, task: str) -> int:
@@ -37,7 +42,7 @@ def calls(emulator: EmulatorServer) -> dict[str, int]:
     return sent
 
 
-@on_both_databases
+@on_database("postgresql")
 def test_a_killed_process_loses_no_work(make_service: MakeService, emulator: EmulatorServer) -> None:
     emulator.emulator.latency = 0.05
     service = make_service(**facecloud(emulator, WORKERS=4))
@@ -75,7 +80,7 @@ def test_when_only_the_parent_is_killed_a_new_server_can_start_at_once(
     check_complete(client.ended(task, 60), images)
 
 
-@on_both_databases
+@on_database("sqlite")
 def test_a_killed_server_goes_on_by_itself_when_it_is_started_again(
     make_service: MakeService, emulator: EmulatorServer
 ) -> None:
@@ -95,7 +100,7 @@ def test_a_killed_server_goes_on_by_itself_when_it_is_started_again(
     wait_until_equal(lambda: len(service.left_files()), 100)
 
 
-@on_both_databases
+@on_database("postgresql")
 def test_sigterm_ends_in_order_and_repeats_no_call(make_service: MakeService, emulator: EmulatorServer) -> None:
     emulator.emulator.latency = 0.2
     service = make_service(**facecloud(emulator, WORKERS=4))
@@ -131,7 +136,7 @@ def test_a_run_that_does_not_end_in_time_is_given_up_and_runs_again(
     check_complete(client.ended(task, 10), [image])
 
 
-@on_both_databases
+@on_database("sqlite")
 def test_a_stopped_process_is_replaced_and_cannot_overwrite_what_came_after(
     make_service: MakeService, emulator: EmulatorServer
 ) -> None:
@@ -167,7 +172,7 @@ def test_a_live_run_of_ten_leases_runs_once(make_service: MakeService, emulator:
     assert list(calls(emulator).values()) == [1]
 
 
-@on_both_databases
+@on_database("postgresql")
 def test_a_job_that_kills_four_processes_is_failed_and_says_so(
     make_service: MakeService, emulator: EmulatorServer
 ) -> None:
@@ -193,7 +198,7 @@ def test_after_a_kill_no_more_calls_are_made_again_than_there_are_workers(
     """Calls that are slow enough wait until the results before them are stored."""
     emulator.emulator.latency = 1.0
     service = make_service(**facecloud(emulator, WORKERS=8))
-    for part in range(4):
+    for part in range(ROUNDS):
         client = service.start()
         emulator.emulator.forget()
         images = [photo(100 * part + number) for number in range(90)]
@@ -204,10 +209,6 @@ def test_after_a_kill_no_more_calls_are_made_again_than_there_are_workers(
         check_complete(service.start().ended(task, 60), images)
         assert sum(calls(emulator).values()) - len(images) <= 2 * 8
         service.kill()
-
-
-KILLS = int(os.environ.get("KILLS", "6"))
-"""How often all processes die at once: `make chaos` makes it a hundred."""
 
 
 @pytest.mark.timeout(60 + 10 * KILLS)
@@ -248,7 +249,7 @@ class Poison:
     def close(self) -> None: ...
 
 
-@on_both_databases
+@on_database("sqlite")
 def test_a_photo_that_kills_its_process_fails_alone_and_none_of_its_neighbours(
     make_service: MakeService, emulator: EmulatorServer
 ) -> None:
@@ -274,7 +275,7 @@ def pair(make_service: MakeService, emulator: EmulatorServer) -> tuple[Service, 
     return first, second
 
 
-@on_both_databases
+@on_database("postgresql")
 def test_a_deletion_in_the_other_process_stops_all_calls_within_a_second(
     pair: tuple[Service, Service], emulator: EmulatorServer
 ) -> None:

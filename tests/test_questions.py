@@ -3,10 +3,14 @@
 import html
 import itertools
 import json
+import shutil
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -18,8 +22,8 @@ from service.features.questions import builtin
 from service.features.questions.opentdb import INTERVAL
 from service.features.questions.operations import ROUNDS
 from service.features.questions.source import fetched_question, strip_html
-from tests.conftest import MakeService, on_both_databases
-from tests.support import Client, wait_for
+from tests.conftest import MakeService, on_both_databases, on_database
+from tests.support import Client, Service, wait_for
 
 Reply = tuple[int, dict[str, str], bytes]
 Answer = Callable[[dict[str, str]], Reply]
@@ -86,6 +90,50 @@ def quiz() -> Iterator[QuizServer]:
     server = QuizServer()
     yield server
     server.close()
+
+
+@dataclass
+class Asking:
+    """A service with a source, which all tests of a kind of source share."""
+
+    service: Service
+    source: QuizServer
+
+    def anew(self) -> Client:
+        """Forget all questions and what was asked of the source, and return a client."""
+        self.source.answers = {}
+        self.source.calls = []
+        self.source.numbers = itertools.count(1)
+        with closing(sqlite3.connect(self.service.folder / "service.db", timeout=30)) as database, database:
+            database.execute("DELETE FROM question")
+            database.execute("UPDATE question_source SET last_call_at = 0, token = NULL")
+            database.execute("DELETE FROM sqlite_sequence WHERE name = 'question'")
+        return self.service.client()
+
+
+@contextmanager
+def asking_service(folder: Path, migrated: Path, **settings: object) -> Iterator[Asking]:
+    source = QuizServer()
+    shutil.copy(migrated, folder / "service.db")
+    given = {name: source.url if value is None else value for name, value in settings.items()}
+    service = Service(folder, WEB_CONCURRENCY=1, **given)
+    service.start()
+    yield Asking(service, source)
+    service.kill()
+    source.close()
+
+
+@pytest.fixture(scope="module")
+def asking_jservice(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Iterator[Asking]:
+    with asking_service(tmp_path_factory.mktemp("jservice"), migrated, QUIZ_SOURCE=None) as asking:
+        yield asking
+
+
+@pytest.fixture(scope="module")
+def asking_trivia(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Iterator[Asking]:
+    settings = {"QUIZ_SOURCE": "opentdb", "OPENTDB_URL": None}
+    with asking_service(tmp_path_factory.mktemp("opentdb"), migrated, **settings) as asking:
+        yield asking
 
 
 def clue(number: int, **members: Any) -> dict[str, Any]:
@@ -185,7 +233,7 @@ def test_questions_need_credentials_and_clues_do_not(client: Client) -> None:
     assert client.get("/api/random").status_code == 200
 
 
-@on_both_databases
+@on_database("sqlite")
 def test_a_walk_through_the_list_meets_each_question_once(make_service: MakeService) -> None:
     client = make_service().start()
     post(client, 45)
@@ -292,14 +340,14 @@ def test_texts_that_differ_in_looks_only_are_the_same(other: str) -> None:
 # A jservice
 
 
-def test_a_jservice_is_asked_again_for_what_is_short(make_service: MakeService, quiz: QuizServer) -> None:
+def test_a_jservice_is_asked_again_for_what_is_short(asking_jservice: Asking) -> None:
+    client, quiz = asking_jservice.anew(), asking_jservice.source
     quiz.answers["/api/random"] = in_turn(
         as_json([clue(1), clue(1), clue(2, question=None), clue(3, answer=""), clue(4, question=" <b> </b> ")]),
         as_json([clue(5, question="QUESTION  <i>1</i>?"), clue(6), None, 7, {"id": 8}]),
         as_json([clue(6, question="Another text?"), clue(9), clue(10)]),
         as_json([clue(number) for number in range(11, 30)]),
     )
-    client = make_service(QUIZ_SOURCE=quiz.url).start()
     assert post(client, 5) == {}
     assert [question["question"] for question in stored(client)] == [f"Question {n}?" for n in (1, 6, 9, 10, 11)]
     assert quiz.counts() == [5, 4, 3, 1]
@@ -307,17 +355,17 @@ def test_a_jservice_is_asked_again_for_what_is_short(make_service: MakeService, 
     assert stored(client)[0]["source"] == "jservice"
 
 
-def test_texts_are_stored_decoded(make_service: MakeService, quiz: QuizServer) -> None:
+def test_texts_are_stored_decoded(asking_jservice: Asking) -> None:
+    client, quiz = asking_jservice.anew(), asking_jservice.source
     markup = clue(1, question="<i>Tom &amp;  Jerry</i>&#39;s &quot;cat&quot;", answer="Caf&eacute;", category=None)
     quiz.answers["/api/random"] = in_turn(as_json([markup]))
-    client = make_service(QUIZ_SOURCE=quiz.url).start()
     post(client, 1)
     (question,) = stored(client)
     assert (question["question"], question["answer"]) == ('Tom & Jerry\'s "cat"', "Café")
     assert question["category"] is None
 
 
-@on_both_databases
+@on_database("sqlite")
 def test_what_a_jservice_says_of_a_question_is_kept(make_service: MakeService, quiz: QuizServer) -> None:
     dates = {"airdate": "1999-12-31T23:00:00.000-02:00", "created_at": "2014-02-11T22:47:18.687Z"}
     quiz.answers["/api/random"] = in_turn(
@@ -345,10 +393,10 @@ def test_what_a_jservice_says_of_a_question_is_kept(make_service: MakeService, q
     assert answer["created_at"] > "2026"
 
 
-def test_clues_that_were_found_invalid_are_skipped(make_service: MakeService, quiz: QuizServer) -> None:
+def test_clues_that_were_found_invalid_are_skipped(asking_jservice: Asking) -> None:
+    client, quiz = asking_jservice.anew(), asking_jservice.source
     clues = [clue(1, invalid_count=1), clue(2, invalid_count=None), clue(3, invalid_count=0), clue(4, invalid_count=12)]
     quiz.answers["/api/random"] = in_turn(as_json(clues))
-    client = make_service(QUIZ_SOURCE=quiz.url).start()
     assert refused(client, 3)["saved"] == 2
     assert [question["external_id"] for question in stored(client)] == ["2", "3"]
 
@@ -375,9 +423,9 @@ def test_a_tag_that_begins_a_line_parts_the_words_beside_it(markup: str, text: s
     assert made.fingerprint == plain.fingerprint == marked.fingerprint
 
 
-def test_a_source_of_repeats_is_asked_ten_times(make_service: MakeService, quiz: QuizServer) -> None:
+def test_a_source_of_repeats_is_asked_ten_times(asking_jservice: Asking) -> None:
+    client, quiz = asking_jservice.anew(), asking_jservice.source
     quiz.answers["/api/random"] = in_turn(as_json([clue(1), clue(2)]))
-    client = make_service(QUIZ_SOURCE=f"{quiz.url}/").start()
     assert refused(client, 5)["saved"] == 2
     assert len(quiz.calls) == ROUNDS
     assert refused(client, 5)["saved"] == 0
@@ -387,8 +435,8 @@ def test_a_source_of_repeats_is_asked_ten_times(make_service: MakeService, quiz:
     assert len(stored(client)) == 5
 
 
-def test_a_shortage_is_told_as_it_is_and_how_soon_to_ask_again(make_service: MakeService, quiz: QuizServer) -> None:
-    client = make_service(QUIZ_SOURCE=quiz.url, WEB_CONCURRENCY=1).start()
+def test_a_shortage_is_told_as_it_is_and_how_soon_to_ask_again(asking_jservice: Asking) -> None:
+    client, quiz = asking_jservice.anew(), asking_jservice.source
     useless = [clue(1, answer=None), clue(2, question=" "), None]
     answers: dict[str, tuple[Answer, str, int, range]] = {
         "one at a time": (
@@ -422,10 +470,9 @@ BROKEN: dict[str, Reply] = {
 
 
 @pytest.mark.parametrize("fault", BROKEN)
-def test_what_was_saved_stays_when_the_source_breaks(make_service: MakeService, quiz: QuizServer, fault: str) -> None:
+def test_what_was_saved_stays_when_the_source_breaks(asking_jservice: Asking, fault: str) -> None:
+    client, quiz = asking_jservice.anew(), asking_jservice.source
     quiz.answers["/api/random"] = in_turn(as_json([clue(101), clue(102)]), BROKEN[fault])
-    service = make_service(QUIZ_SOURCE=quiz.url, WEB_CONCURRENCY=1)
-    client = service.start()
     problem = refused(client, 5)
     assert problem["saved"] == 2
     assert problem["retry_after"] == 17 if fault == "too many requests" else problem["retry_after"] >= 1
@@ -434,7 +481,7 @@ def test_what_was_saved_stays_when_the_source_breaks(make_service: MakeService, 
     assert len(stored(client)) == 2
     quiz.answers["/api/random"] = fresh(quiz)
     assert post(client, 1)["question"] == "Question 102?"
-    assert "Traceback" not in service.log.read_text()
+    assert "Traceback" not in asking_jservice.service.log.read_text()
 
 
 def test_a_source_that_is_not_there_is_a_503(make_service: MakeService, quiz: QuizServer) -> None:
@@ -444,27 +491,28 @@ def test_a_source_that_is_not_there_is_a_503(make_service: MakeService, quiz: Qu
 
 
 @pytest.mark.parametrize("kind", ["silent", "dripping"])
-def test_a_slow_source_costs_ten_seconds_and_not_more(make_service: MakeService, quiz: QuizServer, kind: str) -> None:
+def test_a_slow_source_costs_ten_seconds_and_not_more(asking_jservice: Asking, kind: str) -> None:
+    client, quiz = asking_jservice.anew(), asking_jservice.source
+
     def slow(query: dict[str, str]) -> Reply:
         if kind == "silent":
-            quiz.closing.wait(30)
+            quiz.closing.wait(12)
         return 200, {"X-Drip": "yes"}, json.dumps([clue(7)] * 10).encode()
 
     quiz.answers["/api/random"] = in_turn(as_json([clue(1)]), then=slow)
-    client = make_service(QUIZ_SOURCE=quiz.url).start()
     begun = time.monotonic()
     assert refused(client, 2)["saved"] == 1
     assert time.monotonic() - begun < 15
 
 
-def test_more_than_asked_is_not_stored(make_service: MakeService, quiz: QuizServer) -> None:
+def test_more_than_asked_is_not_stored(asking_jservice: Asking) -> None:
+    client, quiz = asking_jservice.anew(), asking_jservice.source
     quiz.answers["/api/random"] = lambda _: as_json([clue(next(quiz.numbers)) for _ in range(50)])
-    client = make_service(QUIZ_SOURCE=quiz.url).start()
     post(client, 3)
     assert len(stored(client)) == 3
 
 
-@on_both_databases
+@on_database("postgresql")
 def test_requests_at_once_do_not_store_what_they_all_were_given(make_service: MakeService, quiz: QuizServer) -> None:
     # Every request is given the same questions, until it asks again.
     together = threading.Barrier(10)
@@ -579,9 +627,9 @@ def test_trivia_comes_with_a_shared_token_and_one_call_in_five_seconds(
     assert (question["difficulty"], question["external_id"], question["asked_at"]) == ("easy", None, None)
 
 
-def test_a_hundred_trivia_are_two_calls(make_service: MakeService, quiz: QuizServer) -> None:
+def test_a_hundred_trivia_are_two_calls(asking_trivia: Asking) -> None:
+    client, quiz = asking_trivia.anew(), asking_trivia.source
     trivia = Trivia(quiz)
-    client = make_service(QUIZ_SOURCE="opentdb", OPENTDB_URL=quiz.url).start()
     assert post(client, 100) == {}
     assert quiz.counts() == [50, 50]
     assert trivia.too_soon == 0
@@ -589,9 +637,9 @@ def test_a_hundred_trivia_are_two_calls(make_service: MakeService, quiz: QuizSer
 
 
 @pytest.mark.parametrize("code", [3, 4])
-def test_a_token_that_has_run_out_is_replaced(make_service: MakeService, quiz: QuizServer, code: int) -> None:
+def test_a_token_that_has_run_out_is_replaced(asking_trivia: Asking, code: int) -> None:
+    client, quiz = asking_trivia.anew(), asking_trivia.source
     trivia = Trivia(quiz)
-    client = make_service(QUIZ_SOURCE="opentdb", OPENTDB_URL=quiz.url).start()
     post(client, 1)
     if code == 3:
         trivia.tokens.clear()
@@ -615,22 +663,22 @@ def test_a_token_that_has_run_out_is_replaced(make_service: MakeService, quiz: Q
     ],
     ids=["code 2", "no results", "no object", "half a JSON", "an error", "429 for long"],
 )
-def test_trivia_on_a_bad_day_is_a_503(make_service: MakeService, quiz: QuizServer, fault: Reply) -> None:
+def test_trivia_on_a_bad_day_is_a_503(asking_trivia: Asking, fault: Reply) -> None:
+    client, quiz = asking_trivia.anew(), asking_trivia.source
     quiz.answers = {"/api.php": in_turn(fault)}
-    client = make_service(QUIZ_SOURCE="opentdb", OPENTDB_URL=quiz.url, WEB_CONCURRENCY=1).start()
     problem = refused(client, 51)  # with so many there is no time for a token, which makes the test short
     assert problem["saved"] == 0
     assert len(quiz.calls) == 1
 
 
-def test_a_call_too_soon_waits_for_the_next_turn(make_service: MakeService, quiz: QuizServer) -> None:
+def test_a_call_too_soon_waits_for_the_next_turn(asking_trivia: Asking) -> None:
+    client, quiz = asking_trivia.anew(), asking_trivia.source
     results = [Trivia.result(number) | {"question": html.escape(f"&{number}")} for number in range(50)]
     quiz.answers = {
         "/api.php": in_turn(
             as_json({"response_code": 5}, 429), as_json({"response_code": 0, "results": [None, {}, *results]})
         )
     }
-    client = make_service(QUIZ_SOURCE="opentdb", OPENTDB_URL=quiz.url).start()
     problem = refused(client, 51)
     assert problem["saved"] == 50
     assert len(quiz.calls) == 2

@@ -19,7 +19,7 @@ from service.features.faces.operations import Services
 from service.features.faces.retention import Retention
 from service.http.services import provided
 from service.jobs.models import Job, Share
-from tests.conftest import MakeService, facecloud, on_both_databases
+from tests.conftest import MakeService, facecloud, on_database
 from tests.object_store import ObjectStore
 from tests.support import Service, application, photo, wait_for
 
@@ -73,7 +73,7 @@ def stored(service: Service) -> set[str]:
     return {Path(folder).name for folder, _, files in os.walk(service.files / "tasks") if files}
 
 
-@on_both_databases
+@on_database("postgresql")
 def test_what_is_old_enough_goes_with_its_files_and_nothing_else(
     make_service: MakeService, emulator: EmulatorServer
 ) -> None:
@@ -145,7 +145,7 @@ def retentions(new_database: Callable[[Path], str], tmp_path: Path) -> Iterator[
         yield [Retention(provided(Services, app), 30, f"host:{number}") for number, app in enumerate(apps)]
 
 
-@on_both_databases
+@on_database("postgresql")
 def test_of_many_processes_one_at_a_time_deletes_and_each_task_once(
     retentions: list[Retention], caplog: pytest.LogCaptureFixture
 ) -> None:

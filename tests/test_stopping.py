@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 from devtools.facecloud_emulator.faults import Mood
 from devtools.facecloud_emulator.server import EmulatorServer
 from tests.browser import Visit, check_accessible, chromium
-from tests.conftest import MakeService, facecloud, on_both_databases, with_both_executors
+from tests.conftest import MakeService, facecloud, on_database, with_executor
 from tests.support import Client, Service, photo, wait_for
 from tests.test_commands import run
 from tests.test_processes import calls, check_complete, done
@@ -34,7 +34,7 @@ def away(emulator: EmulatorServer) -> EmulatorServer:
     return emulator
 
 
-@on_both_databases
+@on_database("sqlite")
 def test_a_task_that_waits_for_its_engine_says_since_when_why_and_until_when(
     make_service: MakeService, away: EmulatorServer
 ) -> None:
@@ -64,7 +64,7 @@ def test_a_task_that_waits_for_its_engine_says_since_when_why_and_until_when(
     assert client.ended(other, 30)["status"] == "completed"
 
 
-@with_both_executors
+@with_executor("celery")
 def test_a_stopped_task_keeps_what_is_done_and_goes_on_with_a_start(
     make_service: MakeService, emulator: EmulatorServer
 ) -> None:

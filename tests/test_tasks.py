@@ -16,10 +16,10 @@ from devtools.facecloud_emulator.server import EmulatorServer
 from service.features.faces.engines.engine import Detection
 from service.features.faces.schemas import ImageOut, Limits, TaskList, TaskOut
 from service.http.uploads import MAX_PARTS
-from tests.conftest import on_both_databases, with_both_executors
+from tests.conftest import in_the_matrix
 from tests.support import Client, Service, faces_of, photo
 
-pytestmark = [on_both_databases, with_both_executors]
+pytestmark = in_the_matrix
 
 numbers = count(1)
 
