@@ -78,6 +78,7 @@ _LOCAL = click.Path(exists=True, path_type=Path)
     type=click.Choice(tuple(FORMS)),
     help="Also write photos and boxes for another program, into RESULT/exports. May be given more than once.",
 )
+@click.option("--crops", is_flag=True, help="Also write each face as an upright JPEG into RESULT/crops.")
 @click.option("--xmp", is_flag=True, help="Also write face regions beside each photo of this disk, as PHOTO.xmp.")
 @click.option(
     "--ray",
@@ -118,8 +119,8 @@ def analyze(
         wanted = Wanted(sources=sources, out=out, drawn=_drawn(boxed, blur, style), **options)
         analyze_into(with_engine(provided(Settings), engine), wanted)
         return
-    if engine or any(options[name] for name in ("form", "digests", "dedupe", "exports", "xmp", "ray")):
-        raise click.UsageError("--format, --engine, --digest, --dedupe, --export, --xmp and --ray need --out.")
+    if engine or any(options[name] for name in ("form", "digests", "dedupe", "exports", "crops", "xmp", "ray")):
+        raise click.UsageError("--format, --engine, --digest, --dedupe, --export, --crops, --xmp and --ray need --out.")
     if as_csv and as_json:
         raise click.UsageError("Give either --csv or --json, not both.")
     drawn = _drawn(boxed, blur, style)
