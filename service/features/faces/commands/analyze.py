@@ -28,7 +28,8 @@ from service.features.faces.commands.face_table import add_rows, face_table, pri
 from service.features.faces.commands.result_run import SHARD, Wanted, analyze_into, with_engine
 from service.features.faces.drawing import Draw, draw_boxes
 from service.features.faces.engines.engine import Engine
-from service.features.faces.representation import FACE_MEMBERS, SEARCH_MEMBERS, face, numbered
+from service.features.faces.face_members import FACE_MEMBERS, face, numbered
+from service.features.faces.representation import SEARCH_MEMBERS
 from service.features.faces.tables import harmless
 from service.http.services import provided
 
