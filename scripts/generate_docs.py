@@ -4,11 +4,12 @@ A generated part stands between `<!-- generated: NAME -->` and `<!-- end -->`. E
 """
 
 import ast
+import inspect
 import re
 import tempfile
 import tomllib
 from collections.abc import Iterator
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -69,13 +70,25 @@ def _table(columns: tuple[str, ...], rows: list[str]) -> str:
 def _settings() -> Iterator[tuple[str, str]]:
     rows: dict[str, list[str]] = {}
     group = ""
+    descriptions = _descriptions(Settings)
     for name, field in Settings.model_fields.items():
         group = _GROUPS.get(name, group)
         default = "required" if field.is_required() else f"`{field.default}`" if field.default != "" else "empty"
-        text = " ".join(str(field.description).split())
-        rows.setdefault(group, []).append(_row(f"`{name.upper()}`", default, text))
+        rows.setdefault(group, []).append(_row(f"`{name.upper()}`", default, descriptions[name]))
     for group, found in rows.items():
         yield group, _table(("Name", "Default", "Description"), found)
+
+
+def _descriptions(model: type) -> dict[str, str]:
+    """Return the text below each member of a class, on one line. Pydantic would read it too, at every start."""
+    tree = ast.walk(ast.parse(inspect.getsource(model)))
+    members = next(node.body for node in tree if isinstance(node, ast.ClassDef))
+    return {
+        member.target.id: " ".join(text.value.value.split())
+        for member, text in pairwise(members)
+        if isinstance(member, ast.AnnAssign) and isinstance(member.target, ast.Name)
+        if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant) and isinstance(text.value.value, str)
+    }
 
 
 def _calls(app: Flask) -> str:

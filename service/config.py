@@ -15,6 +15,8 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import (
     AfterValidator,
+    BaseModel,
+    ConfigDict,
     Field,
     NonNegativeInt,
     PositiveInt,
@@ -23,7 +25,6 @@ from pydantic import (
     field_validator,
 )
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from service.plugins import load_class
 
@@ -78,12 +79,10 @@ Secret = Annotated[str, Field(repr=False)]
 WebAddress = Annotated[str, AfterValidator(_web_address)]
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """Everything that can be set. A rule about two settings is checked at the later one, which sees the earlier."""
 
-    model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
     api_password: Secret
     """The password of HTTP Basic. There is no default."""
@@ -283,18 +282,6 @@ class Settings(BaseSettings):
         return tuple(float(text) for text in self.rendition_scales.split(","))
 
     @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take what the constructor is given, and nothing else: `from_env` alone reads an environment."""
-        return (init_settings,)
-
-    @classmethod
     def from_env(cls, environment: Mapping[str, str], *, serving: bool = True, **defaults: str) -> Self:
         """Read the settings; raise `BadSettings` with all faults at once. An empty value means the default.
 
@@ -303,11 +290,9 @@ class Settings(BaseSettings):
         `defaults` take the place of the model's own, by field.
         """
         texts, faults = _texts(environment, [name.upper() for name in cls.model_fields])
-        source = EnvSettingsSource(cls)
-        source.env_vars = {name.lower(): text for name, text in texts.items() if text}
-        values = ({} if serving else {"api_password": ""}) | defaults | source()
+        given = {name.lower(): text for name, text in texts.items() if text}
         try:
-            settings = cls(**values)
+            settings = cls.model_validate(({} if serving else {"api_password": ""}) | defaults | given)
         except ValidationError as error:
             faults += [f"{name} {_fault(found)}." for found in error.errors() if (name := _name(found)) in texts]
         else:
@@ -464,7 +449,7 @@ def _texts(environment: Mapping[str, str], names: Iterable[str]) -> tuple[dict[s
 
 
 _SENTENCES = {
-    "missing": "is not set. {description} Set it in .env or in the environment",
+    "missing": "is not set, and has no default. Set it in .env or in the environment",
     "int_parsing": "is {input!r}, but must be a whole number",
     "float_parsing": "is {input!r}, but must be a number",
     "finite_number": "is {input!r}, but must be a number",
@@ -483,8 +468,7 @@ def _name(error: ErrorDetails) -> str:
 
 
 def _fault(error: ErrorDetails) -> str:
-    description = Settings.model_fields[str(error["loc"][0])].description
-    told = {"description": description, "input": error["input"], **error.get("ctx", {})}
+    told = {"input": error["input"], **error.get("ctx", {})}
     if error["type"] == "literal_error":
         told["expected"] = told["expected"].replace("''", "empty").replace("'", "")
     return _SENTENCES.get(error["type"], error["msg"]).format(**told)

@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Any
 from dotenv import dotenv_values
 from flask import Flask
 
+from service.server import garbage_collection  # isort: skip - first: what is imported below is not looked through
 from service.app import create_app
 from service.config import BadSettings, Settings
 from service.http.services import provided
 from service.jobs.executors import Executor
 from service.server.malloc import return_freed_memory
+
+garbage_collection.begin()
 
 if TYPE_CHECKING:
     from celery import Celery

@@ -11,7 +11,10 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
+from service.features.faces.analyze.copies import Copies
 from service.features.faces.annotations import FORMS, Annotated
+from service.features.faces.engines.engine import Detection, Detections
+from service.imaging.pixel_budget import PixelBudget
 from tests.support import STORED, Client, photo
 from tests.test_result_folder import analyze, faces_of
 
@@ -171,3 +174,28 @@ def test_copies_hide_the_faces_and_are_not_taken_for_photos(tmp_path: Path) -> N
     assert "2 photos, 2 of them done and unchanged." in analyze(result, *options).stderr
     ended = analyze(result, root)
     assert (ended.exit_code, "was made with another copies" in ended.stderr) == (2, True)
+
+
+def test_faces_are_cut_out_beside_the_result_and_follow_a_changed_photo(tmp_path: Path) -> None:
+    root, result = tmp_path / "photos", tmp_path / "result"
+    root.mkdir()
+    (root / "a.jpg").write_bytes(photo(1, (640, 480)))
+    (root / "a.png").write_bytes(photo(2, (640, 480), form="PNG"))
+    assert analyze(result, root, "--crops").exit_code == 0
+    folder = result / "crops" / str(root).lstrip("/")
+    assert sorted(path.name for path in folder.iterdir()) == ["a.png.copy_1.jpg", "a_1.jpg"]
+    assert sorted(path.name for path in root.iterdir()) == ["a.jpg", "a.png"]
+    with Image.open(folder / "a_1.jpg") as face:
+        assert (face.format, face.size) == ("JPEG", (51, 45))  # turned; the box and its margin of 14
+    before = (folder / "a_1.jpg").stat().st_mtime_ns
+    assert "2 photos, 2 of them done and unchanged." in analyze(result, root, "--crops").stderr
+    assert (folder / "a_1.jpg").stat().st_mtime_ns == before
+
+    one = Detection(1, 2, 30, 35, "male", 70.0, 0.9)
+    copies, image = Copies(crops=tmp_path / "crops"), photo(1, (640, 480))
+    for faces in (4, 2):
+        copies.write("/photos/b.jpg", PixelBudget(), image, Detections([one] * faces))
+    made = sorted((tmp_path / "crops" / "photos").iterdir())
+    assert [path.name for path in made] == ["b_1.jpg", "b_2.jpg"]
+    with Image.open(made[0]) as face:
+        assert face.size == (45, 51)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -132,3 +133,9 @@ class Operation(ABC):
 
         Their jobs were deleted or taken over; touch nothing that a run which took over may need.
         """
+
+
+def back_off(attempt: int) -> float:
+    """Return the seconds to wait after the n-th run: 0.5, 1, 2, 4 … at most 60, less up to half by chance."""
+    longest: float = min(60.0, 0.5 * 2 ** (attempt - 1))
+    return longest * random.uniform(0.5, 1.0)  # noqa: S311 - it spreads load and keeps no secret

@@ -2,11 +2,10 @@
 
 import random
 from collections.abc import Collection, Mapping, Sequence
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert as insert_for_postgresql
-from sqlalchemy.dialects.sqlite import insert as insert_for_sqlite
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from service.db.database import Model
@@ -71,7 +70,8 @@ def open_outages(session: Session) -> Mapping[str, Open]:
 def begin(session: Session, kind: str, failure: Unserved, now: float) -> bool:
     """Note that what jobs of this kind need is away; return False where another process has just done so."""
     wait = failure.wait or FIRST
-    insert = insert_for_sqlite if session.get_bind().dialect.name == "sqlite" else insert_for_postgresql
+    # The clause is each dialect's own; the one that is not used costs every start its import.
+    insert: Any = import_module(f"sqlalchemy.dialects.{session.get_bind().dialect.name}").insert
     values = {
         "kind": kind,
         "since": now,

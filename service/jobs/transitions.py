@@ -1,6 +1,5 @@
 """What becomes of runs: saved, tried again after a while, failed, lost with their process."""
 
-import random
 from collections.abc import Mapping, Sequence
 
 from sqlalchemy.orm import Session
@@ -9,7 +8,7 @@ from service.jobs import models, outages
 from service.jobs.claims import Claim
 from service.jobs.executors import family_of
 from service.jobs.models import Lease
-from service.jobs.operation import Failure, Operation, Postponed, Run, Unanswered, Unserved
+from service.jobs.operation import Failure, Operation, Postponed, Run, Unanswered, Unserved, back_off
 from service.jobs.outage_gate import OutageGate
 from service.jobs.outcome_log import Ended
 
@@ -103,12 +102,6 @@ def _queue_again(session: Session, run: Run, failure: Failure, due: float, since
     if isinstance(failure, Unserved):
         return models.wait(session, run, not_before=due, code=failure.code, since=since)
     return models.requeue(session, run, not_before=due, code=failure.code)
-
-
-def back_off(attempt: int) -> float:
-    """Return the seconds to wait after the n-th run: 0.5, 1, 2, 4 … at most 60, less up to half by chance."""
-    longest: float = min(60.0, 0.5 * 2 ** (attempt - 1))
-    return longest * random.uniform(0.5, 1.0)  # noqa: S311 - it spreads load and keeps no secret
 
 
 def recover(

@@ -19,7 +19,6 @@ from typing import Any
 import sqlalchemy as sa
 from argon2 import PasswordHasher
 from argon2.exceptions import VerifyMismatchError
-from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -36,9 +35,6 @@ MOST_ADDRESSES = 20
 """Addresses of a user that are remembered."""
 TURN_SECONDS = 20
 """How long a password waits for its turn to be hashed before the client is asked to come again."""
-
-# `.local`, `.test` and the like, which the library refuses, are names that networks of one's own have.
-SPECIAL_USE_DOMAIN_NAMES.clear()
 
 # OWASP's least for Argon2id: 19 MiB, two passes, one lane. Some 30 ms of one core.
 _BUSY = "Too many people are logging in just now. Try again in a few seconds."
@@ -187,7 +183,7 @@ def _tries_from(client: str) -> str:
 
 
 def normalized(email: str) -> str:
-    """Return an e-mail as it is compared and stored: NFKC and lower case. Raise EmailNotValidError."""
+    """Return an e-mail as it is compared and stored: NFKC and lower case. Raise ValueError."""
     return _nfkc(_validated(_nfkc(email)))
 
 
@@ -195,12 +191,16 @@ def _spellings(email: str) -> list[str]:
     """Return how a user's e-mail may be stored: as earlier versions wrote it, whose accounts stay, then as now."""
     found = [email.lower()]
     for spell in (_validated, normalized):
-        with suppress(EmailNotValidError):
+        with suppress(ValueError):
             found.append(spell(email))
     return found[1:] or found
 
 
 def _validated(email: str) -> str:
+    from email_validator import SPECIAL_USE_DOMAIN_NAMES, validate_email  # here: a tenth of the start is its patterns
+
+    # `.local`, `.test` and the like, which the library refuses, are names that networks of one's own have.
+    SPECIAL_USE_DOMAIN_NAMES.clear()
     return validate_email(email.strip(), check_deliverability=False, globally_deliverable=False).normalized.lower()
 
 

@@ -2,7 +2,6 @@
 
 from typing import Annotated, Any, Literal
 
-from email_validator import EmailNotValidError
 from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
@@ -25,7 +24,7 @@ def _an_email(text: str) -> str:
     """Return what is an e-mail address; this refuses it together with what else is wrong in the body."""
     try:
         normalized(text)
-    except EmailNotValidError as error:
+    except ValueError as error:
         why = str(error).rstrip(".")
         raise PydanticCustomError(
             "email", "must be an e-mail address: {why}", {"why": why[:1].lower() + why[1:]}

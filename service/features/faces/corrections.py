@@ -16,9 +16,10 @@ from sqlalchemy.orm import Session
 
 from service.db.results import record_result
 from service.errors import Conflict, Invalid, NotFound, PreconditionFailed
+from service.features.faces.face_members import FACE_MEMBERS, detection
 from service.features.faces.models import Face, Image, Task
 from service.features.faces.operations import Services, find_image, read_image
-from service.features.faces.representation import ACCEPTED, FACE_MEMBERS, FACES, REJECTED, detection
+from service.features.faces.representation import ACCEPTED, FACES, REJECTED
 from service.features.faces.statistics import COUNTERS, count
 
 BOX = ("x", "y", "width", "height")

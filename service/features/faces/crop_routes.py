@@ -6,6 +6,7 @@ from flask import Blueprint, Response, request
 from pydantic import Field
 
 from service.features.faces import crops
+from service.features.faces.cutting import MARGIN
 from service.features.faces.operations import Services
 from service.http.basic_auth import require_basic
 from service.http.bodies import StrictModel, query
@@ -23,7 +24,7 @@ class CropQuery(StrictModel):
     margin: Annotated[
         float,
         Field(ge=0, le=5, description="What is shown around the face on each side, in parts of its box's longer side."),
-    ] = crops.MARGIN
+    ] = MARGIN
 
 
 def _services() -> Services:

@@ -1,62 +1,24 @@
-"""Faces cut out of their photos, as upright JPEGs without metadata."""
+"""Faces cut out of the photos of tasks."""
 
 import hashlib
-import io
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-import PIL.Image
 import sqlalchemy as sa
 from cachetools import LRUCache
 
 from service.errors import NotFound
+from service.features.faces.cutting import MARGIN, Cut, cut_out
 from service.features.faces.exports import TURN_SECONDS, Export, Shown, is_there, make_export, stem
 from service.features.faces.models import Face, image_key
 from service.features.faces.operations import Services, find_image, unknown_image
-from service.imaging.decode import upright_within
 from service.storage import zip_stream as archives
 
-MARGIN = 0.4
-"""How much is shown around a face on each side, as a part of the longer side of its box."""
-LONGEST = 1024
-"""Pixels: a longer side is scaled down to this or less."""
 MEDIA_TYPE = "image/jpeg"
 ROOM = 16_000_000
 """Bytes that the kept crops of a process may take in all."""
-_MOST_PIXELS = 16_000_000
 _BUSY = "Too many faces are being cut out. Try again in a few seconds."
-_TURNS = {
-    90: PIL.Image.Transpose.ROTATE_270,
-    180: PIL.Image.Transpose.ROTATE_180,
-    270: PIL.Image.Transpose.ROTATE_90,
-}
-"""What turns a picture clockwise by so many degrees."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """What is cut out of an upright photo, in its pixels, and the turn that makes the face upright, clockwise."""
-
-    left: int
-    top: int
-    right: int
-    bottom: int
-    rotation: int
-
-    @classmethod
-    def around(cls, box: tuple[int, int, int, int], image: tuple[int, int], margin: float, rotation: int) -> "Cut":
-        """Return what is cut out around a box (x, y, width, height), within an image (width, height)."""
-        x, y, width, height = box
-        more = round(margin * max(width, height))
-        left, top = (min(max(begin - more, 0), side - 1) for begin, side in zip((x, y), image, strict=True))
-        right = min(max(x + width + more, left + 1), image[0])
-        return cls(left, top, right, min(max(y + height + more, top + 1), image[1]), rotation)
-
-    @property
-    def longest(self) -> int:
-        """The longer side, in pixels."""
-        return max(self.right - self.left, self.bottom - self.top)
 
 
 class CropCache:
@@ -149,20 +111,4 @@ def _crops_of(services: Services, task_id: str, image: Shown) -> list[bytes]:
 
 
 def _cut_out(services: Services, key: str, cuts: list[Cut], pixels: int) -> list[bytes]:
-    """Return the JPEGs; a photo whose smallest face is large is not decoded in full."""
-    shrunk = min(1.0, LONGEST / min(cut.longest for cut in cuts))
-    most = min(_MOST_PIXELS, max(1, round(pixels * shrunk**2)))
-    with upright_within(services.storage.read(key), most, services.intake.pixels) as (picture, scale):
-        return [_jpeg(picture, cut, scale) for cut in cuts]
-
-
-def _jpeg(picture: PIL.Image.Image, cut: Cut, scale: float) -> bytes:
-    left, top = min(round(cut.left * scale), picture.width - 1), min(round(cut.top * scale), picture.height - 1)
-    right, bottom = min(round(cut.right * scale), picture.width), min(round(cut.bottom * scale), picture.height)
-    crop = picture.crop((left, top, max(left + 1, right), max(top + 1, bottom)))
-    if cut.rotation in _TURNS:
-        crop = crop.transpose(_TURNS[cut.rotation])
-    crop.thumbnail((LONGEST, LONGEST), PIL.Image.Resampling.BICUBIC)
-    target = io.BytesIO()
-    crop.save(target, "JPEG", quality=88)
-    return target.getvalue()
+    return cut_out(services.storage.read(key), cuts, pixels, services.intake.pixels)

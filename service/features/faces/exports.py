@@ -16,9 +16,10 @@ from service.errors import Conflict
 from service.features.faces.annotations import FORMS, Annotated
 from service.features.faces.anonymization import Style, anonymize
 from service.features.faces.drawing import Draw, draw_boxes
+from service.features.faces.face_members import detection, face
 from service.features.faces.models import Face, Image, image_key
 from service.features.faces.operations import Services, find_image, find_task, unknown_image
-from service.features.faces.representation import FACES, detection, face
+from service.features.faces.representation import FACES
 from service.features.faces.tables import FACE_COLUMNS, PHOTO_COLUMNS, as_csv, harmless
 from service.storage import zip_stream as archives
 

@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 from service.db.database import at, now
 from service.db.prepared import Prepared
 from service.features.faces.engines.engine import Detections, Engine
+from service.features.faces.face_members import FACE_MEMBERS, numbered
 from service.features.faces.models import Face, Image, Task, image_key
-from service.features.faces.representation import FACE_MEMBERS, numbered
 from service.features.faces.statistics import COUNTERS, count
 from service.features.faces.webhooks import announce
 from service.imaging.failures import image_failures

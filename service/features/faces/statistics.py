@@ -2,11 +2,11 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from service.features.faces.engines.engine import EMBEDDED, Detection
+from service.features.faces.engines.engine import EMBEDDED, Detection, Gender
 from service.features.faces.models import MICRO, Task
 
 OLD = 60  # years; above, the embedded engine's ages are too low
@@ -20,7 +20,16 @@ COUNTERS = (
 """The columns of a task that `count` adds to; the last three are of the embedded engine's faces alone."""
 
 
-def count(faces: Iterable[Detection], engine: str) -> Counter[str]:
+class Counted(NamedTuple):
+    """What is counted of a face, as in `Detection`."""
+
+    height: int
+    gender: Gender
+    age: float | None
+    age_low: float | None
+
+
+def count(faces: Iterable[Detection | Counted], engine: str) -> Counter[str]:
     """Return what these faces, found by the engine of this name, add to their task's counters."""
     counts: Counter[str] = Counter()
     for face in faces:

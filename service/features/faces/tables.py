@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 
-from service.features.faces.representation import FACE_MEMBERS
+from service.features.faces.face_members import FACE_MEMBERS
 
 FACE_COLUMNS = ("image_id", "name", *FACE_MEMBERS, "corrected")
 PHOTO_COLUMNS = ("id", "name", "status", "faces", "error_code", "error_detail", "digest")

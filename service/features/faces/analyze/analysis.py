@@ -13,8 +13,7 @@ from service.errors import Problem, Unavailable
 from service.features.faces.engines.engine import Detections, Engine
 from service.imaging.pixel_budget import PixelBudget
 from service.imaging.validate import Limits, Picture, check
-from service.jobs.operation import Cancelled, Failure
-from service.jobs.transitions import back_off
+from service.jobs.operation import Cancelled, Failure, back_off
 
 MOST_ATTEMPTS = 10
 NOTHING = Detections(())

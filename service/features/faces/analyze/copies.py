@@ -1,12 +1,13 @@
-"""Drawn copies of photos, written while the photos are looked at."""
+"""Drawn copies of photos, and their faces cut out, written while the photos are looked at."""
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from service.features.faces.analyze.sources import S3
 from service.features.faces.analyze.tables import write_pieces
+from service.features.faces.cutting import cut_faces
 from service.features.faces.drawing import Draw
 from service.features.faces.engines.engine import Detections
 from service.imaging.pixel_budget import PixelBudget
@@ -16,14 +17,40 @@ _JPEG = (".jpg", ".jpeg")
 
 @dataclass(frozen=True)
 class Copies:
-    """Folders for copies, and how each is drawn. A copy is below its folder by the whole path or key of its photo."""
+    """Folders for copies, and how each is drawn, and a folder for faces.
+
+    Each file is below its folder by the whole path or key of its photo; a face has its number in the name.
+    """
 
     drawn: Mapping[Path, Draw] = field(default_factory=dict)
+    crops: Path | None = None
+
+    @property
+    def folders(self) -> list[Path]:
+        """All folders that are written to."""
+        return [*self.drawn, *([self.crops] if self.crops else [])]
 
     def write(self, place: str, pixels: PixelBudget, image: bytes, found: Detections) -> None:
         """Write the copies of a photo; raise `OSError` where one cannot be, `Invalid` where it does not decode."""
         for folder, draw in self.drawn.items():
             write_pieces(_target(folder, place), [draw(image, found.faces, pixels)])
+        if self.crops:
+            _write_faces(_target(self.crops, place), cut_faces(image, found, pixels))
+
+
+def _write_faces(target: Path, faces: Sequence[bytes]) -> None:
+    """Write each face, and remove those that the photo had more of before it was changed."""
+    for number, face in enumerate(faces, 1):
+        write_pieces(_numbered(target, number), [face])
+    number = len(faces) + 1
+    while _numbered(target, number).exists():
+        number += 1
+    for past in range(number - 1, len(faces), -1):  # the last first, so that a crash leaves no gap
+        _numbered(target, past).unlink()
+
+
+def _numbered(target: Path, number: int) -> Path:
+    return target.with_stem(f"{target.stem}_{number}")
 
 
 def _target(folder: Path, place: str) -> Path:

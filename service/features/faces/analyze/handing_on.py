@@ -10,7 +10,7 @@ from service.features.faces.analyze.sources import S3
 from service.features.faces.analyze.tables import write_pieces
 from service.features.faces.analyze.xmp import write_sidecar
 from service.features.faces.annotations import FORMS, Annotated
-from service.features.faces.representation import face
+from service.features.faces.face_members import face
 
 
 @dataclass

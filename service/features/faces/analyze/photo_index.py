@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 from service.features.faces.analyze.sources import Found
 
 PAGE = 1_000
-CACHE_KB = 16_000
+CACHE_KB = 8_000
 
 _SCHEMA = """
 CREATE TABLE found(path TEXT PRIMARY KEY, place BLOB, size INT, mtime_ns INT, etag TEXT, columns TEXT) WITHOUT ROWID;
@@ -19,13 +20,20 @@ CREATE TABLE before(path TEXT PRIMARY KEY, place BLOB, size INT, mtime_ns INT, e
 CREATE TABLE done(
     path TEXT PRIMARY KEY, size INT, mtime_ns INT, etag TEXT, digest TEXT, duplicate_of TEXT, again INT, part INT
 ) WITHOUT ROWID;
-CREATE TABLE incoming AS SELECT * FROM done;
 CREATE TABLE superseded(part INT, path TEXT);
+CREATE TRIGGER supersede AFTER UPDATE OF part ON done WHEN old.part <> new.part BEGIN
+    INSERT INTO superseded VALUES(old.part, old.path);
+END;
 CREATE TABLE open(
     number INTEGER PRIMARY KEY, path TEXT, place BLOB, size INT, mtime_ns INT, etag TEXT, columns TEXT,
     digest TEXT, duplicate_of TEXT
 );
 CREATE TABLE same_size(number INTEGER PRIMARY KEY);
+"""
+_ADD = """
+INSERT INTO done VALUES(?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT(path) DO UPDATE SET
+    size = excluded.size, mtime_ns = excluded.mtime_ns, etag = excluded.etag, digest = excluded.digest,
+    duplicate_of = excluded.duplicate_of, again = excluded.again, part = excluded.part
 """
 _PAGE = """
 SELECT number, path, place, size, mtime_ns, etag, columns, digest, duplicate_of FROM open
@@ -69,8 +77,7 @@ UPDATE open SET duplicate_of = coalesce(
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(NamedTuple):
     """A photo that a part has; one that is to be looked at `again` has failed by no fault of its own."""
 
     path: str
@@ -80,6 +87,7 @@ class Done:
     digest: str | None
     duplicate_of: str | None
     again: bool
+    part: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,34 +117,11 @@ class PhotoIndex:
         self._database.close()
         self._file.unlink(missing_ok=True)
 
-    def add_part(self, part: int, photos: Iterable[Done]) -> None:
+    def add_part(self, photos: Iterable[Done]) -> None:
         """Take the photos of a part for done; the rows that older parts have of them are superseded."""
-        run = self._database.execute
-        run("BEGIN")
-        self._database.executemany(
-            "INSERT INTO incoming VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                (
-                    photo.path,
-                    photo.size,
-                    photo.mtime_ns,
-                    photo.etag,
-                    photo.digest,
-                    photo.duplicate_of,
-                    photo.again,
-                    part,
-                )
-                for photo in photos
-            ),
-        )
-        run(
-            "INSERT INTO superseded SELECT done.part, done.path FROM incoming JOIN done USING(path) "
-            "WHERE done.part <> ?",
-            (part,),
-        )
-        run("INSERT OR REPLACE INTO done SELECT * FROM incoming")
-        run("DELETE FROM incoming")
-        run("COMMIT")
+        self._database.execute("BEGIN")
+        self._database.executemany(_ADD, photos)
+        self._database.execute("COMMIT")
 
     def superseded(self) -> Iterator[tuple[int, set[str]]]:
         """Yield the parts that have rows which newer parts took the place of, and forget each after its turn."""
@@ -147,10 +132,11 @@ class PhotoIndex:
             )
             self._database.execute("DELETE FROM superseded WHERE part = ?", (part,))
 
-    def look(self, found: Iterable[Found], *, settled: bool) -> tuple[int, int]:
+    def look(self, found: Iterable[Found], *, settled: bool, dedupe: bool) -> tuple[int, int]:
         """Take in all photos that the sources have now; return how many there are, and how many are open.
 
-        With `settled` only those are open that the look before found in the same state.
+        With `settled` only those are open that the look before found in the same state; with `dedupe` also duplicates
+        of photos that have changed.
         """
         run = self._database.execute
         for table in ("before", "open"):
@@ -163,8 +149,9 @@ class PhotoIndex:
             run("BEGIN")
             self._database.executemany("INSERT OR IGNORE INTO found VALUES(?, ?, ?, ?, ?, ?)", page)
             run("COMMIT")
-        run(_CHANGED)
-        run(_WIDOWED)
+        if dedupe:
+            run(_CHANGED)
+            run(_WIDOWED)
         run(_OPEN + (_SETTLED if settled else "") + " ORDER BY f.path")
         return self._count("found"), self._count("open")
 

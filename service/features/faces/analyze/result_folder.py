@@ -75,13 +75,11 @@ class ResultFolder:
 
     def photos(self, part: int, *names: str) -> Iterator[tuple[Any, ...]]:
         """Yield these columns of a part's photos, by default all."""
-        columns = [column for column in self.photo_columns if not names or column[0] in names]
-        columns.sort(key=lambda column: names.index(column[0]) if names else 0)
-        return self._form.read(self._file("photos", part), columns)
+        return self._form.read(self._file("photos", part), _chosen(self.photo_columns, names))
 
-    def faces(self, part: int) -> Iterator[tuple[Any, ...]]:
-        """Yield a part's faces as FACE_COLUMNS."""
-        return self._form.read(self._file("faces", part), FACE_COLUMNS)
+    def faces(self, part: int, *names: str) -> Iterator[tuple[Any, ...]]:
+        """Yield these of FACE_COLUMNS of a part's faces, by default all."""
+        return self._form.read(self._file("faces", part), _chosen(FACE_COLUMNS, names))
 
     def drop(self, part: int, paths: Collection[str]) -> None:
         """Take photos out of a part: newer parts have them."""
@@ -122,6 +120,12 @@ class ResultFolder:
 
     def _file(self, table: str, part: int) -> Path:
         return self.folder / table / f"part-{part:05}{self._form.suffix}"
+
+
+def _chosen(columns: Columns, names: Sequence[str]) -> Columns:
+    """Return the columns of these names, in the names' order; without names all."""
+    kinds = dict(columns)
+    return [(name, kinds[name]) for name in names] or columns
 
 
 def read_run(folder: Path) -> dict[str, Any] | None:

@@ -24,9 +24,9 @@ from service.features.faces.analyze.result_folder import BadResult, ResultFolder
 from service.features.faces.analyze.sources import Sources
 from service.features.faces.analyze.tables import write_json
 from service.features.faces.estimation import Sample, Table, estimate, totals
+from service.features.faces.face_members import FACE_MEMBERS, detection
 from service.features.faces.figures import FIGURES, Estimate, columns_of
 from service.features.faces.models import Face, Image, Task, image_key
-from service.features.faces.representation import FACE_MEMBERS, detection
 from service.features.faces.statistics import count
 from service.http.services import provided
 from service.storage.storage import Storage

@@ -1,7 +1,7 @@
 """A run over sources into a result: what is done stays, what is new or changed is looked at, shard by shard."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Protocol
 
@@ -95,8 +95,8 @@ class Run:
         parts = result.parts()
         self._next_part = parts[-1] + 1 if parts else 0
         for part in parts:
-            done = (_done(row, again=row[-1] not in (None, REJECTED)) for row in result.photos(part, *_DONE))
-            self._index.add_part(part, done)
+            rows = result.photos(part, *_DONE)
+            self._index.add_part(_done(row, again=row[-1] not in (None, REJECTED), part=part) for row in rows)
         self._drop_superseded()
 
     def close(self) -> None:
@@ -108,7 +108,7 @@ class Run:
 
         With `settled` only at what the look before found in the same state: nobody writes it any more.
         """
-        counts = self._index.look(map(self._as_written, sources.find(names)), settled=settled)
+        counts = self._index.look(map(self._as_written, sources.find(names)), settled=settled, dedupe=self._dedupe)
         if self._dedupe and counts[1]:
             self._find_duplicates()
         self._progress.begin(*counts)
@@ -127,7 +127,7 @@ class Run:
 
     def _as_written(self, found: Found) -> Found:
         text = self._result.text(found.path)
-        return found if text == found.path else replace(found, path=text)
+        return found if text == found.path else found._replace(path=text)
 
     def _chunks(self, size: int) -> Iterator[Chunk]:
         photos = self._index.open_photos()
@@ -145,8 +145,8 @@ class Run:
         photos = [tuple(row.members.get(name) for name in names) for row in rows]
         self._result.write(shard.part, photos, [face for row in rows for face in row.faces])
         # What failed is not tried again by the same run.
-        done = (_done([row.members.get(name) for name in _DONE], again=False) for row in rows)
-        self._index.add_part(shard.part, done)
+        done = (_done([row.members.get(name) for name in _DONE], again=False, part=shard.part) for row in rows)
+        self._index.add_part(done)
         self._drop_superseded()
 
     def _drop_superseded(self) -> None:
@@ -183,6 +183,6 @@ def _chunk(shard: Shard, begin: int, some: Sequence[Open]) -> Chunk:
     )
 
 
-def _done(row: Sequence[Any], *, again: bool) -> Done:
+def _done(row: Sequence[Any], *, again: bool, part: int) -> Done:
     path, size, mtime_ns, etag, digest, duplicate_of, _ = row
-    return Done(path, size, mtime_ns, etag, digest, duplicate_of, again)
+    return Done(path, size, mtime_ns, etag, digest, duplicate_of, again, part)

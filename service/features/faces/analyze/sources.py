@@ -6,11 +6,10 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, TextIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TextIO
 
 from service.config import Settings
 from service.imaging.media_types import media_type_of
@@ -31,8 +30,7 @@ class BadSource(Exception):
     """A source cannot be read; the message says which, and what to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """A photo as its source tells it.
 
     `path` is absolute, or `s3://bucket/key`, and can be printed; `place` opens it. Size, time and ETag are None where
@@ -44,7 +42,7 @@ class Found:
     size: int | None = None
     mtime_ns: int | None = None
     etag: str | None = None
-    columns: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapping[str, str] = {}
 
 
 class Sources:
@@ -65,7 +63,8 @@ class Sources:
             elif source.startswith(S3):
                 yield from self._bucket(source)
             elif Path(source).is_dir():
-                yield from (_local(entry.path) for entry in walk(Path(source), self._left_out, self._refused))
+                folder = os.path.abspath(source)  # noqa: PTH100 - links stay as they are given
+                yield from (_at(entry.path) for entry in walk(Path(folder), self._left_out, self._refused))
             elif not Path(source).exists():
                 raise BadSource(f"{source} does not exist.")
             elif Path(source).suffix.lower() in LISTS:
@@ -139,7 +138,7 @@ def walk(
 
 def printable_path(path: str) -> str:
     """Return a path as it can be written down: a byte that is no UTF-8 becomes a backslash, `x` and two digits."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    return path if path.isascii() else os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _may_be_photo(entry: "os.DirEntry[str]") -> bool:
@@ -155,7 +154,10 @@ def _may_be_photo(entry: "os.DirEntry[str]") -> bool:
 
 
 def _local(path: str, columns: Mapping[str, str] | None = None) -> Found:
-    place = os.path.abspath(path)  # noqa: PTH100 - links stay as they are given
+    return _at(os.path.abspath(path), columns)  # noqa: PTH100 - links stay as they are given
+
+
+def _at(place: str, columns: Mapping[str, str] | None = None) -> Found:
     try:
         there = os.stat(place)  # noqa: PTH116 - a path of a million is a string
     except (OSError, ValueError):

@@ -1,12 +1,12 @@
 """What a result comes to: counts, statistics, failures. A recount of its parts, so it is right whatever happened."""
 
 from collections import Counter
+from itertools import starmap
 from typing import Any
 
 from service.features.faces.analyze.result_folder import ResultFolder
 from service.features.faces.models import Task
-from service.features.faces.representation import detection
-from service.features.faces.statistics import COUNTERS, count, statistics_of
+from service.features.faces.statistics import COUNTERS, Counted, count, statistics_of
 
 STATUSES = ("done", "failed", "duplicate")
 
@@ -26,7 +26,7 @@ def summarize(result: ResultFolder, engine: str) -> dict[str, Any]:
             if code:
                 failures[code] += 1
                 examples.setdefault(code, detail)
-        counts += count((detection(row[1:]) for row in result.faces(part)), engine)
+        counts += count(starmap(Counted, result.faces(part, *Counted._fields)), engine)
     return {
         "photos": sum(statuses.values()),
         **{status: statuses[status] for status in STATUSES},

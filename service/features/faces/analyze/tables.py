@@ -1,6 +1,7 @@
 """The tables of a result, and the forms in which they are written: Parquet, CSV, JSON lines."""
 
 import csv
+import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.util import find_spec
@@ -9,7 +10,7 @@ from typing import Any, Literal, Protocol
 
 import orjson
 
-from service.features.faces.representation import FACE_MEMBERS
+from service.features.faces.face_members import FACE_MEMBERS
 from service.features.faces.tables import harmless
 
 Kind = Literal["text", "int", "real"]
@@ -80,13 +81,17 @@ class Parquet:
     def write(self, file: Path, columns: Columns, rows: Sequence[Sequence[Any]]) -> None:
         """Write the rows, compressed by zstd."""
         import pyarrow as pa
+        import pyarrow.json
         import pyarrow.parquet as pq
 
         types = {"text": pa.string(), "int": pa.int64(), "real": pa.float64()}
         schema = pa.schema([(name, types[kind]) for name, kind in columns])
-        by_column = list(zip(*rows, strict=True)) or [()] * len(columns)
-        arrays = [pa.array(values, field.type) for values, field in zip(by_column, schema, strict=True)]
-        pq.write_table(pa.Table.from_arrays(arrays, schema=schema), file, compression="zstd")
+        # By way of JSON, since arrays from Python's objects import pandas wherever it is installed: 50 MB.
+        data = _json_lines(columns, rows)
+        reading = pa.json.ReadOptions(use_threads=False, block_size=len(data) + 1)
+        parsing = pa.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error")
+        table = pa.json.read_json(io.BytesIO(data), reading, parsing) if rows else schema.empty_table()
+        pq.write_table(table, file, compression="zstd")
 
     def read(self, file: Path, columns: Columns) -> Iterator[tuple[Any, ...]]:
         """Yield these columns of the rows."""
@@ -135,9 +140,7 @@ class JsonLines:
 
     def write(self, file: Path, columns: Columns, rows: Sequence[Sequence[Any]]) -> None:
         """Write the rows."""
-        names = [name for name, _ in columns]
-        lines = [orjson.dumps(dict(zip(names, row, strict=True)), option=orjson.OPT_APPEND_NEWLINE) for row in rows]
-        file.write_bytes(b"".join(lines))
+        file.write_bytes(_json_lines(columns, rows))
 
     def read(self, file: Path, columns: Columns) -> Iterator[tuple[Any, ...]]:
         """Yield these columns of the rows."""
@@ -149,6 +152,12 @@ class JsonLines:
     def text(self, path: str) -> str:
         """Return it as it is."""
         return path
+
+
+def _json_lines(columns: Columns, rows: Sequence[Sequence[Any]]) -> bytes:
+    names = [name for name, _ in columns]
+    lines = [orjson.dumps(dict(zip(names, row, strict=True)), option=orjson.OPT_APPEND_NEWLINE) for row in rows]
+    return b"".join(lines)
 
 
 def write_whole(file: Path, write: Callable[[Path], object]) -> None:

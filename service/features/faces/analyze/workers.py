@@ -21,7 +21,7 @@ from service.features.faces.analyze.copies import Copies
 from service.features.faces.analyze.result_folder import PhotoRow, list_column
 from service.features.faces.analyze.sources import S3, Found, Sources, printable_path
 from service.features.faces.engines.factory import make_engine
-from service.features.faces.representation import numbered
+from service.features.faces.face_members import numbered
 from service.imaging.pixel_budget import PixelBudget
 from service.imaging.validate import Limits
 from service.server.malloc import return_freed_memory

@@ -28,7 +28,8 @@ from service.features.faces.commands.face_table import add_rows, face_table, pri
 from service.features.faces.commands.result_run import SHARD, Wanted, analyze_into, with_engine
 from service.features.faces.drawing import Draw, draw_boxes
 from service.features.faces.engines.engine import Engine
-from service.features.faces.representation import FACE_MEMBERS, SEARCH_MEMBERS, face, numbered
+from service.features.faces.face_members import FACE_MEMBERS, face, numbered
+from service.features.faces.representation import SEARCH_MEMBERS
 from service.features.faces.tables import harmless
 from service.http.services import provided
 
@@ -78,6 +79,7 @@ _LOCAL = click.Path(exists=True, path_type=Path)
     type=click.Choice(tuple(FORMS)),
     help="Also write photos and boxes for another program, into RESULT/exports. May be given more than once.",
 )
+@click.option("--crops", is_flag=True, help="Also write each face as an upright JPEG into RESULT/crops.")
 @click.option("--xmp", is_flag=True, help="Also write face regions beside each photo of this disk, as PHOTO.xmp.")
 @click.option(
     "--ray",
@@ -118,8 +120,8 @@ def analyze(
         wanted = Wanted(sources=sources, out=out, drawn=_drawn(boxed, blur, style), **options)
         analyze_into(with_engine(provided(Settings), engine), wanted)
         return
-    if engine or any(options[name] for name in ("form", "digests", "dedupe", "exports", "xmp", "ray")):
-        raise click.UsageError("--format, --engine, --digest, --dedupe, --export, --xmp and --ray need --out.")
+    if engine or any(options[name] for name in ("form", "digests", "dedupe", "exports", "crops", "xmp", "ray")):
+        raise click.UsageError("--format, --engine, --digest, --dedupe, --export, --crops, --xmp and --ray need --out.")
     if as_csv and as_json:
         raise click.UsageError("Give either --csv or --json, not both.")
     drawn = _drawn(boxed, blur, style)

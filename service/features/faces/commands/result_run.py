@@ -31,6 +31,8 @@ from service.features.faces.commands.run_progress import RunProgress
 from service.features.faces.drawing import Draw
 
 SHARD = 1_000
+CROPS = "crops"
+"""The folder of a result that has its faces."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +48,14 @@ class Wanted:
     exports: Sequence[str] = ()
     xmp: bool = False
     ray: str | None = None
+    crops: bool = False
     drawn: Mapping[Path, Draw] = field(default_factory=dict)
+
+    @property
+    def copies(self) -> Copies:
+        """What is written of each photo."""
+        drawn = {folder.absolute(): draw for folder, draw in self.drawn.items()}
+        return Copies(drawn, self.out.absolute() / CROPS if self.crops else None)
 
 
 class CannotWork(click.ClickException):
@@ -134,7 +143,7 @@ class ResultRun:
         self.refused = 0
         self._settings = settings
         self._stopped = stopped
-        columns, copies = columns_of(wanted.sources), [str(folder.absolute()) for folder in wanted.drawn]
+        columns, copies = columns_of(wanted.sources), [str(folder) for folder in wanted.copies.folders]
         self._record = RunRecord(wanted.out, settings, wanted.form, columns, copies, dedupe=wanted.dedupe)
         self.result = self._record.result
         self._left_out = [folder.resolve() for folder in (wanted.out, *wanted.drawn)]
@@ -144,8 +153,7 @@ class ResultRun:
     def begun(self) -> Iterator[Run]:
         """Give the run to look with; afterwards the summary is written."""
         wanted, digests = self.wanted, self.wanted.digests or self.wanted.dedupe
-        drawn = {folder.absolute(): draw for folder, draw in wanted.drawn.items()}
-        work = Work.of(self._settings, wanted.sources, digests=digests, copies=Copies(drawn))
+        work = Work.of(self._settings, wanted.sources, digests=digests, copies=wanted.copies)
         with ExitStack() as stack:
             stack.callback(self.result.lock())
             lookers = _lookers(work, wanted.ray)
