@@ -201,6 +201,16 @@ class Client(requests.Session):
         return self.ended(task, seconds)
 
 
+def is_running(group: int) -> bool:
+    """Whether a process of a group runs. One that ended does not, though nobody has asked for its status yet."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has gone meanwhile
+            state, _, its_group = stat.read_text().rpartition(")")[2].split()[:3]
+            if int(its_group) == group and state not in "ZX":
+                return True
+    return False
+
+
 def once(client: Client, path: str) -> requests.Response:
     """GET without the client's patience, which waits as `Retry-After` says and comes again."""
     return requests.get(client.url + path, auth=client.auth, timeout=60)  # type: ignore[arg-type]
@@ -331,19 +341,10 @@ class Service:
             process.kill()
             process.wait(10)
         if self.process and self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
+            group = self.process.pid
+            os.killpg(group, signal.SIGKILL)
             self.process.wait(10)
-            wait_for(lambda: not self._group_alive(), 10, "the end of the workers")
-
-    def _group_alive(self) -> bool:
-        """Whether a process of the server still runs; one that ended does not, though its parent has not asked."""
-        assert self.process
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            with suppress(OSError):  # it has gone meanwhile
-                state, _, group = stat.read_text().rpartition(")")[2].split()[:3]
-                if group == str(self.process.pid) and state not in "ZX":
-                    return True
-        return False
+            wait_for(lambda: not is_running(group), 10, "the end of the workers")
 
     def stop(self, seconds: float = 25) -> None:
         """End the server in order."""

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from service.features.faces.analyze.result_folder import PhotoRow, ResultFolder
 from service.features.faces.commands.run_progress import RunProgress
 from service.http.services import provided
 from tests.object_store import ObjectStore
-from tests.support import ROOT, photo, wait_for
+from tests.support import ROOT, is_running, photo, wait_for
 
 Ended = click.testing.Result
 
@@ -243,13 +242,6 @@ def linked(folder: Path, number: int) -> Path:
     return folder / "links"
 
 
-def is_there(group: int) -> bool:
-    with suppress(ProcessLookupError):
-        os.killpg(group, 0)
-        return True
-    return False
-
-
 def test_a_killed_run_loses_no_photo_and_leaves_none_twice(tmp_path: Path) -> None:
     links, result = linked(tmp_path / "photos", 300), tmp_path / "result"
     arguments = (links, "--out", result, "--shard", 20)
@@ -262,7 +254,7 @@ def test_a_killed_run_loses_no_photo_and_leaves_none_twice(tmp_path: Path) -> No
         time.sleep(chance.random() / 5)
         process.kill()
         process.communicate()
-        wait_for(lambda group=process.pid: not is_there(group), what="the end of its processes")
+        wait_for(lambda group=process.pid: not is_running(group), what="the end of its processes")
         opened = ResultFolder.open(result)
         parts = opened.parts()
         assert all(len(list(opened.photos(part, "path"))) == 20 for part in parts)
