@@ -103,7 +103,8 @@ class Settings(BaseModel):
     s3_region: str = ""
     """The bucket's region; empty: as boto3 finds it, else us-east-1."""
     s3_timeout: Annotated[float, Field(ge=0.1)] = 10
-    """Seconds that the object store may take for one answer."""
+    """Seconds that a call of the object store may take in all; each megabyte is worth another one. Long files go in
+    parts, each a call."""
     aws_access_key_id: str = ""
     """The access key; empty: as boto3 finds it, such as by the machine's role."""
     aws_secret_access_key: Secret = ""
