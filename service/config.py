@@ -157,6 +157,8 @@ class Settings(BaseModel):
     """The largest image accepted, in bytes."""
     max_image_pixels: PositiveInt = 50_000_000
     """The largest image accepted, in pixels."""
+    max_spool_bytes: Annotated[int, Field(ge=1_000_000)] = 4_000_000_000
+    """Bytes of uploads under way in one server process, in files beside the database; what would exceed them is 503."""
     max_images_per_task: PositiveInt = 10_000
     """How many images a task may have."""
     retention_days: Annotated[int, Field(ge=0, le=36_500)] = 0
