@@ -26,7 +26,7 @@ class User(Model):
 
 
 class RevokedToken(Model):
-    """A token that was revoked, as SHA-256; it is forgotten at its own end, in seconds since 1970."""
+    """A token that was revoked, as SHA-256; it is forgotten some time after its own end, in seconds since 1970."""
 
     __tablename__ = "revoked_token"
 
