@@ -27,6 +27,8 @@ RUN python -m compileall -q wsgi.py gunicorn.conf.py service devtools
 # A volume begins as a copy of the folder that it covers, its owner included; without one it would be root's.
 RUN install -d -o 10001 -g 10001 /secrets /handed-out/service /handed-out/postgres /handed-out/redis /handed-out/s3
 RUN install -d -m 700 -o 10001 -g 10001 /data
+# Where rows and files are elsewhere, what is on its way in still lies in the volume, and not in /tmp.
+RUN ln -s /data storage
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \

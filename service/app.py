@@ -30,6 +30,7 @@ from service.maintenance.periodic import Schedule
 from service.runtime_folder import RuntimeFolder
 from service.storage.factory import UPLOADS_TO_S3, make_storage
 from service.storage.signed_urls import SignedUrls
+from service.storage.spools import SpoolFolder
 from service.storage.storage import Storage
 from service.telemetry import logging as logs
 from service.telemetry.metrics import Metrics
@@ -66,6 +67,7 @@ def create_app(settings: Settings, features: Sequence[Feature] = FEATURES) -> Fl
             Database: kernel.database,
             SignedUrls: kernel.signed_urls,
             Storage: kernel.storage,
+            SpoolFolder: kernel.spools,
             Metrics: kernel.metrics,
             LoginThrottle: kernel.login_throttle,
             WaitingRequests: WaitingRequests(THREADS // 4),
@@ -114,6 +116,7 @@ def make_kernel(settings: Settings, prefixes: Sequence[str]) -> Kernel:
         cores=settings.cores,
         # A command where no service keeps its data leaves nothing behind.
         pixels=PixelBudget(lambda: runtime_folder.make() if settings.data_folder.is_dir() else own_folder()),
+        spools=SpoolFolder(settings.data_folder / "spools", settings.max_spool_bytes),
     )
 
 

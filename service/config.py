@@ -103,7 +103,8 @@ class Settings(BaseModel):
     s3_region: str = ""
     """The bucket's region; empty: as boto3 finds it, else us-east-1."""
     s3_timeout: Annotated[float, Field(ge=0.1)] = 10
-    """Seconds that the object store may take for one answer."""
+    """Seconds that a call of the object store may take in all; each megabyte is worth another one. Long files go in
+    parts, each a call."""
     aws_access_key_id: str = ""
     """The access key; empty: as boto3 finds it, such as by the machine's role."""
     aws_secret_access_key: Secret = ""
@@ -156,6 +157,8 @@ class Settings(BaseModel):
     """The largest image accepted, in bytes."""
     max_image_pixels: PositiveInt = 50_000_000
     """The largest image accepted, in pixels."""
+    max_spool_bytes: Annotated[int, Field(ge=1_000_000)] = 4_000_000_000
+    """Bytes of uploads under way in one server process, in files beside the database; what would exceed them is 503."""
     max_images_per_task: PositiveInt = 10_000
     """How many images a task may have."""
     retention_days: Annotated[int, Field(ge=0, le=36_500)] = 0

@@ -32,6 +32,7 @@ class Deadline:
         self.ends_at = time.monotonic() + seconds
         self.is_over = False
         self._connection: Connected | None = None
+        self._sock: Any = None
 
     def extend(self, size: int) -> None:
         """Give the call the time of so many bytes more."""
@@ -40,6 +41,14 @@ class Deadline:
     def watch(self, connection: Connected) -> None:
         """Cut this connection when the time is up, which may have been meanwhile."""
         self._connection = connection
+        # A connection lets go of its socket when the answer is the last on it; the answer still comes by it.
+        self._sock = connection.sock or self._sock
+        if self.is_over:
+            self.cut()
+
+    def take_over(self, earlier: "Deadline") -> None:
+        """Cut what an earlier deadline would have cut: the rest of its answer."""
+        self._connection, self._sock = earlier._connection, earlier._sock
         if self.is_over:
             self.cut()
 
@@ -48,15 +57,15 @@ class Deadline:
         self.is_over = True
         with suppress(OSError, AttributeError, TypeError):  # closed already, or not open yet
             # Not by the method of a TLS socket, which forgets its state under the reader's hands.
-            socket.socket.shutdown(self._connection.sock, socket.SHUT_RDWR)  # type: ignore[union-attr]
+            socket.socket.shutdown((self._connection and self._connection.sock) or self._sock, socket.SHUT_RDWR)
 
 
 @contextmanager
 def deadline(seconds: float, size: int = 0) -> Iterator[Deadline]:
     """Bound what this thread calls in the block: so many seconds, and the time of `size` bytes that are sent.
 
-    It holds for connections that are given to `watch`, as those of `http.deadline_adapter` are. When the time is up it
-    raises TimeoutError in the place of whatever the broken connection raised.
+    It holds for connections that are given to `watch`, as each `WatchedConnection` is. When the time is up it raises
+    TimeoutError in the place of whatever the broken connection raised.
     """
     bound = Deadline(seconds + size / BYTES_A_SECOND)
     _of_thread.deadline = bound
@@ -114,3 +123,24 @@ def watch(connection: Connected) -> None:
     """Cut this connection when the time of the block is up in which this thread is, if it is in one."""
     if bound := getattr(_of_thread, "deadline", None):
         bound.watch(connection)
+
+
+def check() -> None:
+    """Raise TimeoutError when the time of the block is up in which this thread is, before it tries once more."""
+    if (bound := getattr(_of_thread, "deadline", None)) and bound.is_over:
+        raise TimeoutError
+
+
+class WatchedConnection:
+    """What a connection of urllib3 inherits first, so that a `deadline` can cut it, also while it is being made."""
+
+    def connect(self) -> None:
+        """Connect."""
+        watch(self)  # type: ignore[arg-type]  # the class beside this one in a connection's bases has the socket
+        super().connect()  # type: ignore[misc]
+        watch(self)  # type: ignore[arg-type]  # the time may have been up before there was a socket
+
+    def request(self, *args: Any, **options: Any) -> None:
+        """Send a request."""
+        watch(self)  # type: ignore[arg-type]
+        super().request(*args, **options)  # type: ignore[misc]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import requests
 
 from devtools.facecloud_emulator.faults import Mood
 from devtools.facecloud_emulator.server import EmulatorServer
@@ -83,6 +84,23 @@ def test_a_clock_that_is_set_in_an_outage_costs_no_photo_its_patience_and_delays
     assert done(client, task) == 0
     emulator.emulator.script.set([])
     check_complete(client.ended(task, 30), images)
+
+
+def test_a_clock_that_is_set_locks_out_nobody_and_right_credentials_go_on(
+    make_service: MakeService, tmp_path: Path
+) -> None:
+    clock = Clock(tmp_path / "clock")
+    service = make_service(clock=clock, FACE_ENGINE="local", MAX_FAILED_TRIES=3, WEB_CONCURRENCY=1)
+    service.start()
+
+    def ask(password: str) -> int:
+        return requests.get(f"{service.url}/api/v1/tasks", auth=("admin", password), timeout=20).status_code
+
+    for jump in (*JUMPS, 0):
+        assert [ask("wrong") for _ in range(4)] == [401] * 3 + [429]
+        assert ask(service.password) == 429
+        clock.set(jump)
+        assert ask(service.password) == 200
 
 
 def check_new_work(client: Client) -> None:

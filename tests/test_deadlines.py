@@ -1,19 +1,28 @@
 """A call ends with its time, whatever the other side does: one byte a second is no sign of life."""
 
+import io
+import secrets
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import pytest
 
 from devtools.facecloud_emulator.app import Emulator
 from devtools.facecloud_emulator.server import EmulatorServer
 from service.deadlines import deadline
+from service.errors import Unavailable
 from service.features.faces.engines.facecloud import FaceCloud
+from service.features.questions.http_source import JSONClient
+from service.features.questions.source import SourceFailed
 from service.http import outbound
 from service.jobs.operation import Unserved
+from service.storage.s3 import S3Storage
+from service.storage.s3_client import S3Access
+from service.storage.storage import Storage
+from service.storage.sts import SecurityTokenService
 from tests.support import photo
 
 Behaviour = Callable[[socket.socket], None]
@@ -36,6 +45,23 @@ def drips_its_body(connection: socket.socket) -> None:
         time.sleep(PAUSE)
 
 
+def drips_until_it_closes(connection: socket.socket) -> None:
+    connection.recv(65_536)
+    connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+    for _ in range(10_000):
+        connection.sendall(b" ")
+        time.sleep(PAUSE)
+
+
+def drips_its_handshake(connection: socket.socket) -> None:
+    """Begin a TLS handshake, of which a ServerHello of 16,000 bytes never ends."""
+    connection.recv(65_536)
+    connection.sendall(b"\x16\x03\x03\x3e\x80\x02\x00\x3e\x7c")
+    for _ in range(10_000):
+        connection.sendall(b"\x03")
+        time.sleep(PAUSE)
+
+
 def says_nothing(connection: socket.socket) -> None:
     while connection.recv(65_536):
         pass
@@ -45,10 +71,27 @@ def takes_nothing(connection: socket.socket) -> None:
     time.sleep(30)
 
 
-@pytest.fixture(params=[drips_its_headers, drips_its_body, says_nothing, takes_nothing], ids=lambda one: one.__name__)
+BEHAVIOURS = [
+    drips_its_headers,
+    drips_its_body,
+    drips_until_it_closes,
+    says_nothing,
+    takes_nothing,
+    drips_its_handshake,
+]
+
+
+@pytest.fixture(params=BEHAVIOURS, ids=lambda one: one.__name__)
 def slow(request: pytest.FixtureRequest) -> Iterator[str]:
     """Give the address of a server that keeps its clients waiting."""
     behave: Behaviour = request.param
+    with server(behave) as url:
+        yield url.replace("http:", "https:") if behave is drips_its_handshake else url
+
+
+@contextmanager
+def server(behave: Behaviour) -> Iterator[str]:
+    """Give the address of a server that treats each connection so."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
@@ -66,6 +109,10 @@ def slow(request: pytest.FixtureRequest) -> Iterator[str]:
     listener.close()
 
 
+def access(url: str) -> S3Access:
+    return S3Access(endpoint=url, key_id="any", secret=secrets.token_hex(6), timeout=0.5)
+
+
 def test_a_call_of_facecloud_ends_with_its_time(slow: str) -> None:
     client = FaceCloud(slow, "a@example.com", "any", timeout=1.5)
     begun = time.monotonic()
@@ -81,6 +128,76 @@ def test_a_webhook_ends_with_its_time(slow: str) -> None:
     with pytest.raises(outbound.Unreachable):
         outbound.post(slow, b"x" * 100, {}, private_allowed=True, seconds=1.5)
     assert time.monotonic() - begun < 1.5 + 1.5
+
+
+def test_a_source_of_questions_ends_with_its_time(slow: str) -> None:
+    begun = time.monotonic()
+    with pytest.raises(SourceFailed):
+        JSONClient(slow).get("/", {}, begun + 0.5)
+    assert time.monotonic() - begun < 0.5 + 10
+
+
+S3_CALLS: dict[str, Callable[[Storage], object]] = {
+    "save": lambda storage: storage.save("a", io.BytesIO(b"x" * 1_000)),
+    "save in parts": lambda storage: storage.save("a", io.BytesIO(b"x" * 9_000_000)),
+    "read": lambda storage: storage.read("a"),
+    "delete": lambda storage: storage.delete("a", "b"),
+    "list": lambda storage: list(storage.keys()),
+    "check": lambda storage: storage.check(),
+}
+
+
+@pytest.mark.parametrize("call", S3_CALLS)
+def test_a_call_of_the_object_store_ends_with_its_time(call: str) -> None:
+    with server(drips_its_headers) as url:
+        ends(S3Storage("bucket", "", access(url)), S3_CALLS[call])
+
+
+def test_an_upload_to_the_object_store_ends_with_its_time(slow: str) -> None:
+    ends(S3Storage("bucket", "", access(slow)), S3_CALLS["save"])
+
+
+def ends(storage: Storage, call: Callable[[Storage], object]) -> None:
+    """See that the call ends with its half second: the margin is for the making of boto3's client."""
+    begun = time.monotonic()
+    with pytest.raises(Unavailable):
+        call(storage)
+    assert time.monotonic() - begun < 0.5 + 10
+
+
+def test_a_store_that_has_had_its_time_is_not_asked_again() -> None:
+    asked = []
+
+    def behave(connection: socket.socket) -> None:
+        asked.append(connection)
+        says_nothing(connection)
+
+    with server(behave) as url:
+        ends(S3Storage("bucket", "", access(url)), S3_CALLS["save"])
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("header", ["", "Connection: close\r\n"])
+def test_a_download_ends_with_the_time_of_a_piece(header: str) -> None:
+    def behave(connection: socket.socket) -> None:
+        connection.recv(65_536)
+        connection.sendall(f'HTTP/1.1 200 OK\r\nETag: "a"\r\nContent-Length: 10000\r\n{header}\r\n'.encode())
+        for _ in range(10_000):
+            connection.sendall(b" ")
+            time.sleep(PAUSE)
+
+    with server(behave) as url, S3Storage("bucket", "", access(url)).open("a") as stream:
+        begun = time.monotonic()
+        with pytest.raises(Unavailable):
+            stream.read()
+        assert time.monotonic() - begun < 0.5 + 10
+
+
+def test_temporary_credentials_end_with_their_time(slow: str) -> None:
+    begun = time.monotonic()
+    with pytest.raises(Unavailable):
+        SecurityTokenService("bucket", "arn:aws:iam::1:role/any", slow, access(slow)).issue("a/", ["read"], 900, "any")
+    assert time.monotonic() - begun < 0.5 + 10
 
 
 def test_calls_in_time_are_not_touched_and_connections_stay_alive() -> None:

@@ -141,7 +141,7 @@ def test_while_the_store_is_away_requests_are_503_in_time_and_jobs_wait_without_
 ) -> None:
     emulator.emulator.latency = 0.1
     with FaultProxy(object_store.port) as proxy:
-        where = object_store.settings(object_store.bucket(), S3_ENDPOINT_URL=proxy.url, S3_TIMEOUT=1)
+        where = object_store.settings(object_store.bucket(), S3_ENDPOINT_URL=proxy.url, S3_TIMEOUT=4)
         service = make_service(**facecloud(emulator, WORKERS=4, **where))
         client, images = service.start(), [photo(number) for number in range(100)]
         task, forming = client.task(*images), client.task()
@@ -181,7 +181,7 @@ def test_a_deletion_while_the_store_is_away_is_done_and_its_keys_go_when_it_is_b
 ) -> None:
     bucket = object_store.bucket()
     with FaultProxy(object_store.port) as proxy:
-        where = object_store.settings(bucket, S3_ENDPOINT_URL=proxy.url, S3_TIMEOUT=0.5)
+        where = object_store.settings(bucket, S3_ENDPOINT_URL=proxy.url, S3_TIMEOUT=4)
         service = make_service(**facecloud(emulator, WEB_CONCURRENCY=1, **where))
         client = service.start()
         task, forming = client.task(photo(0), photo(1)), client.task(photo(2))
@@ -229,7 +229,7 @@ def test_a_call_that_is_cut_off_is_made_again_and_a_download_goes_on_where_it_br
 def test_parts_of_an_upload_that_nobody_ended_are_found_by_age(object_store: ObjectStore) -> None:
     bucket = object_store.bucket()
     with FaultProxy(object_store.port) as proxy:
-        storage = storage_at(object_store, proxy.url, bucket, timeout=0.5)
+        storage = storage_at(object_store, proxy.url, bucket, timeout=2)
 
         def stream() -> Iterator[bytes]:
             yield bytes(PART)
@@ -310,7 +310,7 @@ def test_a_store_that_is_not_there_yet_lets_the_server_start_and_it_is_ready_wit
 ) -> None:
     with FaultProxy(object_store.port) as proxy:
         proxy.mode = "reset"
-        where = object_store.settings(object_store.bucket(), S3_ENDPOINT_URL=proxy.url, S3_TIMEOUT=0.5)
+        where = object_store.settings(object_store.bucket(), S3_ENDPOINT_URL=proxy.url, S3_TIMEOUT=4)
         service = make_service(**facecloud(emulator, WEB_CONCURRENCY=1, **where))
         starting = threading.Thread(target=service.start)
         starting.start()

@@ -24,6 +24,7 @@ from service.jobs.operation import Operation
 from service.maintenance.checks import Inspection, Known, KnownKeys
 from service.maintenance.periodic import Periodic
 from service.storage.signed_urls import SignedUrls
+from service.storage.spools import SpoolFolder
 from service.storage.storage import Storage
 from service.telemetry.metrics import Metrics
 
@@ -60,6 +61,7 @@ class Kernel:
     uploads: ThreadPoolExecutor
     cores: int
     pixels: PixelBudget
+    spools: SpoolFolder
 
     @property
     def limits(self) -> Limits:

@@ -6,20 +6,14 @@ import urllib3.connection
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 
-from service.deadlines import watch
+from service.deadlines import WatchedConnection
 
 
-class _HTTPConnection(urllib3.connection.HTTPConnection):
-    def connect(self) -> None:
-        super().connect()
-        watch(self)
-
-    def request(self, *args: Any, **options: Any) -> None:
-        watch(self)
-        super().request(*args, **options)
+class _HTTPConnection(WatchedConnection, urllib3.connection.HTTPConnection):
+    pass
 
 
-class _HTTPSConnection(_HTTPConnection, urllib3.connection.HTTPSConnection):
+class _HTTPSConnection(WatchedConnection, urllib3.connection.HTTPSConnection):
     pass
 
 

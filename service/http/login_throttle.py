@@ -192,9 +192,13 @@ class LoginThrottle:
             return counted or 1
 
     def _sweep(self, connection: sa.Connection, now: float) -> None:
-        """Make room for a new row: delete some that have expired, and at times the oldest beyond the most."""
+        """Make room for a new row: delete some that have expired, and at times the oldest beyond the most.
+
+        What ends later than any row can is of a clock that was ahead; else it would outlive those that count.
+        """
         oldest = sa.select(FailedLogin.name).order_by(FailedLogin.expires_at).with_for_update(skip_locked=True)
-        gone = [oldest.where(FailedLogin.expires_at <= now).limit(SWEPT)]
+        is_over = (FailedLogin.expires_at <= now, FailedLogin.expires_at > now + self._seconds)
+        gone = [oldest.where(over).limit(SWEPT) for over in is_over]
         self._inserted += 1
         if self._inserted % COUNTED == 0:
             rows = connection.scalar(sa.select(sa.func.count()).select_from(FailedLogin)) or 0

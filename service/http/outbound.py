@@ -12,7 +12,8 @@ from urllib.parse import SplitResult, urlsplit
 
 import certifi
 
-from service.deadlines import deadline
+from service import deadlines
+from service.deadlines import deadline, watch
 from service.http.special_addresses import is_public
 
 LONGEST_URL = 2_000
@@ -142,9 +143,14 @@ class _Connection(HTTPConnection):
             except OSError:
                 if number == len(self._addresses):
                     raise
+        deadlines.check()
         self.sock.settimeout(SECONDS)
         if self._secure:
-            self.sock = _trust().wrap_socket(self.sock, server_hostname=self.host)
+            # The handshake comes last, so that the deadline can cut it: before, there are two sockets for a moment.
+            secured = _trust().wrap_socket(self.sock, server_hostname=self.host, do_handshake_on_connect=False)
+            self.sock = secured
+            secured.do_handshake()
+        watch(self)
 
 
 @cache

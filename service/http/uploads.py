@@ -1,10 +1,10 @@
 """Forms out of a request: within limits, their files spooled to disk when large."""
 
 import hashlib
+import io
 import re
-import tempfile
 from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -13,15 +13,15 @@ from werkzeug.datastructures import FileStorage, MultiDict
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
 
-from service.errors import Invalid, Malformed, NoRoom, TooLarge
+from service.errors import Invalid, Malformed, TooLarge
 from service.http.idempotency import is_keyed, reserve
 from service.http.multipart import Part, parameters, read_parts
-from service.storage.storage import is_full
+from service.http.services import provided
+from service.storage.spools import Spool, SpoolFolder
 
 FORM_TYPES = ("multipart/form-data", "application/x-www-form-urlencoded")
 MAX_PARTS = 2_000
 MAX_TEXT = 1_000_000
-IN_MEMORY = 512 * 1024
 BEFORE_CREDENTIALS = 1_000_000
 """Bytes of a file that are taken from somebody who has not said yet who that is."""
 NAME_LENGTH = 255
@@ -29,18 +29,21 @@ NAME_END = 40
 """Names of many files often differ in a number at their end, before the extension."""
 
 
-class Spool(tempfile.SpooledTemporaryFile[bytes]):
-    """A part of the request: in memory while small, in a nameless file beyond; refuses what exceeds the limit.
+class UploadedFile(io.RawIOBase):
+    """A part of the request as a file; it refuses what exceeds `limit`. While it is written, it is the spool's last.
 
     `kind` is what the client is told that it is, such as `image`.
     """
 
-    def __init__(self, name: str, limit: int, kind: str) -> None:
-        super().__init__(max_size=IN_MEMORY)
+    def __init__(self, spool: Spool, name: str, limit: int, kind: str) -> None:
         self.client_name = name
         self.limit = limit
         self.kind = kind
         self.is_from_stranger = False
+        self._spool = spool
+        self._begin = spool.size
+        self._size = 0
+        self._place = 0
         self._hash = hashlib.sha256()
 
     @property
@@ -49,26 +52,58 @@ class Spool(tempfile.SpooledTemporaryFile[bytes]):
         return self._hash.hexdigest()
 
     def write(self, data: Any) -> int:
-        """Write, or raise TooLarge as soon as the part is over the limit."""
-        if self.is_from_stranger and self.tell() + len(data) > BEFORE_CREDENTIALS:
+        """Write behind what was written, or raise TooLarge as soon as the part is over the limit."""
+        size = self._size + len(data)
+        if self.is_from_stranger and size > BEFORE_CREDENTIALS:
             raise TooLarge(
                 f"Send the credentials before the file: without them it may have {BEFORE_CREDENTIALS} bytes.",
                 code="credentials_first",
                 limit=BEFORE_CREDENTIALS,
             )
-        if self.tell() + len(data) > self.limit:
+        if size > self.limit:
             raise TooLarge(
                 f"{self.client_name} is too large: {self.kind}s may have at most {self.limit} bytes. Make it smaller.",
                 code="file_too_large",
                 limit=self.limit,
             )
         self._hash.update(data)
-        try:
-            return super().write(data)
-        except OSError as error:
-            if is_full(error):
-                raise NoRoom("There is no room for the upload: nothing was stored. Try again later.") from error
-            raise
+        self._spool.append(data)
+        self._size = size
+        return len(data)
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a place of the part."""
+        self._place = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence]
+        return self._place
+
+    def tell(self) -> int:
+        """Return the place."""
+        return self._place
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Read so many bytes, or all the rest."""
+        left = max(0, self._size - self._place)
+        data = self._spool.read(self._begin + self._place, left if size is None or size < 0 else min(size, left))
+        self._place += len(data)
+        return data
+
+    def readall(self) -> bytes:
+        """Read all the rest."""
+        return self.read()
+
+    def readinto(self, buffer: Any) -> int:
+        """Read as much as there is room for."""
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +115,10 @@ class Form:
 
 
 @contextmanager
-def spooling(limit: int, kind: str) -> Iterator[Callable[[str], Spool]]:
-    """Yield a function that makes spools by their clients' names; all are deleted after the block."""
-    with ExitStack() as spools:
-        yield lambda name: spools.enter_context(Spool(display_name(name, kind), limit, kind))
+def spooling(limit: int, kind: str) -> Iterator[Callable[[str], UploadedFile]]:
+    """Yield a function that makes files by their clients' names, one after the other; all are gone after the block."""
+    with closing(Spool(provided(SpoolFolder))) as spool:
+        yield lambda name: UploadedFile(spool, display_name(name, kind), limit, kind)
 
 
 Early = Callable[[MultiDict[str, str]], bool]
@@ -109,8 +144,8 @@ def read_form(
     gone after the block.
     """
     request.max_content_length = most
-    with spooling(limit, kind) as spool:
-        form = _parsed(request, spool, early)
+    with spooling(limit, kind) as file_for:
+        form = _parsed(request, file_for, early)
         _check_parts(form, files, texts)
         if is_keyed():
             sent = [(name, file.filename, cast(Any, file.stream).sha256) for name, file in form.files.items(multi=True)]
@@ -133,13 +168,13 @@ def _check_parts(form: Form, files: Collection[str], texts: Collection[str]) -> 
         raise Invalid(detail, pointer=f"#/{named[0]}", code="invalid_member")
 
 
-def _parsed(request: Request, spool: Callable[[str], Spool], early: Early | None) -> Form:
+def _parsed(request: Request, file_for: Callable[[str], UploadedFile], early: Early | None) -> Form:
     try:
         if request.mimetype != "multipart/form-data":
             parser = FormDataParser(max_form_memory_size=MAX_TEXT, silent=False)
             _, texts, _ = parser.parse(request.stream, request.mimetype, request.content_length)
             return Form(texts, MultiDict())
-        return _multipart(request, spool, early)
+        return _multipart(request, file_for, early)
     except RequestEntityTooLarge as error:
         raise TooLarge(
             f"The form is too large: at most {request.max_content_length} bytes, {MAX_PARTS} parts, and texts of "
@@ -149,7 +184,7 @@ def _parsed(request: Request, spool: Callable[[str], Spool], early: Early | None
         raise Malformed("The form is broken or cut off. Send it again.", code="form_broken") from error
 
 
-def _multipart(request: Request, spool: Callable[[str], Spool], early: Early | None) -> Form:
+def _multipart(request: Request, file_for: Callable[[str], UploadedFile], early: Early | None) -> Form:
     form, text, size, file = Form(MultiDict(), MultiDict()), bytearray(), 0, None
     is_known = early is None
     for event in read_parts(request.stream, _boundary(request), MAX_PARTS):
@@ -158,7 +193,7 @@ def _multipart(request: Request, spool: Callable[[str], Spool], early: Early | N
             if part.file_name is not None:
                 if early and not form.files:
                     is_known = early(form.texts)
-                file = spool(part.file_name)
+                file = file_for(part.file_name)
                 file.is_from_stranger = not is_known
                 form.files.add(part.name, FileStorage(cast(Any, file), part.file_name, part.name))
         elif event is None:

@@ -7,11 +7,10 @@ except that a WebP's encoder holds some 3 bytes for each of its pixels.
 """
 
 import io
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from service.errors import Invalid, NoRoom, ServiceFault, TooLarge
 from service.imaging.colour import colours_of
@@ -20,6 +19,7 @@ from service.imaging.pixel_budget import PixelBudget
 from service.imaging.structure import read_pixels, read_structure, refusing_damage
 from service.imaging.vips import vips
 from service.shortage import check_memory, has_memory
+from service.storage.spools import SpoolFolder
 from service.storage.storage import is_full
 
 if TYPE_CHECKING:
@@ -79,20 +79,20 @@ def scale(factor: float) -> Edit:
     return Edit(lambda width, height: (_scaled(width, factor), _scaled(height, factor)), _resized)
 
 
-def copies(data: bytes, edits: Sequence[Edit], budget: PixelBudget) -> Iterator[Copy]:
+def copies(data: bytes, edits: Sequence[Edit], budget: PixelBudget, spools: SpoolFolder) -> Iterator[Copy]:
     """Make a copy by each edit, in the original's type; it is decoded once for all.
 
     Raises `Invalid` where the image does not decode, `TooLarge` where its type has no room for a copy so large, and
     `NoRoom`. A lossless WebP stays lossless.
     """
     header = read_structure(io.BytesIO(data), "The image")
-    return _made(data, header, edits, header.media_type, WEBP_QUALITY, budget)
+    return _made(data, header, edits, header.media_type, WEBP_QUALITY, budget, spools)
 
 
-def renditions(data: bytes, factors: Sequence[float], budget: PixelBudget) -> Iterator[Copy]:
+def renditions(data: bytes, factors: Sequence[float], budget: PixelBudget, spools: SpoolFolder) -> Iterator[Copy]:
     """Make a WebP of each size, 1.0 being the original's; it is decoded once for all. Raises as `copies` does."""
     header = read_structure(io.BytesIO(data), "The image")
-    return _made(data, header, [scale(factor) for factor in factors], "image/webp", RENDITION_QUALITY, budget)
+    return _made(data, header, [scale(factor) for factor in factors], "image/webp", RENDITION_QUALITY, budget, spools)
 
 
 def check_size(width: int, height: int, media_type: str) -> None:
@@ -115,7 +115,13 @@ def _scaled(side: int, factor: float) -> int:
 
 
 def _made(
-    data: bytes, header: Header, edits: Sequence[Edit], media_type: str, quality: int, budget: PixelBudget
+    data: bytes,
+    header: Header,
+    edits: Sequence[Edit],
+    media_type: str,
+    quality: int,
+    budget: PixelBudget,
+    spools: SpoolFolder,
 ) -> Iterator[Copy]:
     """Make the copies one after the other, each when it is asked for."""
     sizes = [edit.size(*header.upright_size) for edit in edits]
@@ -126,11 +132,11 @@ def _made(
     with budget.room_for(memory), _refusing_failure(memory):
         image = _upright(data, header, sizes)
         for edit, (width, height) in zip(edits, sizes, strict=True):
-            with tempfile.TemporaryFile() as file:
+            with spools.file() as file:
                 _write(edit.draw(image, width, height), file.fileno(), media_type, quality, lossless=lossless)
                 size = file.tell()
                 file.seek(0)
-                yield Copy(cast(BinaryIO, file), media_type, width, height, size)
+                yield Copy(file, media_type, width, height, size)
 
 
 def _memory(header: Header, sizes: Sequence[tuple[int, int]], media_type: str) -> int:

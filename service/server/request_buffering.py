@@ -1,20 +1,25 @@
 """Request buffering: a connection collects its next request before a thread is spent on it."""
 
+import errno
+import os
 import re
 import time
 from collections.abc import Callable
-from typing import Any
+from contextlib import ExitStack
+from typing import Any, BinaryIO
 
 from gunicorn.workers.gthread import TConn
 
+from service.errors import NoRoom, Unavailable
 from service.server.min_data_rate import MAX_WAIT, MIN_RATE, MinRateSocket, is_over_total
+from service.storage.spools import SpoolFolder
 
 BUFFER = 32 * 1024
 """Bytes of a request that are buffered before it gets a thread, where it is not complete before."""
 WHOLE_BODY = 1_000_000
-"""Bytes of a body that is buffered whole, as far as there is room."""
+"""Bytes of a body that is buffered whole."""
 MOST_BUFFERED = 32 * 1024 * 1024
-"""Bytes that are buffered at a time in a process; beyond, requests get a thread after BUFFER bytes."""
+"""Bytes that are buffered in the memory of a process; beyond, what comes after BUFFER bytes goes into spools."""
 
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,18})[ \t]*\r\n", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:", re.IGNORECASE)
@@ -25,9 +30,32 @@ _HEALTH_CHECK = re.compile(rb"(?:GET|HEAD) /(?:healthz|readyz)[ ?]")
 
 
 class BufferRoom:
-    """How many bytes a process has buffered. Used by the thread that polls alone."""
+    """How many bytes a process has buffered in memory, and where more go. Used by the thread that polls alone."""
 
-    taken = 0
+    def __init__(self, spools: SpoolFolder) -> None:
+        self.spools = spools
+        self.taken = 0
+
+
+class _Overflow:
+    """The rest of a request, in a spool."""
+
+    def __init__(self, spools: SpoolFolder) -> None:
+        self.size = 0
+        self._held = ExitStack()
+        self._file: BinaryIO = self._held.enter_context(spools.file(WHOLE_BODY + BUFFER))
+
+    def append(self, data: bytes) -> None:
+        """Add the bytes, or raise OSError: what was there before can still be read then."""
+        if os.pwrite(self._file.fileno(), data, self.size) < len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.size += len(data)
+
+    def read(self) -> bytes:
+        return os.pread(self._file.fileno(), self.size, 0)
+
+    def close(self) -> None:
+        self._held.close()
 
 
 class BufferedConnection(TConn):  # type: ignore[misc]
@@ -40,6 +68,8 @@ class BufferedConnection(TConn):  # type: ignore[misc]
         self._linger = linger
         self._room = room
         self._taken = 0
+        self._overflow: _Overflow | None = None
+        self._has_no_spool = False
         self.begin_request()
 
     def begin_request(self) -> None:
@@ -47,6 +77,8 @@ class BufferedConnection(TConn):  # type: ignore[misc]
         self.init()
         self.arrived = bytearray(self.parser.unreader.take_buffered())
         self.begin = time.monotonic()
+        self._end = bytes(self.arrived[-4:])
+        self._has_no_spool = False
         self.sock.begin_request()
 
     def receive(self) -> bool:
@@ -57,32 +89,57 @@ class BufferedConnection(TConn):  # type: ignore[misc]
                 data = self.sock.recv(BUFFER)
                 if not data:
                     return True
-                self.arrived += data
-                self._taken += len(data)
-                self._room.taken += len(data)
+                self._end = (self._end + data)[-4:]
+                self._keep(data)
         except BlockingIOError:
             return False
         except OSError:
             return True  # the thread meets the same fault
         return True
 
+    def _keep(self, data: bytes) -> None:
+        """Keep what has come: in memory while there is room, else in a spool; without one a thread takes it at once."""
+        if self._overflow is None and len(self.arrived) >= BUFFER and self._room.taken + len(data) > MOST_BUFFERED:
+            try:
+                self._overflow = _Overflow(self._room.spools)
+            except (OSError, NoRoom, Unavailable):
+                self._has_no_spool = True
+        if self._overflow:
+            try:
+                self._overflow.append(data)
+            except OSError:
+                rest = self._overflow.read() + data
+                self._close_overflow()
+                self._has_no_spool = True
+                self._keep_in_memory(rest)
+        else:
+            self._keep_in_memory(data)
+
+    def _keep_in_memory(self, data: bytes) -> None:
+        self.arrived += data
+        self._taken += len(data)
+        self._room.taken += len(data)
+
+    @property
+    def _size(self) -> int:
+        return len(self.arrived) + (self._overflow.size if self._overflow else 0)
+
     def _suffices(self) -> bool:
-        is_much = len(self.arrived) >= BUFFER
-        if self.is_tls():
+        size = self._size
+        is_too_much = size > BUFFER + WHOLE_BODY or (size >= BUFFER and self._has_no_spool)
+        if self.is_tls() or is_too_much:
             return True
         end = self.arrived.find(b"\r\n\r\n", 0, BUFFER) + 4
         if end < 4:
-            return is_much
+            return size >= BUFFER
         head = self.arrived[:end]
         if _EXPECTS.search(head):
             return True  # the client waits for 100 Continue
         if _CHUNKED.search(head):
-            return is_much or self.arrived.endswith(b"\r\n\r\n", end)
+            return size > end and self._end == b"\r\n\r\n"  # perhaps in the middle, and then a thread waits for the end
         length = _LENGTH.search(head)
-        size = int(length[1]) if length else 0
-        if is_much and (size > WHOLE_BODY or self._room.taken > MOST_BUFFERED):
-            return True
-        return len(self.arrived) - end >= size
+        told = int(length[1]) if length else 0
+        return size - end >= told or (told > WHOLE_BODY and size >= BUFFER)
 
     def is_tls(self) -> bool:
         """Return whether the peer begins a TLS handshake (RFC 8446, section 5.1): it would wait for an answer to it."""
@@ -99,19 +156,26 @@ class BufferedConnection(TConn):  # type: ignore[misc]
 
     def unbuffer(self) -> None:
         """Give what has arrived to the parser, for the thread that reads the request now."""
-        self.parser.unreader.unread(bytes(self.arrived))
-        self.sock.moved += len(self.arrived)
+        arrived = bytes(self.arrived) + (self._overflow.read() if self._overflow else b"")
+        self.parser.unreader.unread(arrived)
+        self.sock.moved += len(arrived)
         self.arrived.clear()
         self._leave_room()
         self.sock.setblocking(True)
 
     def _leave_room(self) -> None:
+        self._close_overflow()
         self._room.taken -= self._taken
         self._taken = 0
 
+    def _close_overflow(self) -> None:
+        if self._overflow:
+            self._overflow.close()
+            self._overflow = None
+
     def is_late(self, now: float) -> bool:
         """Return whether the request takes too long to arrive."""
-        waited, size = now - self.begin, len(self.arrived)
+        waited, size = now - self.begin, self._size
         return waited > MAX_WAIT + size / MIN_RATE or is_over_total(waited, size)
 
     def close(self, graceful: bool = False) -> None:

@@ -27,6 +27,7 @@ from service.server.min_data_rate import MinDataRate, MinRateSocket
 from service.server.request_body import BodyReader
 from service.server.request_buffering import BufferedConnection, BufferRoom
 from service.shortage import is_shortage
+from service.storage.spools import SpoolFolder
 from service.telemetry import logging as logs
 
 DRAIN_SECONDS, MAX_DRAINED = 0.2, 16_000_000
@@ -47,6 +48,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     """
 
     lingering: LingeringClose
+    room: BufferRoom
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -56,7 +58,6 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self.uploads = ThreadPoolExecutor(self.cfg.threads * 3 // 4, "upload")
         self.health_checks = ThreadPoolExecutor(1, "health")
         self.looked_at = 0.0
-        self.room = BufferRoom()
         self.connections: Counter[str] = Counter()
         self.counting = threading.Lock()  # several threads close connections
         self.most_of_address = 0
@@ -64,6 +65,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def run(self) -> None:
         """Serve until told to stop; uploads that still wait for a thread then get none."""
         self.lingering = LingeringClose(self.poller)
+        self.room = BufferRoom(provided(SpoolFolder, self.wsgi))
         settings = provided(Settings, self.wsgi)
         if not settings.trusted_proxies:
             # Connections spread over the processes by chance.

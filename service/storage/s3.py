@@ -5,11 +5,13 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, BinaryIO, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from service.storage.s3_client import Clients, S3Access
+from service.deadlines import deadline
+from service.storage.s3_client import CHECK_SECONDS, Clients, S3Access, pages
 from service.storage.s3_download import S3Download
 from service.storage.s3_errors import code_of, translated, translated_for_operator, unreachable
 from service.storage.signed_urls import Download
@@ -45,43 +47,42 @@ class S3Storage:
         name = self._name(key)
         headers = {"ContentType": media_type, "CacheControl": UNCHANGING} if media_type else {}
         first = _read(stream)
-        with translated(key):
-            if len(first) == PART:
-                return self._save_parts(name, first, stream, headers)
-            self._client().put_object(Bucket=self.bucket, Key=name, Body=first, **headers)
+        if len(first) == PART:
+            return self._save_parts(name, first, stream, headers)
+        with self._call(key, len(first)) as client:
+            client.put_object(Bucket=self.bucket, Key=name, Body=first, **headers)
         return len(first)
 
     def flush(self, *keys: str) -> None:
         """Do nothing: what the store has answered is safe."""
 
     def _save_parts(self, name: str, part: bytes, stream: BinaryIO, headers: dict[str, str]) -> int:
-        client, place = self._client(), {"Bucket": self.bucket, "Key": name}
-        place["UploadId"] = client.create_multipart_upload(**place, **headers)["UploadId"]
+        place = {"Bucket": self.bucket, "Key": name}
+        with self._call(name) as client:
+            place["UploadId"] = client.create_multipart_upload(**place, **headers)["UploadId"]
         parts: list[dict[str, Any]] = []
         size = 0
         try:
             while part or not parts:
-                sent = client.upload_part(**place, PartNumber=len(parts) + 1, Body=part)
+                with self._call(name, len(part)):
+                    sent = client.upload_part(**place, PartNumber=len(parts) + 1, Body=part)
                 parts.append({"PartNumber": len(parts) + 1, "ETag": sent["ETag"]})
                 size += len(part)
                 part = _read(stream)
-            client.complete_multipart_upload(**place, MultipartUpload={"Parts": parts})
+            with self._call(name):
+                client.complete_multipart_upload(**place, MultipartUpload={"Parts": parts})
         except BaseException:
             # Where even this fails, drop_unfinished finds it later.
-            with suppress(BotoCoreError, ClientError):
+            with suppress(BotoCoreError, ClientError, TimeoutError), deadline(self._access.timeout):
                 client.abort_multipart_upload(**place)
             raise
         return size
 
     def open(self, key: str) -> BinaryIO:
         """Ask for the bytes, which arrive while they are read. The stream can be sought, for `Range`."""
-        name = self._name(key)
-
-        def get(**options: Any) -> Any:
-            with translated(key):
-                return self._client().get_object(Bucket=self.bucket, Key=name, **options)
-
-        return cast(BinaryIO, io.BufferedReader(S3Download(get), 256 * 1024))
+        with translated(key):
+            get = partial(self._client().get_object, Bucket=self.bucket, Key=self._name(key))
+        return cast(BinaryIO, io.BufferedReader(S3Download(key, get, self._access.timeout), 256 * 1024))
 
     def read(self, key: str) -> bytes:
         """Fetch all the bytes."""
@@ -103,12 +104,12 @@ class S3Storage:
     def _delete(self, names: Sequence[str]) -> None:
         if not names:
             return
-        with translated(names[0]):
+        with self._call(names[0]) as client:
             if len(names) == 1:
-                self._client().delete_object(Bucket=self.bucket, Key=names[0])
+                client.delete_object(Bucket=self.bucket, Key=names[0])
                 return
             wanted = {"Objects": [{"Key": name} for name in names], "Quiet": True}
-            answer = self._client().delete_objects(Bucket=self.bucket, Delete=wanted)
+            answer = client.delete_objects(Bucket=self.bucket, Delete=wanted)
         for error in answer.get("Errors", ()):
             logs.event(log, "a key was not deleted", logging.ERROR, key=error.get("Key"), code=error.get("Code"))
         if answer.get("Errors"):
@@ -141,8 +142,8 @@ class S3Storage:
     def _pages(self, operation: str, part: str, prefix: str) -> Iterator[list[Any]]:
         """Yield this part of each page of a listing."""
         with translated(prefix):
-            pages = self._client().get_paginator(operation)
-            for page in pages.paginate(Bucket=self.bucket, Prefix=self._prefix + prefix):
+            place = {"Bucket": self.bucket, "Prefix": self._prefix + prefix}
+            for page in pages(self._client(), operation, self._access.timeout, **place):
                 yield page.get(part, [])
 
     def drop_unfinished(self, older_than: float) -> int:
@@ -152,16 +153,18 @@ class S3Storage:
             for found in page:
                 if found["Initiated"].timestamp() <= limit:
                     place = {"Bucket": self.bucket, "Key": found["Key"], "UploadId": found["UploadId"]}
-                    with translated(found["Key"]):
-                        self._client().abort_multipart_upload(**place)
+                    with self._call(found["Key"]) as client:
+                        client.abort_multipart_upload(**place)
                     count += 1
         return count
 
     def check(self) -> None:
         """List one key: this needs the address, the credentials, the bucket and the right to look into it."""
+        seconds = min(self._access.timeout, 2 * CHECK_SECONDS)
         with translated_for_operator(self.bucket):
             client = self._clients.client("s3", self._access.endpoint, checking=True)
-            client.list_objects_v2(Bucket=self.bucket, Prefix=self._prefix, MaxKeys=1)
+            with deadline(seconds):
+                client.list_objects_v2(Bucket=self.bucket, Prefix=self._prefix, MaxKeys=1)
 
     def create_bucket(self) -> bool:
         """Make the bucket, private as every new one is; return whether it was not there yet."""
@@ -172,8 +175,10 @@ class S3Storage:
         except StorageMisconfigured:
             options = {"CreateBucketConfiguration": place} if place else {}
             with translated_for_operator(self.bucket):
+                client = self._client()
                 try:
-                    self._client().create_bucket(Bucket=self.bucket, **options)
+                    with deadline(self._access.timeout):
+                        client.create_bucket(Bucket=self.bucket, **options)
                 except ClientError as error:
                     if code_of(error) == "BucketAlreadyOwnedByYou":  # another process was quicker
                         return False
@@ -189,6 +194,14 @@ class S3Storage:
     def exclusive_lock(self) -> Iterator[bool]:
         """Yield False: other machines may be at work."""
         yield False
+
+    @contextmanager
+    def _call(self, key: str, size: int = 0) -> Iterator[Any]:
+        """Yield the client for a call that sends so many bytes; bound its time, and translate its errors."""
+        with translated(key):
+            client = self._client()
+            with deadline(self._access.timeout, size):
+                yield client
 
     def _name(self, key: str) -> str:
         return self._prefix + "/".join(parts_of(key))

@@ -2,14 +2,23 @@
 
 import os
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import boto3
 import botocore.session
+from botocore.awsrequest import (
+    AWSHTTPConnection,
+    AWSHTTPConnectionPool,
+    AWSHTTPSConnection,
+    AWSHTTPSConnectionPool,
+)
 from botocore.config import Config
 
+from service import deadlines
 from service.certificates import system_bundle
+from service.deadlines import WatchedConnection, deadline
 
 TRIES = 3
 """So often a call is made, and a broken download taken up again, before the store counts as unreachable."""
@@ -28,6 +37,7 @@ class S3Access:
     secret: str = field(default="", repr=False)
     token: str = field(default="", repr=False)
     timeout: float = 10
+    """Seconds for each call, all its tries among them. It has one more for each megabyte that it sends or receives."""
     connections: int = 32
 
 
@@ -69,9 +79,45 @@ class Clients:
         if service == "s3":
             config = config.merge(_s3_config(endpoint))
         region = session.region_name or "us-east-1"
-        return session.client(
+        client = session.client(
             service, endpoint_url=endpoint or None, region_name=region, config=config, verify=_trusted_bundle()
         )
+        _obey_deadlines(client, service)
+        return client
+
+
+def pages(client: Any, operation: str, seconds: float, **options: str) -> Iterator[dict[str, Any]]:
+    """Yield the pages of a listing; each is a call, and has so many seconds."""
+    listing = iter(client.get_paginator(operation).paginate(**options))
+    while True:
+        with deadline(seconds):
+            page = next(listing, None)
+        if page is None:
+            return
+        yield page
+
+
+class _HTTPConnection(WatchedConnection, AWSHTTPConnection):  # type: ignore[misc]
+    pass
+
+
+class _HTTPSConnection(WatchedConnection, AWSHTTPSConnection):  # type: ignore[misc]
+    pass
+
+
+class _HTTPPool(AWSHTTPConnectionPool):  # type: ignore[misc]
+    ConnectionCls = _HTTPConnection
+
+
+class _HTTPSPool(AWSHTTPSConnectionPool):  # type: ignore[misc]
+    ConnectionCls = _HTTPSConnection
+
+
+def _obey_deadlines(client: Any, service: str) -> None:
+    """Have a deadline cut the client's connections, and end its tries."""
+    # botocore has no public place for classes of connections; tests/test_deadlines.py holds that this is one.
+    client._endpoint.http_session._pool_classes_by_scheme.update(http=_HTTPPool, https=_HTTPSPool)
+    client.meta.events.register_first(f"needs-retry.{service}", lambda **_: deadlines.check())
 
 
 def _trusted_bundle() -> str | None:

@@ -40,7 +40,7 @@ def translated(key: str = "") -> Iterator[None]:
             logs.event(log, "the object store refused or failed", level, status=status, code=code)
             raise unreachable() from error
         raise
-    except BotoCoreError as error:
+    except (BotoCoreError, TimeoutError) as error:
         raise _not_reached(error) from error
 
 
@@ -66,7 +66,7 @@ def translated_for_operator(bucket: str, named_by: str = "STORAGE_URL") -> Itera
                 "AWS_SECRET_ACCESS_KEY and what they may do."
             )
         raise StorageMisconfigured(message) from error
-    except BotoCoreError as error:
+    except (BotoCoreError, TimeoutError) as error:
         raise _not_reached(error) from error
 
 
@@ -87,6 +87,6 @@ def _status(error: ClientError) -> int:
     return status
 
 
-def _not_reached(error: BotoCoreError) -> Unavailable:
+def _not_reached(error: BotoCoreError | TimeoutError) -> Unavailable:
     logs.event(log, "the object store cannot be reached", logging.WARNING, fault=type(error).__name__)
     return unreachable()

@@ -3,9 +3,11 @@
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, BinaryIO, cast
 
-from service.storage.s3_client import Clients, S3Access
+from service.deadlines import deadline
+from service.storage.s3_client import Clients, S3Access, pages
 from service.storage.s3_download import S3Download
 from service.storage.s3_errors import translated, translated_for_operator
 
@@ -33,8 +35,7 @@ class S3Objects:
         """
         bucket, prefix = _parts(url)
         with translated_for_operator(bucket, named_by="the source"):
-            pages = self._client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-            for page in pages:
+            for page in pages(self._client(), "list_objects_v2", self._access.timeout, Bucket=bucket, Prefix=prefix):
                 for found in page.get("Contents", ()):
                     yield S3Object(f"s3://{bucket}/{found['Key']}", found["Size"], found["ETag"].strip('"'))
 
@@ -43,7 +44,9 @@ class S3Objects:
         bucket, key = _parts(url)
         try:
             with translated(key):
-                found = self._client().head_object(Bucket=bucket, Key=key)
+                client = self._client()
+                with deadline(self._access.timeout):
+                    found = client.head_object(Bucket=bucket, Key=key)
         except FileNotFoundError:
             return None
         return S3Object(url, found["ContentLength"], found["ETag"].strip('"'))
@@ -51,12 +54,9 @@ class S3Objects:
     def open(self, url: str, *, at_once: bool) -> BinaryIO:
         """Return the bytes as a stream that can be sought; `at_once` fetches them all in one call."""
         bucket, key = _parts(url)
-
-        def get(**options: Any) -> Any:
-            with translated(url):
-                return self._client().get_object(Bucket=bucket, Key=key, **options)
-
-        stream = S3Download(get)
+        with translated(url):
+            get = partial(self._client().get_object, Bucket=bucket, Key=key)
+        stream = S3Download(url, get, self._access.timeout)
         if not at_once:
             return cast(BinaryIO, io.BufferedReader(stream))
         with stream:

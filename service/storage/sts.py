@@ -9,6 +9,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from service.deadlines import deadline
 from service.errors import Invalid, Unavailable
 from service.storage.s3_client import Clients, S3Access
 from service.storage.s3_errors import code_of, translated
@@ -53,7 +54,8 @@ class SecurityTokenService:
             wanted["DurationSeconds"] = lifetime
         with translated(), _translated_refusal(lifetime):
             client = self._clients.client("sts", self._endpoint)
-            given = client.assume_role(**wanted)["Credentials"]
+            with deadline(self._access.timeout):
+                given = client.assume_role(**wanted)["Credentials"]
         return TemporaryCredentials(
             access_key_id=given["AccessKeyId"],
             secret_access_key=given["SecretAccessKey"],

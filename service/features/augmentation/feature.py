@@ -39,7 +39,7 @@ def make(kernel: Kernel) -> Parts:
             ),
         }
 
-    operation = Augmentation(kernel.storage, kernel.pixels, settings.augmentation_scale)
+    operation = Augmentation(kernel.storage, kernel.pixels, kernel.spools, settings.augmentation_scale)
     return Parts(lanes=[kernel.image_lane(operation)], services=services)
 
 

@@ -19,6 +19,7 @@ from service.imaging import transform
 from service.imaging.failures import image_failures
 from service.imaging.pixel_budget import PixelBudget
 from service.jobs.operation import Failure, Operation, Run
+from service.storage.spools import SpoolFolder
 from service.storage.storage import Storage
 
 KIND = "augmentation"
@@ -41,9 +42,10 @@ class Augmentation(Operation):
     kind = KIND
     failure_code = "engine_failed"
 
-    def __init__(self, storage: Storage, pixels: PixelBudget, factor: float) -> None:
+    def __init__(self, storage: Storage, pixels: PixelBudget, spools: SpoolFolder, factor: float) -> None:
         self.storage = storage
         self.pixels = pixels
+        self.spools = spools
         self.factor = factor
 
     def load(self, session: Session, runs: Sequence[Run]) -> list[Place | None]:
@@ -77,7 +79,7 @@ class Augmentation(Operation):
             raise Failure("engine_failed", "The image has been deleted.")
         edits = [transform.rotate(), transform.gray(), transform.scale(self.factor)]
         with image_failures():
-            made = transform.copies(self.storage.read(place.original), edits, self.pixels)
+            made = transform.copies(self.storage.read(place.original), edits, self.pixels, self.spools)
             rows = [file_row(place.task_id, place.position, place.name, suffix, place.media_type) for suffix in COPIES]
             for row, copy in zip(rows, made, strict=True):
                 self.storage.save(row["key"], copy.stream)

@@ -26,7 +26,7 @@ class User(Model):
 
 
 class RevokedToken(Model):
-    """A token that was revoked, as SHA-256; it is forgotten at its own end, in seconds since 1970."""
+    """A token that was revoked, as SHA-256; it is forgotten some time after its own end, in seconds since 1970."""
 
     __tablename__ = "revoked_token"
 
@@ -81,13 +81,21 @@ class AugmentationTask(Model):
 
 
 class AugmentationImage(Model):
-    """An uploaded image. Its files are the rows of `ImageTask` with its task and position."""
+    """An uploaded image. Its files are the rows of `ImageTask` with its task and position.
+
+    `user_id` is that of its task: with it a page of somebody's history is found without sorting all of them.
+    """
 
     __tablename__ = "augmentation_image"
-    __table_args__ = (sa.Index(None, "task_id", "position"), {"sqlite_autoincrement": True})
+    __table_args__ = (
+        sa.Index(None, "task_id", "position"),
+        sa.Index(None, "user_id", "id"),
+        {"sqlite_autoincrement": True},
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     task_id: Mapped[str] = mapped_column(sa.ForeignKey("augmentation_task.id", ondelete="CASCADE"))
+    user_id: Mapped[str] = mapped_column(sa.String(36), server_default="")
     position: Mapped[int]
     name: Mapped[str] = mapped_column(sa.String(255))
     media_type: Mapped[str] = mapped_column(sa.String(32))

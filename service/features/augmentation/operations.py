@@ -140,12 +140,13 @@ def history(
     query = (
         sa.select(AugmentationImage.id, AugmentationImage, AugmentationTask.created_at)
         .join(AugmentationTask, AugmentationTask.id == AugmentationImage.task_id)
-        .where(AugmentationTask.user_id == user_id)
+        .where(AugmentationImage.user_id == user_id)
     )
     with services.database.read() as session:
         rows, end = newest(session, query, limit, before)
-        places = [(image.task_id, image.position) for _, image, _ in rows]
-        files = _files(session, sa.tuple_(ImageTask.task_id, ImageTask.position).in_(places))
+        # Not by pairs, for which SQLite reads all files. Images of a task follow each other, so few are read in vain.
+        tasks, positions = ({getattr(row[1], name) for row in rows} for name in ("task_id", "position"))
+        files = _files(session, ImageTask.task_id.in_(tasks) & ImageTask.position.in_(positions))
     items = [
         {
             "task_id": image.task_id,
@@ -199,6 +200,7 @@ def _add_rows(
     images = [
         {
             "task_id": task_id,
+            "user_id": user_id,
             "position": position,
             "name": upload.name,
             "media_type": picture.media_type,

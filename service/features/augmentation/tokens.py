@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 TOKEN_LIFE = 24 * 3600
 """Seconds that a token is good for."""
+KEPT_LONGER = 30 * 24 * 3600
+"""Seconds that a revocation is kept beyond the token's end: the clock may be ahead now and be set back."""
 ALGORITHM = "HS256"
 # Of `iat` nothing is asked: another machine, whose clock is a little ahead, may have made the token just now.
 _DEMANDS: "Options" = {"require": ["exp", "sub"], "verify_iat": False}
@@ -56,7 +58,7 @@ def revoke(tokens: Tokens, token: str) -> None:
     """Revoke a token, which was good just now."""
     claims, now = _claims(tokens, token), time.time()
     with tokens.database.write() as session:
-        session.execute(sa.delete(RevokedToken).where(RevokedToken.expires_at < now))
+        session.execute(sa.delete(RevokedToken).where(RevokedToken.expires_at < now - KEPT_LONGER))
         if session.get(RevokedToken, _hash(token)) is None:
             session.add(RevokedToken(token=_hash(token), expires_at=float(claims["exp"])))
 

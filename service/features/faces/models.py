@@ -150,7 +150,7 @@ class WebhookEvent(Model):
     """
 
     __tablename__ = "webhook_event"
-    __table_args__ = (sa.Index(None, "task_id"),)
+    __table_args__ = (sa.Index(None, "task_id", "created_at", "id"),)
 
     id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
     task_id: Mapped[str] = mapped_column(sa.ForeignKey("task.id", ondelete="CASCADE"))

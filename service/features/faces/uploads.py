@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import SEEK_END
 from typing import Any, cast
 
 from flask import Request
@@ -12,7 +13,7 @@ from service.features.uploads import upload_of
 from service.http.bodies import body, form_fields
 from service.http.idempotency import reserve, reserve_json
 from service.http.openapi_views import FILE, multipart, without_null
-from service.http.uploads import Form, Spool, display_name, read_form, spooling
+from service.http.uploads import Form, UploadedFile, display_name, read_form, spooling
 from service.imaging.intake import Upload
 from service.imaging.media_types import ACCEPTED
 
@@ -46,9 +47,9 @@ def read_uploads(request: Request, limit: int) -> Iterator[list[Upload]]:
             yield _parts(form)
     elif request.mimetype.startswith("image/") or request.mimetype == "application/octet-stream":
         request.max_content_length = MAX_REQUEST_BYTES
-        with spooling(limit, KIND) as spool:
+        with spooling(limit, KIND) as file_for:
             name = display_name(request.args.get("name", ""), KIND)
-            yield [_bare(request, name, spool(name))]
+            yield [_bare(request, name, file_for(name))]
     else:
         accepted = ", ".join(ACCEPTED)
         raise UnsupportedType(
@@ -101,12 +102,13 @@ def _named(form: Form, names: list[str]) -> list[Upload]:
     ]
 
 
-def _bare(request: Request, name: str, file: Spool) -> Upload:
+def _bare(request: Request, name: str, file: UploadedFile) -> Upload:
     while chunk := request.stream.read(256 * 1024):
         file.write(chunk)
-    if request.content_length is not None and file.tell() < request.content_length:
+    size = file.seek(0, SEEK_END)
+    if request.content_length is not None and size < request.content_length:
         raise Malformed(f"{name} was cut off: fewer bytes came than Content-Length says.", code="body_cut_off")
-    if not file.tell():
+    if not size:
         raise Invalid("The body is empty: send the bytes of one image.", code="file_empty")
     file.seek(0)
     reserve("bytes", request.mimetype, file.sha256)

@@ -13,7 +13,7 @@ def make(kernel: Kernel) -> Parts:
     """Make it for one application."""
     intake = kernel.intake(types=EDITABLE)
     return Parts(
-        lanes=[kernel.image_lane(Processing(kernel.storage, kernel.pixels))],
+        lanes=[kernel.image_lane(Processing(kernel.storage, kernel.pixels, kernel.spools))],
         services=lambda executor: {
             operations.Services: operations.Services(database=kernel.database, executor=executor, intake=intake)
         },

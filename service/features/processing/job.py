@@ -12,6 +12,7 @@ from service.imaging import transform
 from service.imaging.failures import image_failures
 from service.imaging.pixel_budget import PixelBudget
 from service.jobs.operation import Failure, Operation, Run
+from service.storage.spools import SpoolFolder
 from service.storage.storage import Storage
 
 KIND = "processing"
@@ -42,9 +43,10 @@ class Processing(Operation):
     kind = KIND
     failure_code = "engine_failed"
 
-    def __init__(self, storage: Storage, pixels: PixelBudget) -> None:
+    def __init__(self, storage: Storage, pixels: PixelBudget, spools: SpoolFolder) -> None:
         self.storage = storage
         self.pixels = pixels
+        self.spools = spools
 
     def load(self, session: Session, runs: Sequence[Run]) -> list[Order]:
         """Return the orders; their tasks are being processed from now on."""
@@ -60,7 +62,7 @@ class Processing(Operation):
             raise Failure("engine_failed", "The source has been deleted.")
         with image_failures():
             original = self.storage.read(order.source)
-            copies = transform.copies(original, [order.edit], self.pixels)
+            copies = transform.copies(original, [order.edit], self.pixels, self.spools)
             (result,) = [self._store(order.target, copy) for copy in copies]
         return result
 

@@ -1,9 +1,7 @@
 """Asks a source over HTTP: within a deadline, whatever the other side does."""
 
-import threading
 import time
 from collections.abc import Mapping
-from concurrent.futures import Future
 from typing import Any
 
 import orjson
@@ -11,7 +9,9 @@ import requests
 import urllib3
 
 from service.certificates import system_bundle
+from service.deadlines import deadline
 from service.features.questions.source import SourceFailed
+from service.http.deadline_adapter import DeadlineAdapter
 
 CONNECT_TIMEOUT = 3.05
 LARGEST_ANSWER = 4 * 2**20
@@ -30,33 +30,30 @@ class JSONClient:
         self._session = requests.Session()
         self._session.verify = system_bundle()
         self._session.max_redirects = 3
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, DeadlineAdapter())
         self._session.headers.update({"Accept": "application/json", "User-Agent": "media-batch-service"})
 
-    def get(self, path: str, parameters: Mapping[str, str], deadline: float) -> Any:
-        """Return the JSON that a GET gives; whatever goes wrong, or lasts beyond the deadline, is SourceFailed.
+    def get(self, path: str, parameters: Mapping[str, str], ends_at: float) -> Any:
+        """Return the JSON that a GET gives; whatever goes wrong, or lasts beyond the end, is SourceFailed.
 
-        The time-outs of a socket bound each of its waits, not their sum, and a name server has none. So the call
-        has a thread of its own, which is left behind at the deadline and ends by itself.
+        `ends_at` is a time of the monotonic clock.
         """
-        outcome: Future[Any] = Future()
-
-        def call() -> None:
-            try:
-                outcome.set_result(self._get(path, parameters, deadline))
-            except Exception as error:  # noqa: BLE001 - it is raised again in the thread that waits
-                outcome.set_exception(error)
-
-        threading.Thread(target=call, name="question-source", daemon=True).start()
+        seconds = max(0.05, ends_at - time.monotonic())
         try:
-            return outcome.result(max(0.0, deadline - time.monotonic()))
+            with deadline(seconds):
+                content = self._get(path, parameters, seconds)
         except (TimeoutError, requests.Timeout, urllib3.exceptions.TimeoutError) as error:
             raise SourceFailed("The source of questions did not answer in time.", RETRY_AFTER) from error
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             raise SourceFailed("The source of questions could not be reached, or broke off.", RETRY_AFTER) from error
+        try:
+            return orjson.loads(content)
+        except orjson.JSONDecodeError as error:
+            raise SourceFailed("The source of questions answered something that is not JSON.", RETRY_AFTER) from error
 
-    def _get(self, path: str, parameters: Mapping[str, str], deadline: float) -> Any:
-        left = max(0.05, deadline - time.monotonic())
-        timeout = (min(CONNECT_TIMEOUT, left), left)
+    def _get(self, path: str, parameters: Mapping[str, str], seconds: float) -> bytes:
+        timeout = (min(CONNECT_TIMEOUT, seconds), seconds)
         with self._session.get(self._url + path, params=parameters, timeout=timeout, stream=True) as response:
             if response.status_code != 200:
                 raise SourceFailed(
@@ -69,12 +66,7 @@ class JSONClient:
                 content += part
                 if len(content) > LARGEST_ANSWER:
                     raise SourceFailed("The source of questions answered far more than it was asked.", LONGEST_WAIT)
-                if time.monotonic() > deadline:
-                    raise TimeoutError
-        try:
-            return orjson.loads(content)
-        except orjson.JSONDecodeError as error:
-            raise SourceFailed("The source of questions answered something that is not JSON.", RETRY_AFTER) from error
+            return content
 
 
 def _seconds(retry_after: str | None) -> int:

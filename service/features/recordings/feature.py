@@ -20,6 +20,7 @@ def make(kernel: Kernel) -> Parts:
             quality=int(settings.mp3_quality) if settings.mp3_quality else None,
         ),
         slots=CpuSlots(kernel.cores),
+        spools=kernel.spools,
     )
     return Parts(services=lambda _: {operations.Services: services})
 

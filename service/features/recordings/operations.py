@@ -3,12 +3,11 @@
 import hashlib
 import hmac
 import re
-import tempfile
 import uuid
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -16,14 +15,17 @@ from sqlalchemy.orm import Session
 from service.cpu_slots import CpuSlots
 from service.db.database import Database, now
 from service.db.results import record_result
-from service.errors import NoRoom, NotFound, Unauthorized, Unavailable
+from service.errors import NotFound, Unauthorized, Unavailable
 from service.features.recordings.models import Recording, RecordingUser, recording_key
 from service.storage.signed_urls import Download
-from service.storage.storage import Storage, is_full
+from service.storage.spools import SpoolFolder
+from service.storage.storage import Storage
 from service.storage.stored_file import StoredFile
 
 TURN_SECONDS = 60
 """How long a recording waits for its turn to be encoded before the client is asked to come again."""
+_MOST_BYTES_A_SECOND = 40_000
+"""Of the highest bit rate that MP3 has."""
 _BUSY = "Too many recordings are being encoded. Try again in a minute."
 _NOBODY = hashlib.sha256(b"").hexdigest()
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -47,6 +49,7 @@ class Services:
     storage: Storage
     limits: Limits
     slots: CpuSlots
+    spools: SpoolFolder
 
 
 def add_user(services: Services, name: str) -> dict[str, Any]:
@@ -86,7 +89,7 @@ def add_recording(services: Services, user_id: str, stream: BinaryIO) -> tuple[s
 
     wave, seconds = audio.read_header(stream, services.limits.seconds)
     recording = Recording(id=str(uuid.uuid4()), user_id=user_id, seconds=seconds)
-    with _temporary_file() as mp3:
+    with services.spools.file(int(seconds * _MOST_BYTES_A_SECOND)) as mp3:
         with services.slots.hold(TURN_SECONDS, _BUSY, retry_after=60):
             audio.convert(stream, wave, mp3, services.limits.bitrate, services.limits.quality)
         mp3.seek(0)
@@ -134,18 +137,6 @@ def _find(services: Services, user_id: str, recording_id: str) -> Recording:
 def _hash(token: str) -> str:
     # A token is 122 random bits: nobody can try them all, so it needs no slow hash, as passwords do.
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-@contextmanager
-def _temporary_file() -> Iterator[BinaryIO]:
-    """Yield a file without a name: it is gone after the block, and also when the process is killed."""
-    try:
-        with tempfile.TemporaryFile() as file:
-            yield cast(BinaryIO, file)
-    except OSError as error:
-        if is_full(error):
-            raise NoRoom("There is no room to encode the recording: nothing was stored. Try again later.") from error
-        raise
 
 
 def _store(services: Services, recording: Recording, mp3: BinaryIO) -> None:

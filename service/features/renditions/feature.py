@@ -20,7 +20,7 @@ def make(kernel: Kernel) -> Parts:
     small = Limits(bytes=settings.max_rendition_bytes, pixels=settings.max_image_pixels)
     files = FileAddresses(kernel.storage, settings.cdn_url.rstrip("/"))
     return Parts(
-        lanes=[kernel.image_lane(RenditionCreation(files, kernel.pixels, scales))],
+        lanes=[kernel.image_lane(RenditionCreation(files, kernel.pixels, kernel.spools, scales))],
         services=lambda executor: {
             operations.Services: operations.Services(
                 database=kernel.database,

@@ -17,6 +17,7 @@ from service.imaging.failures import image_failures
 from service.imaging.pixel_budget import PixelBudget
 from service.jobs.file_deletion import delete_later
 from service.jobs.operation import Cancelled, Failure, Operation, Run
+from service.storage.spools import SpoolFolder
 
 KIND = "renditions"
 
@@ -52,10 +53,11 @@ class RenditionCreation(Operation):
     kind = KIND
     failure_code = "engine_failed"
 
-    def __init__(self, files: FileAddresses, pixels: PixelBudget, scales: Sequence[float]) -> None:
+    def __init__(self, files: FileAddresses, pixels: PixelBudget, spools: SpoolFolder, scales: Sequence[float]) -> None:
         self.files = files
         self.storage = files.storage
         self.pixels = pixels
+        self.spools = spools
         self.scales = scales
 
     def load(self, session: Session, runs: Sequence[Run]) -> list[Place | None]:
@@ -72,7 +74,7 @@ class RenditionCreation(Operation):
         folder, made = place.folder, []
         with image_failures():
             original = self.storage.read(place.path)
-            with closing(transform.renditions(original, self.scales, self.pixels)) as copies:  # type: ignore[type-var]
+            with closing(transform.renditions(original, self.scales, self.pixels, self.spools)) as copies:  # type: ignore[type-var]
                 for kind, copy in zip(KINDS, copies, strict=True):
                     if cancelled():
                         raise Cancelled

@@ -41,7 +41,7 @@ class Connections:
             with deadline(self._timeout, len(body)) as bound:
                 response = self._session.send(
                     self._request(path, body, headers),
-                    timeout=(CONNECT_TIMEOUT, bound.ends_at - begun),
+                    timeout=(min(CONNECT_TIMEOUT, self._timeout), bound.ends_at - begun),
                     allow_redirects=False,
                     stream=True,
                     proxies=self._session.proxies,
