@@ -4,7 +4,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, expect
 
-from tests.browser import Visit, check_accessible, visiting
+from tests.browser import Visit, check_accessible, expect_photos, visiting
 from tests.conftest import MakeService
 from tests.support import Client, photo, wait_for
 
@@ -86,7 +86,7 @@ def test_a_first_visit_offers_sample_photos_also_on_a_phone(
         page.get_by_role("button", name="Try it with sample photos").click()
         expect(page.get_by_role("heading", level=1)).to_have_text("Sample photos")
         expect(page.locator(".head .status.completed")).to_be_visible(timeout=60_000)
-        expect(page.locator(".card")).to_have_count(3)
+        expect_photos(page, 3)
         page.get_by_role("link", name="All tasks").click()
         expect(page.locator(".preview img")).to_have_count(3)
         check_accessible(page)
