@@ -1,5 +1,6 @@
 """Uploads that outlive a reload, a task that was started meanwhile, and files that nobody wants."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,28 @@ def test_after_a_reload_only_the_rest_is_sent_and_nothing_twice(visit: Visit, cl
     page.reload()
     expect(page.locator(".head .status.completed")).to_be_visible()
     expect(page.get_by_text("arrived before the upload was interrupted")).to_have_count(0)
+    visit.check()
+
+
+def test_after_a_reload_files_are_known_by_their_bytes_under_other_names_and_times(
+    visit: Visit, client: Client, folder: Path
+) -> None:
+    begun(visit, folder)
+    page = visit.page
+    page.reload()
+    expect(page.get_by_text("25 of 60 files arrived before the upload was interrupted")).to_be_visible()
+    page.unroute("**/images")
+    for number in range(FILES):
+        (folder / f"{number}.jpg").rename(folder / f"renamed-{number}.jpg")
+        os.utime(folder / f"renamed-{number}.jpg", (1_000_000_000 + number, 1_000_000_000 + number))
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.post_data or "") if request.method == "POST" else None)
+    page.set_input_files("input[webkitdirectory]", folder)
+    expect(page.locator(".head .status.completed")).to_be_visible()
+    shown = client.show(page.url.rpartition("/")[2])
+    assert len(shown["images"]) == len({image["digest"] for image in shown["images"]}) == FILES
+    assert sum(image["name"].startswith("renamed") for image in shown["images"]) == FILES - 25
+    assert len([body for body in sent if body]) == 2, "what had arrived was not sent again"
     visit.check()
 
 
