@@ -4,7 +4,7 @@ BIN := .venv/bin
 # What is passed on to pytest, such as ARGS="tests/test_tasks.py -k retry".
 ARGS ?=
 
-.PHONY: help run demo test test-fast chaos interop soak fuzz bench lint format lock audit sbom wheel facecloud migrate \
+.PHONY: help run demo test test-fast chaos interop soak fuzz scale bench lint format lock audit sbom wheel facecloud migrate \
   install install-dev clean
 
 help: ## Lists the targets.
@@ -32,6 +32,10 @@ chaos: install-dev ## Runs the tests of crashes, races, outages and clocks in al
 interop: install-dev ## Runs the tests beside Ray and Dask, which it installs: 800 MB.
 	$(BIN)/python -m pip install --quiet "ray[data]==2.60.0" dask==2026.8.0
 	$(BIN)/pytest -o addopts=-ra tests/interop
+
+scale: install-dev ## Shows tasks of 1,000 and 10,000 photos on the page, then analyzes a folder of a million: an hour.
+	PAGE_PHOTOS=1000,10000 PAGE_CROWDS=100 $(BIN)/pytest -s tests/test_page_scale.py
+	$(BIN)/python -m benchmarks.folder 1000000
 
 soak: install-dev ## Sends twenty thousand photos in a row.
 	$(BIN)/python -m benchmarks.soak

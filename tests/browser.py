@@ -10,6 +10,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
+from tests.support import Service
+
 PATIENCE = 20_000  # milliseconds, for a busy machine
 expect.set_options(timeout=PATIENCE)
 
@@ -86,6 +88,19 @@ class Visit:
         assert not self.errors, self.errors
         assert not self.foreign, self.foreign
         assert set(self.refusals) <= set(refusals), self.refusals
+
+
+@contextmanager
+def visiting(browser: Browser, service: Service, **window: Any) -> Iterator[Visit]:
+    """Give somebody who knows the password, at a window with these options of Playwright's `new_context`."""
+    context = browser.new_context(http_credentials={"username": "admin", "password": service.password}, **window)
+    yield Visit(context, service.url)
+    context.close()
+
+
+def expect_photos(page: Page, number: int) -> None:
+    """Wait until the task that is shown has so many photos; only those near the window are in the page."""
+    expect(page.locator(".card").first).to_have_attribute("aria-setsize", str(number))
 
 
 def check_accessible(page: Page) -> None:

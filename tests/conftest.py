@@ -5,13 +5,14 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser
 
 from devtools.facecloud_emulator.app import Emulator
 from devtools.facecloud_emulator.server import EmulatorServer
-from tests.browser import chromium
+from tests.browser import Visit, chromium, visiting
 from tests.object_store import ObjectStore
 from tests.postgresql import PostgreSQLServer
 from tests.redis import RedisServer
@@ -176,6 +177,19 @@ def browser() -> Iterator[Browser]:
     """Give the browser of this machine to all tests of a module."""
     with chromium() as started:
         yield started
+
+
+@pytest.fixture
+def window() -> dict[str, Any]:
+    """Return what the window of `visit` is like; a module may have its own."""
+    return {"viewport": {"width": 1280, "height": 860}}
+
+
+@pytest.fixture
+def visit(browser: Browser, shared_service: Service, client: Client, window: dict[str, Any]) -> Iterator[Visit]:
+    """Give somebody who knows the password, at a window on the shared service."""
+    with visiting(browser, shared_service, **window) as visit:
+        yield visit
 
 
 @pytest.fixture

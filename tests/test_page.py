@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, expect
 from devtools.facecloud_emulator.faults import Mood
 from devtools.facecloud_emulator.server import EmulatorServer
 from service.features.faces.engines.engine import Detection
-from tests.browser import Visit, check_accessible
+from tests.browser import Visit, check_accessible, expect_photos, visiting
 from tests.conftest import MakeService, facecloud
 from tests.support import Client, Service, photo, wait_for
 
@@ -34,15 +34,6 @@ def shared_service(
     service.start()
     yield service
     service.kill()
-
-
-@pytest.fixture
-def visit(browser: Browser, shared_service: Service, client: Client) -> Iterator[Visit]:
-    """Give somebody who knows the password, at a window on the service."""
-    with_password = {"username": "admin", "password": str(shared_service.settings["API_PASSWORD"])}
-    context = browser.new_context(http_credentials=with_password, viewport={"width": 1280, "height": 860})
-    yield Visit(context, shared_service.url)
-    context.close()
 
 
 def picked(*images: bytes, names: str = "{}.jpg") -> list[Any]:
@@ -260,20 +251,18 @@ def test_a_password_that_changes_meanwhile_is_told_with_a_button_to_reload(
 ) -> None:
     service = make_service(**facecloud(shared_emulator, WEB_CONCURRENCY=1))
     service.start()
-    context = browser.new_context(http_credentials={"username": "admin", "password": service.password})
-    visit = Visit(context, service.url)
-    page = visit.open()
-    service.kill()
-    expect(page.get_by_text("The service is not reachable.")).to_be_visible()
-    service.settings["API_PASSWORD"] = "another one"
-    service.start()
-    expect(page.get_by_text("The service no longer accepts your user name and password.")).to_be_visible()
-    expect(page.get_by_role("button", name="Reload")).to_be_visible()
-    visit.check(401)
-    context.close()
+    with visiting(browser, service) as visit:
+        page = visit.open()
+        service.kill()
+        expect(page.get_by_text("The service is not reachable.")).to_be_visible()
+        service.settings["API_PASSWORD"] = "another one"
+        service.start()
+        expect(page.get_by_text("The service no longer accepts your user name and password.")).to_be_visible()
+        expect(page.get_by_role("button", name="Reload")).to_be_visible()
+        visit.check(401)
 
 
-def test_three_hundred_photos_scroll_smoothly(visit: Visit, shared_emulator: EmulatorServer) -> None:
+def test_three_hundred_photos_scroll_smoothly(visit: Visit, client: Client, shared_emulator: EmulatorServer) -> None:
     shared_emulator.emulator.latency = 0.02
     page = visit.open()
     thumbnails: set[str] = set()
@@ -281,17 +270,18 @@ def test_three_hundred_photos_scroll_smoothly(visit: Visit, shared_emulator: Emu
     page.set_input_files("input[accept]", picked(*(photo(number) for number in range(301))))
     expect(page.get_by_text("301.jpg was not added: a task takes at most 300 photos.")).to_be_visible()
     cards = page.locator(".card")
-    expect(cards).to_have_count(300)
+    expect_photos(page, 300)
     cards.first.evaluate("card => { card.mine = true }")
     expect(page.locator(".head .status.completed")).to_be_visible(timeout=30_000)
     assert cards.first.evaluate("card => card.mine"), "the card that was there is still the same"
     assert len(thumbnails) < 150, "only what comes into view is loaded"
-    names = page.locator(".card .name").evaluate_all("names => names.map((name) => name.textContent)")
-    assert names == [f"{number}.jpg" for number in range(1, 301)]
+    sent = client.show(page.url.rpartition("/")[2])["images"]
+    assert [image["name"] for image in sent] == [f"{number}.jpg" for number in range(1, 301)]
     frame = page.evaluate(SCROLL)
     assert frame < 0.15, f"a frame took {frame} s while scrolling"
     last = cards.last.locator("img")
     wait_for(lambda: last.evaluate("image => image.complete && image.naturalWidth > 0"), 10, "the last thumbnail")
+    assert page.locator(".card .name").all_inner_texts()[-3:] == ["298.jpg", "299.jpg", "300.jpg"]
     visit.check()
 
 
@@ -434,14 +424,11 @@ def test_russian_by_the_browsers_wish_or_by_the_switch(
     expect(page.get_by_role("link", name="Все задания")).to_be_visible()
     check_accessible(page)
     visit.check()
-    with_password = {"username": "admin", "password": str(shared_service.settings["API_PASSWORD"])}
-    context = browser.new_context(http_credentials=with_password, locale="ru-RU", viewport=PHONE)  # type: ignore[arg-type]
-    russian = Visit(context, shared_service.url)
-    expect(russian.open().get_by_role("heading", level=1)).to_have_text("Найдите лица на своих фото")
-    expect(russian.page.locator(".tasks .facts").first).to_contain_text("2 фото")
-    check_accessible(russian.page)
-    russian.check()
-    context.close()
+    with visiting(browser, shared_service, locale="ru-RU", viewport=PHONE) as russian:
+        expect(russian.open().get_by_role("heading", level=1)).to_have_text("Найдите лица на своих фото")
+        expect(russian.page.locator(".tasks .facts").first).to_contain_text("2 фото")
+        check_accessible(russian.page)
+        russian.check()
 
 
 def test_in_russian_the_page_says_in_its_own_words_what_kind_of_fault_the_services_sentence_tells_of(
@@ -450,22 +437,19 @@ def test_in_russian_the_page_says_in_its_own_words_what_kind_of_fault_the_servic
     poor = photo(31)
     mood = Mood(name="status", status=422, message="Too dark", sha256=hashlib.sha256(poor).hexdigest())
     shared_emulator.emulator.script.set([mood])
-    with_password = {"username": "admin", "password": str(shared_service.settings["API_PASSWORD"])}
-    context = browser.new_context(http_credentials=with_password, locale="ru-RU", viewport=PHONE)  # type: ignore[arg-type]
-    visit = Visit(context, shared_service.url)
-    page = visit.open()
-    page.set_input_files("input[accept]", picked(photo(30), poor, b"no photo", photo(2) + bytes(300_000)))
-    failed = page.get_by_role("region", name="1 фото не удалось обработать")
-    expect(failed).to_contain_text("FaceCloud не принял это фото.")
-    expect(failed).not_to_contain_text("FaceCloud answered")
-    refused = page.get_by_role("region", name="2 файла не приняты").get_by_role("listitem")
-    expect(refused.filter(has_text="3.jpg")).to_have_text("3.jpg: Это не фото принимаемого типа.")
-    expect(page.locator("main [lang=en]")).to_have_count(0)
-    page.locator(".card.failed .photo").click()
-    expect(page.locator("dialog .reason")).to_contain_text("FaceCloud не принял это фото.")
-    check_accessible(page)
-    visit.check(415, 422)
-    context.close()
+    with visiting(browser, shared_service, locale="ru-RU", viewport=PHONE) as visit:
+        page = visit.open()
+        page.set_input_files("input[accept]", picked(photo(30), poor, b"no photo", photo(2) + bytes(300_000)))
+        failed = page.get_by_role("region", name="1 фото не удалось обработать")
+        expect(failed).to_contain_text("FaceCloud не принял это фото.")
+        expect(failed).not_to_contain_text("FaceCloud answered")
+        refused = page.get_by_role("region", name="2 файла не приняты").get_by_role("listitem")
+        expect(refused.filter(has_text="3.jpg")).to_have_text("3.jpg: Это не фото принимаемого типа.")
+        expect(page.locator("main [lang=en]")).to_have_count(0)
+        page.locator(".card.failed .photo").click()
+        expect(page.locator("dialog .reason")).to_contain_text("FaceCloud не принял это фото.")
+        check_accessible(page)
+        visit.check(415, 422)
 
 
 def test_the_page_says_why_photos_are_tried_again(

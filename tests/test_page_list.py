@@ -1,29 +1,14 @@
 """The list of tasks: small pictures, search, status, selection, names, and the offer of a first visit."""
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.browser import Visit, check_accessible
+from tests.browser import Visit, check_accessible, expect_photos, visiting
 from tests.conftest import MakeService
-from tests.support import Client, Service, photo, wait_for
+from tests.support import Client, photo, wait_for
 
 PHONE = {"width": 380, "height": 780}
-
-
-def visiting(browser: Browser, service: Service, **options: Any) -> Visit:
-    account: Any = {"username": "admin", "password": service.password}
-    return Visit(browser.new_context(http_credentials=account, **options), service.url)
-
-
-@pytest.fixture
-def visit(browser: Browser, shared_service: Service) -> Iterator[Visit]:
-    made = visiting(browser, shared_service)
-    yield made
-    made.context.close()
 
 
 def test_a_row_shows_the_first_four_photos_of_its_task(visit: Visit, client: Client) -> None:
@@ -95,19 +80,18 @@ def test_a_first_visit_offers_sample_photos_also_on_a_phone(
 ) -> None:
     service = make_service(FACE_ENGINE="local")
     service.start()
-    visit = visiting(browser, service, viewport=PHONE, color_scheme="dark")
-    page = visit.open()
-    check_accessible(page)
-    page.get_by_role("button", name="Try it with sample photos").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("Sample photos")
-    expect(page.locator(".head .status.completed")).to_be_visible(timeout=60_000)
-    expect(page.locator(".card")).to_have_count(3)
-    page.get_by_role("link", name="All tasks").click()
-    expect(page.locator(".preview img")).to_have_count(3)
-    check_accessible(page)
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    visit.check()
-    visit.context.close()
+    with visiting(browser, service, viewport=PHONE, color_scheme="dark") as visit:
+        page = visit.open()
+        check_accessible(page)
+        page.get_by_role("button", name="Try it with sample photos").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Sample photos")
+        expect(page.locator(".head .status.completed")).to_be_visible(timeout=60_000)
+        expect_photos(page, 3)
+        page.get_by_role("link", name="All tasks").click()
+        expect(page.locator(".preview img")).to_have_count(3)
+        check_accessible(page)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        visit.check()
 
 
 def test_a_task_without_a_name_is_named_by_the_days_of_its_photos(visit: Visit, tmp_path: Path) -> None:

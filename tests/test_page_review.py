@@ -1,49 +1,17 @@
 """The review by keyboard, estimates, certainty and the wall of faces, in a real browser."""
 
-import io
 import re
-import shutil
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from devtools.facecloud_emulator.server import EmulatorServer
 from service.features.faces.engines.engine import Detection
-from tests.browser import Visit, check_accessible, chromium
-from tests.conftest import facecloud
-from tests.support import Client, Service, photo, wait_for
+from tests.browser import Visit, check_accessible
+from tests.support import Client, photo, wait_for
 
 KEYS = ["ArrowRight", "w", "ArrowRight", "m", "3", "ArrowLeft", "u", "ArrowRight"]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def shared_service(
-    tmp_path_factory: pytest.TempPathFactory, migrated: Path, shared_emulator: EmulatorServer
-) -> Iterator[Service]:
-    folder = tmp_path_factory.mktemp("review")
-    shutil.copy(migrated, folder / "service.db")
-    service = Service(folder, **facecloud(shared_emulator))
-    service.start()
-    yield service
-    service.kill()
-
-
-@pytest.fixture
-def visit(browser: Browser, shared_service: Service, client: Client) -> Iterator[Visit]:
-    with_password = {"username": "admin", "password": str(shared_service.settings["API_PASSWORD"])}
-    context = browser.new_context(http_credentials=with_password, viewport={"width": 1280, "height": 860})
-    yield Visit(context, shared_service.url)
-    context.close()
 
 
 def face(gender: Any, age: float | None, x: int, **more: Any) -> Detection:
@@ -196,74 +164,6 @@ def test_numbers_and_pictures_follow_how_certain_a_face_must_be(visit: Visit, br
         ["male", "unknown", "unknown", "female"],
     ]
     visit.check()
-
-
-def crowd() -> bytes:
-    """Return a photo wide enough for a hundred faces."""
-    file = io.BytesIO()
-    Image.effect_noise((1000, 1000), 60).convert("RGB").save(file, "JPEG", quality=30)
-    return file.getvalue()
-
-
-def test_ten_thousand_faces_scroll_smoothly_and_are_sorted_filtered_and_searched(
-    visit: Visit, client: Client, shared_emulator: EmulatorServer
-) -> None:
-    shared_emulator.emulator.faces = [
-        Detection(100 * (n % 10), 100 * (n // 10), 60, 80, "male" if n % 3 else "female", float(n), 0.9)
-        for n in range(100)
-    ]
-    image = crowd()
-    task = client.run(*(image + bytes([number]) for number in range(100)))
-    assert task["statistics"]["faces"] == 10_000
-    client.patch(f"/api/v1/tasks/{task['id']}/images/{task['images'][0]['id']}/faces/1", json={"gender": "unknown"})
-    page = visit.open(f"/tasks/{task['id']}/faces")
-    found = page.locator(".naming .facts")
-    expect(found).to_have_text("10,000 of 10,000 faces")
-    first = page.locator(".wall img").first
-    wait_for(lambda: first.evaluate("image => image.complete && image.naturalWidth > 0"), 20, "the first crop")
-    check_accessible(page)
-    frames = page.evaluate(SCROLL)
-    print(f"a frame while scrolling: median {1000 * frames[0]:.0f} ms, 95 of 100 within {1000 * frames[1]:.0f} ms")
-    assert frames[0] < 0.1
-    assert page.locator(".wall li").count() < 400, "only what is near the window is in the page"
-    page.evaluate("scrollTo(0, 0)")
-    page.get_by_role("button", name="80+ years").click()
-    expect(found).to_have_text("2,000 of 10,000 faces")
-    page.get_by_label("Gender").select_option("women")
-    expect(found).to_have_text("700 of 10,000 faces")
-    page.get_by_label("Sorted by").select_option("age")
-    expect(page.locator(".wall li").first).to_contain_text("woman 81")
-    page.get_by_label("File name").fill("7.jpg")
-    expect(found).to_have_text("70 of 10,000 faces")
-    page.get_by_label("File name").fill("")
-    page.get_by_role("button", name="80+ years").click()
-    page.get_by_label("Gender").select_option("all")
-    page.get_by_label("Corrected").select_option("yes")
-    expect(found).to_have_text("1 of 10,000 face")
-    page.locator(".wall a").first.click()
-    expect(page.locator("dialog.viewer")).to_be_visible()
-    page.get_by_role("link", name="Correct the faces").click()
-    expect(page.locator(".checked .face")).to_have_count(100)
-    page.keyboard.press("w")
-    expect(page.locator(".checked .face").first).to_contain_text("woman")
-    page.get_by_role("link", name="Back to the photo").click()
-    expect(page.locator("dialog.viewer")).to_be_visible()
-    visit.check()
-
-
-# The median of all frames, and what 95 of 100 stay within, in seconds.
-SCROLL = """async () => {
-  const frames = [];
-  let before = performance.now();
-  for (let step = 0; step < 120; step += 1) {
-    scrollBy(0, 400);
-    const now = await new Promise(requestAnimationFrame);
-    frames.push((now - before) / 1000);
-    before = now;
-  }
-  frames.sort((one, other) => one - other);
-  return [frames[Math.floor(frames.length / 2)], frames[Math.floor(frames.length * 0.95)]];
-}"""
 
 
 def test_the_review_is_in_russian_too(visit: Visit, client: Client, shared_emulator: EmulatorServer) -> None:

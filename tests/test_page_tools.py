@@ -5,25 +5,17 @@ import json
 import subprocess
 import wave
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from tests.browser import Visit, check_accessible
 from tests.support import Service, photo
 
 PHONE = {"width": 380, "height": 780}
 PICTURE: dict[str, Any] = {"name": "it's.jpg", "mimeType": "image/jpeg", "buffer": photo(61, (120, 90))}
-
-
-@pytest.fixture
-def visit(browser: Browser, shared_service: Service) -> Iterator[Visit]:
-    context = browser.new_context(http_credentials={"username": "admin", "password": shared_service.password})
-    yield Visit(context, shared_service.url)
-    context.close()
 
 
 @pytest.fixture

@@ -1,25 +1,21 @@
 """Uploads that outlive a reload, a task that was started meanwhile, and files that nobody wants."""
 
-from collections.abc import Iterator
+import os
 from pathlib import Path
-from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Page, Route, expect
 
-from tests.browser import Visit, check_accessible
-from tests.support import Client, Service, photo, wait_until_equal
+from tests.browser import Visit, check_accessible, expect_photos
+from tests.support import Client, photo, wait_until_equal
 
 FILES = 60  # three requests
 
 
 @pytest.fixture
-def visit(browser: Browser, shared_service: Service) -> Iterator[Visit]:
-    account: Any = {"username": "admin", "password": shared_service.password}
-    made = Visit(browser.new_context(http_credentials=account), shared_service.url)
-    made.page.on("dialog", lambda dialog: dialog.accept())  # the browser's own, before the page is left
-    yield made
-    made.context.close()
+def visit(visit: Visit) -> Visit:
+    visit.page.on("dialog", lambda dialog: dialog.accept())  # the browser's own, before the page is left
+    return visit
 
 
 @pytest.fixture
@@ -75,12 +71,34 @@ def test_after_a_reload_only_the_rest_is_sent_and_nothing_twice(visit: Visit, cl
     check_accessible(page)
     page.set_input_files("input[webkitdirectory]", folder)
     expect(page.locator(".head .status.completed")).to_be_visible()
-    expect(page.locator(".card")).to_have_count(FILES)
+    expect_photos(page, FILES)
     shown = client.show(page.url.rpartition("/")[2])
     assert len({image["digest"] for image in shown["images"]}) == FILES
     page.reload()
     expect(page.locator(".head .status.completed")).to_be_visible()
     expect(page.get_by_text("arrived before the upload was interrupted")).to_have_count(0)
+    visit.check()
+
+
+def test_after_a_reload_files_are_known_by_their_bytes_under_other_names_and_times(
+    visit: Visit, client: Client, folder: Path
+) -> None:
+    begun(visit, folder)
+    page = visit.page
+    page.reload()
+    expect(page.get_by_text("25 of 60 files arrived before the upload was interrupted")).to_be_visible()
+    page.unroute("**/images")
+    for number in range(FILES):
+        (folder / f"{number}.jpg").rename(folder / f"renamed-{number}.jpg")
+        os.utime(folder / f"renamed-{number}.jpg", (1_000_000_000 + number, 1_000_000_000 + number))
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.post_data or "") if request.method == "POST" else None)
+    page.set_input_files("input[webkitdirectory]", folder)
+    expect(page.locator(".head .status.completed")).to_be_visible()
+    shown = client.show(page.url.rpartition("/")[2])
+    assert len(shown["images"]) == len({image["digest"] for image in shown["images"]}) == FILES
+    assert sum(image["name"].startswith("renamed") for image in shown["images"]) == FILES - 25
+    assert len([body for body in sent if body]) == 2, "what had arrived was not sent again"
     visit.check()
 
 
@@ -93,7 +111,7 @@ def test_what_was_not_sent_before_the_start_goes_into_a_new_task(visit: Visit, c
     line.mend()
     page.get_by_role("button", name="35 remaining files into a new task").click()
     expect(page.locator(".head .status.completed")).to_be_visible()
-    expect(page.locator(".card")).to_have_count(35)
+    expect_photos(page, 35)
     assert page.url.rpartition("/")[2] != first
     visit.check(409)
 

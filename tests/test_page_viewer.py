@@ -1,24 +1,20 @@
 """The large view of a photo: zoom, labels, the list of many faces, addresses, keys."""
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from devtools.facecloud_emulator.server import EmulatorServer
 from service.features.faces.engines.engine import Detection
 from tests.browser import Visit, check_accessible
-from tests.support import Client, Service, photo
+from tests.support import Client, photo
 
 
 @pytest.fixture
-def visit(browser: Browser, shared_service: Service) -> Iterator[Visit]:
-    account: Any = {"username": "admin", "password": shared_service.password}
-    context = browser.new_context(http_credentials=account, viewport={"width": 1000, "height": 700})
-    yield Visit(context, shared_service.url)
-    context.close()
+def window() -> dict[str, Any]:
+    return {"viewport": {"width": 1000, "height": 700}}
 
 
 def grid_of_faces(columns: int, rows: int, side: int) -> list[Detection]:

@@ -5,32 +5,25 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from devtools.facecloud_emulator.faults import Mood
 from devtools.facecloud_emulator.server import EmulatorServer
-from tests.browser import Visit, check_accessible
+from tests.browser import Visit, check_accessible, visiting
 from tests.support import Client, Service, photo, wait_for
 
 
 @pytest.fixture
-def visit(browser: Browser, shared_service: Service) -> Iterator[Visit]:
-    context = someone(browser, shared_service, viewport={"width": 1000, "height": 500})
-    yield Visit(context, shared_service.url)
-    context.close()
+def window() -> dict[str, Any]:
+    return {"viewport": {"width": 1000, "height": 500}}
 
 
 @pytest.fixture
 def on_a_phone(browser: Browser, shared_service: Service) -> Iterator[Visit]:
     """Give somebody who reads Russian on a small phone."""
     phone = {"width": 360, "height": 640}
-    context = someone(browser, shared_service, viewport=phone, locale="ru-RU", has_touch=True, is_mobile=True)
-    yield Visit(context, shared_service.url)
-    context.close()
-
-
-def someone(browser: Browser, service: Service, **options: Any) -> BrowserContext:
-    return browser.new_context(http_credentials={"username": "admin", "password": service.password}, **options)
+    with visiting(browser, shared_service, viewport=phone, locale="ru-RU", has_touch=True, is_mobile=True) as visit:
+        yield visit
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +138,9 @@ def test_the_list_comes_back_as_long_and_where_it_was(visit: Visit, client: Clie
 
 def test_a_task_comes_back_at_the_photo_that_was_in_view(visit: Visit, album: str) -> None:
     page = visit.open(album)
-    mark = f"[id='{page.locator('.card').nth(40).get_attribute('id')}']"
+    page.locator(".photo").first.focus()
+    page.keyboard.press("End")
+    mark = f"[id='{page.locator('.card').nth(-10).get_attribute('id')}']"
     before = scroll_to(page, mark)
     page.reload()
     stays(page, mark, before)

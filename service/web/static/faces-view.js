@@ -187,6 +187,7 @@ export class FacesView {
     const last = Math.min(this.#shown.length, (Math.ceil((innerHeight - top) / HIGH) + OVERSCAN) * columns);
     for (const [place, tile] of this.#tiles) {
       if (place >= first && place < last) continue;
+      tile.querySelector("img").removeAttribute("src"); // a picture that is still on its way is not wanted any more
       tile.remove();
       this.#tiles.delete(place);
     }

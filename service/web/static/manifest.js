@@ -23,7 +23,7 @@ export function missingOf({ total, arrived, refused }) {
   return total - arrived.length - refused.length;
 }
 
-// A file is known by its name, size and time. Where these deceive, `skip_existing` lets the service decide by the bytes.
+// A file is known by its name, size and time. Where these have changed, alreadyIn() looks at the bytes.
 export function keyOf(file, name) {
   return `${file.size} ${file.lastModified} ${name}`;
 }

@@ -23,7 +23,7 @@ export function sending(upload, moveOn) {
     h(
       "section",
       { class: "sheet going", "aria-labelledby": "sending" },
-      h("h2", { id: "sending" }, t(upload.state === "offline" ? "waiting-for-service" : "sending-photos")),
+      h("h2", { id: "sending" }, titleOf(upload)),
       h("p", { class: "sent" }),
       bar(t("sending-photos"), upload.share),
       h("p", { class: "pace" }),
@@ -34,7 +34,7 @@ export function sending(upload, moveOn) {
 
 export function showPace(element, upload) {
   element.querySelector("progress").value = upload.share;
-  element.querySelector(".sent").textContent = sent(upload);
+  element.querySelector(".sent").textContent = upload.state === "comparing" ? "" : sent(upload);
   const { rate, left } = upload.pace;
   element.querySelector(".pace").textContent = rate ? t("pace", { rate: bytes(rate), left: lasting(left) }) : "";
 }
@@ -70,6 +70,11 @@ export function reasons(items) {
 
 export function lasting(time) {
   return seconds(0, 1000 * time);
+}
+
+function titleOf({ state }) {
+  if (state === "comparing") return t("comparing-files");
+  return t(state === "offline" ? "waiting-for-service" : "sending-photos");
 }
 
 function sent({ settled, total }) {

@@ -70,6 +70,7 @@ export class TaskView {
     this.watch.stop();
     this.#copy.stop();
     this.#drop?.stop();
+    this.grid.stop();
     this.#unfollow();
     this.viewer.leave();
     withdraw();

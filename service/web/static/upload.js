@@ -1,6 +1,7 @@
 // Sends photos into a task, batch by batch. A photo that is refused stops no other.
 
 import { call, refusal, Refusal, taskAddress } from "./api.js";
+import { alreadyIn } from "./digests.js";
 import { pathOf } from "./files.js";
 import { dropManifest, keyOf, missingOf, readManifest, writeManifest } from "./manifest.js";
 import { bytes, t } from "./messages.js";
@@ -41,7 +42,7 @@ class Upload extends EventTarget {
   total = 0;
   settled = 0;
   accepted = 0;
-  state = "waiting"; // then sending, offline, stopped, done, or empty where a new task is gone again
+  state = "waiting"; // then comparing, sending, offline, stopped, done, or empty where a new task is gone again
   problem = null;
   startsAfterwards = false;
   #task;
@@ -65,7 +66,7 @@ class Upload extends EventTarget {
   }
 
   get isSending() {
-    return this.state === "sending" || this.state === "offline";
+    return ["comparing", "sending", "offline"].includes(this.state);
   }
 
   // How much of the bytes has been sent, from 0 to 1.
@@ -96,11 +97,20 @@ class Upload extends EventTarget {
     const before = this.#manifest ?? (await readManifest(this.#task));
     this.#wasInterrupted ||= !this.#manifest && Boolean(before && missingOf(before));
     const arrived = new Set(before?.arrived);
-    const missing = files.filter((file) => !arrived.has(keyOf(file, pathOf(file))));
+    const unknown = files.filter((file) => !arrived.has(keyOf(file, pathOf(file))));
     this.#manifest ??= { total: 0, arrived: this.#wasInterrupted ? before.arrived : [], refused: [] };
+    const missing = this.#wasInterrupted ? await this.#withoutKnownBytes(unknown) : unknown;
     this.#manifest.total = this.#manifest.arrived.length + this.#manifest.refused.length + this.#waiting.length + missing.length;
     await writeManifest(this.#task, this.#manifest);
     return missing;
+  }
+
+  async #withoutKnownBytes(files) {
+    if (!this.isSending) this.state = "comparing";
+    this.#changed();
+    const there = await alreadyIn(this.#task, files);
+    this.#manifest.arrived.push(...[...there].map((file) => keyOf(file, pathOf(file))));
+    return files.filter((file) => !there.has(file));
   }
 
   // Takes what has not been sent out of the upload, which ends with that.
