@@ -24,7 +24,7 @@ test: install-dev ## Runs all tests, or what ARGS says.
 test-fast: install-dev ## Runs the tests that need no server, browser or broker.
 	$(BIN)/pytest -n 2 --dist loadfile -m "not server" $(ARGS)
 
-chaos: install-dev ## Runs the tests of crashes, races, outages and clocks in all their cases, some 60 minutes.
+chaos: install-dev ## Runs the tests of crashes, races, outages and clocks in all their cases, more than an hour.
 	FULL_MATRIX=1 CHAOS_ROUNDS=200 RACES_ROUNDS=1000 OUTAGE_SECONDS=600 OUTAGE_CASES=1000 KILLS=100 $(BIN)/pytest -s \
 	  tests/test_chaos.py tests/test_races.py tests/test_outages.py tests/test_processes.py tests/test_clock_jumps.py \
 	  tests/test_celery.py tests/test_retention.py tests/test_stopping.py tests/test_shortage.py
