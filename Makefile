@@ -34,7 +34,7 @@ interop: install-dev ## Runs the tests beside Ray and Dask, which it installs: 8
 	$(BIN)/pytest -o addopts=-ra tests/interop
 
 scale: install-dev ## Shows tasks of 1,000 and 10,000 photos on the page, then analyzes a folder of a million: an hour.
-	PAGE_PHOTOS=1000,10000 PAGE_CROWDS=100 $(BIN)/pytest -s tests/test_page_scale.py
+	PAGE_PHOTOS=1000,10000 PAGE_CROWDS=100 PAGE_WALK=300 $(BIN)/pytest -s tests/test_page_scale.py
 	$(BIN)/python -m benchmarks.folder 1000000
 
 soak: install-dev ## Sends twenty thousand photos in a row.

@@ -91,10 +91,13 @@ class Visit:
 
 
 @contextmanager
-def visiting(browser: Browser, service: Service, **window: Any) -> Iterator[Visit]:
-    """Give somebody who knows the password, at a window with these options of Playwright's `new_context`."""
+def visiting(browser: Browser, service: Service, *, url: str = "", **window: Any) -> Iterator[Visit]:
+    """Give somebody who knows the password, at a window with these options of Playwright's `new_context`.
+
+    `url` is where the service is reached, if not at its own.
+    """
     context = browser.new_context(http_credentials={"username": "admin", "password": service.password}, **window)
-    yield Visit(context, service.url)
+    yield Visit(context, url or service.url)
     context.close()
 
 

@@ -4,22 +4,26 @@ import hashlib
 import io
 import os
 import shutil
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from devtools.facecloud_emulator.server import EmulatorServer
 from service.features.faces.engines.engine import Detection
-from tests.browser import Visit, check_accessible, expect_photos
+from tests.browser import Visit, check_accessible, expect_photos, visiting
 from tests.conftest import facecloud
+from tests.fault_proxy import FaultProxy
 from tests.support import Client, Service, photo, wait_for
+from tests.test_page_tools import PICTURE, SOUND, give, loaded, log_in
 
 PHOTOS = [int(number) for number in os.environ.get("PAGE_PHOTOS", "300").split(",")]
 CROWDS = int(os.environ.get("PAGE_CROWDS", "20"))
 """Photos with a hundred faces each; a multiple of ten."""
+WALK = int(os.environ.get("PAGE_WALK", "60"))
 PATIENCE = 20 + max(PHOTOS) / 20  # seconds, for work that grows with them
 
 
@@ -154,3 +158,52 @@ SCROLL = """async () => {
   frames.sort((one, other) => one - other);
   return [frames[Math.floor(frames.length / 2)], frames[Math.floor(frames.length * 0.95)]];
 }"""
+
+
+def test_a_stranger_uploads_over_a_connection_that_breaks_twice_and_tries_all_six_systems(
+    browser: Browser, shared_service: Service, client: Client, tmp_path: Path
+) -> None:
+    folder = tmp_path / "Holidays"
+    folder.mkdir()
+    for number in range(WALK):
+        (folder / f"{number}.jpg").write_bytes(photo(40_000 + number))
+    port = int(str(shared_service.settings["PORT"]))
+    with FaultProxy(port) as proxy, visiting(browser, shared_service, url=proxy.url) as visit:
+        page = visit.open()
+        uploads = iter(range(1_000))
+
+        def break_off(route: Route) -> None:
+            if route.request.method == "POST" and next(uploads) in (1, 3):  # the second batch, and the one behind it
+                proxy.mode = "reset"
+            route.continue_()
+
+        page.route("**/images", break_off)
+        page.set_input_files("input[webkitdirectory]", folder)
+        for _ in range(2):
+            expect(page.get_by_role("heading", name="The service is not reachable")).to_be_visible()
+            proxy.mode = "ok"
+            expect(page.get_by_role("heading", name="The service is not reachable")).to_have_count(0)
+        expect(page.locator(".head .status.completed")).to_be_visible(timeout=1000 * PATIENCE)
+        task = client.show(page.url.rpartition("/")[2])
+        assert sorted(image["name"] for image in task["images"]) == sorted(f"{number}.jpg" for number in range(WALK))
+        with page.expect_download() as download:
+            page.get_by_role("link", name="faces blurred as a zip").click()
+        assert len(zipfile.ZipFile(download.value.path()).namelist()) == WALK
+        page.get_by_role("link", name="All tasks").click()
+        page.get_by_role("link", name="Tools").click()
+        try_five_tools(page)
+        visit.check()
+
+
+def try_five_tools(page: Page) -> None:
+    """Get a result from each of the other systems."""
+    log_in(page.locator("#copies"), "stranger@example.com")
+    for card in ("copies", "edits", "renditions"):
+        give(page.locator(f"#{card}"), PICTURE)
+    loaded(page.locator("#copies .shots img"), 4)
+    loaded(page.locator("#edits .shots img"), 2)
+    expect(page.locator("#renditions tbody tr")).to_have_count(4)
+    give(page.locator("#recordings"), SOUND)
+    expect(page.get_by_role("link", name="Link to the MP3")).to_be_visible()
+    page.get_by_role("button", name="Get questions").click()
+    expect(page.locator("#questions .quiz li").first).to_be_visible()

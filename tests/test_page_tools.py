@@ -18,6 +18,18 @@ PHONE = {"width": 380, "height": 780}
 PICTURE: dict[str, Any] = {"name": "it's.jpg", "mimeType": "image/jpeg", "buffer": photo(61, (120, 90))}
 
 
+def silence() -> bytes:
+    """Return a WAV of a second."""
+    sound = io.BytesIO()
+    with wave.open(sound, "wb") as file:
+        file.setparams((1, 2, 16000, 0, "NONE", ""))
+        file.writeframes(bytes(32000))
+    return sound.getvalue()
+
+
+SOUND: dict[str, Any] = {"name": "a.wav", "mimeType": "audio/wav", "buffer": silence()}
+
+
 @pytest.fixture
 def tools(visit: Visit) -> Page:
     return visit.open("/tools")
@@ -40,12 +52,17 @@ def command(card: Locator) -> str:
     return card.locator(".requests code").inner_text()
 
 
-def test_copies_are_made_for_a_new_account_and_taken_home_as_a_zip(visit: Visit, tools: Page) -> None:
-    card = tools.locator("#copies")
-    card.get_by_label("E-mail").fill("ada@example.com")
+def log_in(card: Locator, email: str) -> None:
+    """Register and log in at the card of copies."""
+    card.get_by_label("E-mail").fill(email)
     card.get_by_label("Password").fill("correct horse")
     card.get_by_role("button", name="Register").click()
     expect(card.get_by_role("status")).to_contain_text("Logged in")
+
+
+def test_copies_are_made_for_a_new_account_and_taken_home_as_a_zip(visit: Visit, tools: Page) -> None:
+    card = tools.locator("#copies")
+    log_in(card, "ada@example.com")
     give(card, [PICTURE])
     loaded(card.locator(".shots img"), 4)
     with tools.expect_download() as download:
@@ -97,12 +114,8 @@ def test_a_picture_gets_four_sizes_with_markup(visit: Visit, tools: Page) -> Non
 
 
 def test_a_wav_becomes_an_mp3_that_plays(visit: Visit, tools: Page) -> None:
-    sound = io.BytesIO()
-    with wave.open(sound, "wb") as file:
-        file.setparams((1, 2, 16000, 0, "NONE", ""))
-        file.writeframes(bytes(32000))
     card = tools.locator("#recordings")
-    give(card, {"name": "a.wav", "mimeType": "audio/wav", "buffer": sound.getvalue()})
+    give(card, SOUND)
     expect(card.get_by_role("link", name="Link to the MP3")).to_be_visible()
     expect(card.locator("audio")).to_have_js_property("error", None)
     tools.wait_for_function("document.querySelector('audio').readyState >= 1")
