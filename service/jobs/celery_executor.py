@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from queue import SimpleQueue
 from typing import Any
 
@@ -204,21 +205,21 @@ class CeleryExecutor:
         for another try. A job that is published twice costs a message: only one claim gets it. Return when the next job
         is due, in seconds since 1970, or was.
         """
-        first = float("inf")
-        for name, dispatcher in self._dispatchers.items():
-            now = time.time()
-            with self._database.read() as session:
-                away = outages.open_outages(session)
-                latest = dispatcher.latest(now)
-                claimable = {kind: latest[kind] for kind in latest if kind not in away or away[kind].due_at(now) <= now}
-                queued = models.next_due(session, latest, now=now).values()
-                first = min([first, *(moment for moment in queued if moment is not None)])
-                if dispatcher.has_permits():
-                    continue
-                ids = models.due(session, claimable, 1 if away else REPUBLISH_JOBS, now=now)
+        now, missed = time.time(), dict[str, list[int]]()
+        latest = {name: dispatcher.latest(now) for name, dispatcher in self._dispatchers.items()}
+        with self._database.read() as session:
+            away = outages.open_outages(session)
+            queued = models.next_due(session, dict(chain(*(kinds.items() for kinds in latest.values()))), now=now)
+            ready = {kind for kind, moment in queued.items() if moment is not None and moment <= now}
+            claimable = {kind for kind in ready if kind not in away or away[kind].due_at(now) <= now}
+            for name, dispatcher in self._dispatchers.items():
+                due = {kind: last for kind, last in latest[name].items() if kind in claimable}
+                if due and not dispatcher.has_permits():
+                    missed[name] = models.due(session, due, 1 if away else REPUBLISH_JOBS, now=now)
+        for name, ids in missed.items():
             if ids and self._ask(partial(self._messages, name)) == 0:
                 self._publish(name, ids)
-        return first
+        return min((moment for moment in queued.values() if moment is not None), default=float("inf"))
 
     def _messages(self, queue: str) -> int:
         """Return how many messages wait in a queue."""
@@ -296,9 +297,8 @@ def _transport_options(broker_url: str) -> dict[str, Any]:
     if not broker_url.startswith("redis"):
         return {"confirm_publish": True}
     return {
-        # Redis gives a message of a dead worker to another one after this; with a sweep every second of this transport.
+        # Redis gives a message of a dead worker to another one after this; with a look every ten seconds.
         "visibility_timeout": HARD_LIMIT,
-        "unacked_restore_interval": 1,
         "unacked_restore_throttle": 1,
         "socket_connect_timeout": BROKER_SECONDS,
         "socket_timeout": 2 * BROKER_SECONDS,

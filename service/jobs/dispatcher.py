@@ -29,8 +29,10 @@ log = logging.getLogger(__name__)
 AWAY = "the database is away or busy; the dispatcher tries again"
 TURN_SECONDS = 0.01
 """The pause between two turns while something runs or waits for room: results gather for so long."""
-LOOK_SECONDS = 2.0
-"""Without news the jobs are looked at so often: for the dead, for lost news, and since the clock may have been set."""
+LOOK_SECONDS = 15.0
+"""Without news the jobs are looked at so often: for lost news, and since the clock may have been set."""
+WATCH_SECONDS = 2.0
+"""Others' leases are looked at so often while there are any, or jobs of which others may have some."""
 CANCEL_POLL = 0.2
 """Seconds within which a deletion in another process is noticed."""
 
@@ -174,13 +176,7 @@ class Dispatcher:
         turn = Turn(self._owner, now, monotonic, now + self._lease, pool.ahead(), pool.claims.values(), pool.under_way)
         finished = pool.finished[: 1 if self._troubles else None]
         renewing = bool(pool.claims) and monotonic - self._renewed >= self._lease / 3
-        dead: list[models.Lease] = []
-        if monotonic >= self._recover_at:
-            self._recover_at = monotonic + min(LOOK_SECONDS, self._lease / 10)
-            self._look = True
-            with self._database.read() as session:
-                leases = models.leases_of_others(session, self._operations.keys(), self._owner)
-            dead = self._watch.dead(leases, monotonic)
+        dead = self._dead(monotonic)
         wanted = self._wanted(turn)
         overdue = self._overdue_tasks(finished, now)
         if not (finished or renewing or dead) and wanted:
@@ -213,6 +209,19 @@ class Dispatcher:
         self._gate.forget(finished)
         if ended:
             self._outcome_log.write(ended)
+
+    def _dead(self, monotonic: float) -> Sequence[models.Lease]:
+        """Return the leases of dead processes, at most as often as is worth it."""
+        watch_at = monotonic + min(WATCH_SECONDS, self._lease / 10)
+        if self._is_looking():
+            self._recover_at = min(self._recover_at, watch_at)
+        if monotonic < self._recover_at:
+            return ()
+        self._look = True
+        with self._database.read() as session:
+            leases = models.leases_of_others(session, self._operations.keys(), self._owner)
+        self._recover_at = watch_at if leases else monotonic + LOOK_SECONDS
+        return self._watch.dead(leases, monotonic)
 
     def _overdue_tasks(self, finished: Sequence[Claim], now: float) -> set[str]:
         """Return the tasks of which jobs have waited too long by now, where a probe has just failed."""
