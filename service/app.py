@@ -133,7 +133,6 @@ def make_executor(kernel: Kernel, lanes: Sequence[Lane]) -> Executor:
                 outcome_log,
                 workers=lane.threads,
                 lease=settings.lease_seconds,
-                poll=lane.poll,
                 policies=lane.policies,
             )
             for lane in lanes

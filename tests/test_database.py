@@ -17,7 +17,7 @@ from alembic.migration import MigrationContext
 
 import service.app  # noqa: F401 - it imports every slice, whose models fill the metadata
 from service.cli.database import alembic_config
-from service.db.database import Database, Model, open_database
+from service.db.database import Database, Model, News, notify, open_database
 from service.features.augmentation.models import ImageTask, User
 from service.features.faces.models import Task
 from service.http.services import provided
@@ -338,17 +338,40 @@ def test_a_failed_transaction_leaves_nothing(database: Database) -> None:
         assert reading.scalar(sa.select(sa.func.count()).select_from(Task)) == 0
 
 
-def test_a_watch_sees_what_others_announce_and_not_before_the_commit(database: Database, other: Database) -> None:
-    changed = database.listen()
-    changed()
-    quiet_from = wait_for(lambda: not changed() and time.monotonic())
+def test_a_listener_hears_of_others_commits_and_not_before_them(database: Database, other: Database) -> None:
+    heard: list[News] = []
+    database.listen(heard.append)
+
+    def is_heard() -> bool:
+        with other.write() as session:
+            notify(session, "warm-up")
+        return bool(heard)
+
+    wait_for(is_heard, what="the first word")
+    heard.clear()
     with other.write() as session:
-        session.add(a_task())
+        notify(session, "faces", [7])
         session.flush()
-        other.notify(session)
-        early = changed()
-        assert not early or time.monotonic() - quiet_from >= 1  # a watch may look once a second without being told
-    wait_for(changed, 0.5, "the watch")
+        time.sleep(0.05)
+        assert all("faces" not in news for news in heard)
+    wait_for(lambda: {"faces": ()} in heard, what="the word after the commit")
+
+
+def test_a_process_hears_its_own_commits_once_with_the_ids_and_none_that_fail(database: Database) -> None:
+    heard: list[News] = []
+    database.observe(heard.append)
+    with database.write() as session:
+        notify(session, "faces", [7, 8])
+        notify(session, "copies")
+
+    def fail() -> None:
+        with database.write() as session:
+            notify(session, "faces", [9])
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert heard == [{"faces": [7, 8], "copies": []}]
 
 
 def test_ids_of_jobs_are_never_given_twice(database: Database) -> None:

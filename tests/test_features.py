@@ -70,7 +70,7 @@ def test_no_two_features_have_a_kind_of_job_or_a_prefix_in_common(tmp_path: Path
 
 
 def test_lanes_of_one_name_are_one_and_must_agree() -> None:
-    first, second = Lane(name="a", operations=(), threads=1, poll=0.1), Lane(name="b", operations=(), threads=1, poll=1)
+    first, second = Lane(name="a", operations=(), threads=1), Lane(name="b", operations=(), threads=1)
     assert merged([first, second, first]) == [first, second]
     with pytest.raises(ValueError, match="the lane a is declared in two ways"):
         merged([first, replace(first, threads=2)])

@@ -15,7 +15,7 @@ import requests
 import sqlalchemy as sa
 
 from devtools.facecloud_emulator.server import EmulatorServer
-from service.db.database import Database, is_away, open_database
+from service.db.database import ANY, Database, News, is_away, notify, open_database
 from service.features.faces.engines.engine import Detections
 from service.features.faces.job import FaceDetection
 from service.features.faces.models import Image, Task
@@ -98,10 +98,8 @@ def test_the_last_two_images_finished_by_two_workers_at_once_end_the_task(two: t
 def test_only_a_database_without_processes_at_work_is_alone(two: tuple[Database, Database]) -> None:
     with two[0].alone() as alone:
         assert alone
-    watch = two[1].listen()
-    watch()
-    with two[0].alone() as alone:
-        assert not alone
+    two[1].listen(lambda _: None)
+    wait_for(lambda: not is_alone(two[0]), 5, "the listener")
     two[1].close()
     wait_for(lambda: is_alone(two[0]), 5, "the end of the other's connection")
 
@@ -111,18 +109,18 @@ def is_alone(database: Database) -> bool:
         return alone
 
 
-def test_a_deaf_watch_still_looks_once_a_second_and_hears_again(
+def test_a_listener_that_lost_its_connection_is_told_that_it_missed_something_and_hears_again(
     two: tuple[Database, Database], postgresql: PostgreSQLServer, url: str
 ) -> None:
-    changed = two[0].listen()
-    changed()
+    heard: list[News] = []
+    two[0].listen(heard.append)
+    wait_for(lambda: {ANY: ()} in heard, what="the first connection")
+    heard.clear()
     assert postgresql.terminate_backends(url) == 1
-    wait_for(changed, 2, "a look without being told")
-    wait_for(lambda: changed() and not is_alone(two[1]), 5, "the new connection")
-    # It has just looked, so it would not look again for a second.
+    wait_for(lambda: {ANY: ()} in heard and not is_alone(two[1]), 5, "the new connection")
     with two[1].write() as session:
-        two[1].notify(session)
-    wait_for(changed, 0.3, "the announcement")
+        notify(session, "faces")
+    wait_for(lambda: {"faces": ()} in heard, what="the word after it")
 
 
 def test_a_connection_that_is_cut_in_mid_job_costs_no_result(

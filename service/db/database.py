@@ -1,9 +1,10 @@
 """The database: transactions, naming convention, and what its errors mean."""
 
 import sqlite3
+import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar
@@ -49,6 +50,18 @@ def _in_text(moment: datetime) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+ANY = ""
+"""A topic that concerns whoever listens."""
+_NEWS = "news"
+News = Mapping[str, Sequence[int]]
+"""What a transaction notified: the topics, each with the ids of what is new. From another process come no ids."""
+
+
+def notify(session: Session, topic: str, ids: Iterable[int] = ()) -> None:
+    """Tell all who listen, in whatever process, when this transaction has committed."""
+    session.info.setdefault(_NEWS, {}).setdefault(topic, []).extend(ids)
+
+
 class Database(ABC):
     """Gives transactions. Safe for all threads of a process; make it after a fork, or use it only then.
 
@@ -58,6 +71,11 @@ class Database(ABC):
     is_shared: ClassVar[bool]
     reading: sa.Engine
     writing: sa.Engine
+
+    def __init__(self) -> None:
+        self._observers: list[Callable[[News], object]] = []
+        self._receiver: threading.Thread | None = None
+        self._observing = threading.Lock()
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -77,8 +95,15 @@ class Database(ABC):
 
         In SQLite it is the only one. In PostgreSQL others write meanwhile: `lock` what is read first and written later.
         """
-        with Session(self.writing, expire_on_commit=False) as session, session.begin():
-            yield session
+        with Session(self.writing, expire_on_commit=False) as session:
+            with session.begin():
+                yield session
+                news: News = session.info.pop(_NEWS, {})
+                if news:
+                    self._send_with(session, news)
+            if news:
+                self._tell(news)
+                self._send_after(news)
 
     @abstractmethod
     def lock(self, session: Session, names: Iterable[str]) -> None:
@@ -87,16 +112,35 @@ class Database(ABC):
         Once in a transaction, and before anything is written: so no two transactions wait for each other.
         """
 
-    @abstractmethod
-    def listen(self) -> Callable[[], bool]:
-        """Return a function, for one thread, that returns whether others may have added jobs since the last call.
+    def observe(self, observer: Callable[[News], object]) -> None:
+        """Have what this process notifies told to the observer, after the commit and in the thread that committed."""
+        with self._observing:
+            self._observers.append(observer)
 
-        While it is kept, nobody is `alone`.
+    def listen(self, observer: Callable[[News], object]) -> None:
+        """Have the observer told what any process notifies; call it after the fork. Until `close` nobody is `alone`.
+
+        A notification of another process may get lost. It waits for nothing, and wakes this process only when it comes.
         """
+        self.observe(observer)
+        with self._observing:
+            if not self._receiver:
+                self._receiver = threading.Thread(target=self._receive, name="notifications", daemon=True)
+                self._receiver.start()
+
+    def _tell(self, news: News) -> None:
+        for observer in tuple(self._observers):
+            observer(news)
+
+    def _send_with(self, session: Session, news: News) -> None:  # noqa: B027 - one of the two sends
+        """Send news to other processes with the commit that follows."""
+
+    def _send_after(self, news: News) -> None:  # noqa: B027 - one of the two sends
+        """Send news to other processes after the commit."""
 
     @abstractmethod
-    def notify(self, session: Session) -> None:
-        """Tell all who listen, in whatever process, when this transaction has committed."""
+    def _receive(self) -> None:
+        """Tell what other processes send, until `close`."""
 
     @abstractmethod
     def alone(self) -> AbstractContextManager[bool]:

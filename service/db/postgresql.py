@@ -1,9 +1,9 @@
 """PostgreSQL: many writers at once, on one machine or on several."""
 
+import secrets
 import select
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -11,7 +11,7 @@ import psycopg
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from service.db.database import Database
+from service.db.database import ANY, Database, News
 
 LOCK_SECONDS = 10
 """How long a statement waits for a row, and how long for a free connection."""
@@ -21,8 +21,8 @@ IDLE_SECONDS = 5
 """After so long a pause within a writing transaction its process is taken for stopped, and its locks are let go."""
 CONNECTIONS = 20
 """How many a process uses at most, beside the one that listens."""
-LOOK_SECONDS = 1.0
-"""How often a listener says that something may have changed, whether it was told so or not."""
+RECONNECT_SECONDS = 1.0
+"""The pause before a listener tries for a new connection."""
 CHANNEL = "jobs"
 AT_WORK = 7_203_114_655_210_938_001
 """The advisory lock that every listener shares; any number that nobody else uses does."""
@@ -30,6 +30,7 @@ AT_WORK = 7_203_114_655_210_938_001
 _LOCK = sa.text(
     "SELECT pg_advisory_xact_lock(hashtextextended(name, 0)) FROM unnest(CAST(:names AS text[])) AS held (name)"
 )
+_NOTIFY = sa.text("SELECT pg_notify(:channel, :message)")
 _BEGIN_WRITING = f"SET LOCAL idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'"
 _CONNECT: dict[str, Any] = {
     "connect_timeout": 5,
@@ -49,6 +50,7 @@ class PostgreSQL(Database):
     is_shared = True
 
     def __init__(self, url: str) -> None:
+        super().__init__()
         address = sa.make_url(url)
         # What the setting itself says of the connection wins.
         connect = {name: value for name, value in _CONNECT.items() if name not in address.query}
@@ -67,16 +69,15 @@ class PostgreSQL(Database):
         sa.event.listen(self.writing, "begin", _begin_writing)
         _, given = engine.dialect.create_connect_args(address)
         self._connect = {**given, **connect}
-        self._listeners: list[Listener] = []
+        self._listener = Listener(self._connect)
 
-    def listen(self) -> Callable[[], bool]:
-        """Listen for notifications, and look once a second even so."""
-        self._listeners.append(Listener(self._connect))
-        return self._listeners[-1]
+    def _send_with(self, session: Session, news: News) -> None:
+        message = " ".join((self._listener.name, *news))
+        session.connection().execute(_NOTIFY, {"channel": CHANNEL, "message": message})
 
-    def notify(self, session: Session) -> None:
-        """Wake all listeners, with the commit."""
-        session.execute(sa.text("SELECT pg_notify(:channel, '')"), {"channel": CHANNEL})
+    def _receive(self) -> None:
+        for topics in self._listener.heard():
+            self._tell(dict.fromkeys(topics, ()))
 
     def lock(self, session: Session, names: Iterable[str]) -> None:
         """Wait for whoever has locked one of the names. All take them in one order, so no two wait for each other."""
@@ -92,8 +93,7 @@ class PostgreSQL(Database):
 
     def close(self) -> None:
         """Close the connections that nobody uses, and those that listen."""
-        for listener in self._listeners:
-            listener.close()
+        self._listener.close()
         super().close()
 
 
@@ -104,57 +104,58 @@ def _begin_writing(connection: sa.Connection) -> None:
 class Listener:
     """Hears notifications on a connection of its own, which also tells others that this process is at work.
 
-    Without a connection it is deaf, tries for a new one every second, and looks like everybody else.
+    Without a connection it is deaf, and tries for a new one every second.
     """
 
     def __init__(self, address: dict[str, Any]) -> None:
+        self.name = ""
         self._address = address
         self._connection: psycopg.Connection | None = None
-        self._poll = select.poll()
         self._lock = threading.Lock()
-        self._closed = False
-        self._connect_at = self._look_at = 0.0
+        self._closed = threading.Event()
 
-    def __call__(self) -> bool:
-        """Return whether something was notified, or a second has passed."""
-        with self._lock:
-            now = time.monotonic()
+    def heard(self) -> Iterator[Iterable[str]]:
+        """Yield the topics of what others notify, until `close`; after a time without connection, all."""
+        self.name = secrets.token_hex(4)  # after the fork
+        while not self._closed.is_set():
             try:
-                heard = self._heard(now)
-            except psycopg.Error:
-                self._drop()
-                self._connect_at = now + LOOK_SECONDS
-                heard = False
-            if heard or now >= self._look_at:
-                self._look_at = now + LOOK_SECONDS
-                return True
-            return False
+                if connection := self._connect():
+                    yield (ANY,)  # whatever was notified in between
+                    yield from self._received(connection)
+            except (psycopg.Error, OSError):  # `fileno` of a closed one among them; others say that it is away
+                pass
+            self._drop()
+            self._closed.wait(RECONNECT_SECONDS)
 
-    def _heard(self, now: float) -> bool:
-        if not self._connection:
-            if self._closed or now < self._connect_at:
-                return False
-            self._connect()
-            return True  # whatever was notified in between
-        if not self._poll.poll(0):
-            return False
-        return bool(list(self._connection.notifies(timeout=0)))
-
-    def _connect(self) -> None:
-        connection = self._connection = psycopg.connect(**self._address, autocommit=True)
+    def _connect(self) -> psycopg.Connection | None:
+        connection = psycopg.connect(**self._address, autocommit=True)
+        with self._lock:
+            if self._closed.is_set():
+                connection.close()
+                return None
+            self._connection = connection
         connection.execute(f"LISTEN {CHANNEL}")
         connection.execute("SELECT pg_advisory_lock_shared(%s)", [AT_WORK])
-        self._poll = select.poll()
-        self._poll.register(connection.fileno(), select.POLLIN)
+        return connection
+
+    def _received(self, connection: psycopg.Connection) -> Iterator[Iterable[str]]:
+        poll = select.poll()
+        poll.register(connection.fileno(), select.POLLIN)
+        while not self._closed.is_set():
+            poll.poll()  # psycopg's own way to wait looks about ten times a second
+            for notification in connection.notifies(timeout=0):
+                sender, *topics = notification.payload.split(" ")
+                if sender != self.name:
+                    yield topics
 
     def _drop(self) -> None:
-        if self._connection:
-            with suppress(psycopg.Error):
-                self._connection.close()
-        self._connection = None
+        with self._lock:
+            if self._connection:
+                with suppress(psycopg.Error):
+                    self._connection.close()
+            self._connection = None
 
     def close(self) -> None:
         """Let go of the connection, and with it of the lock."""
-        with self._lock:
-            self._closed = True
-            self._drop()
+        self._closed.set()
+        self._drop()

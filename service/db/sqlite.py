@@ -1,10 +1,11 @@
 """SQLite: one file, one writer at a time."""
 
+import logging
 import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,15 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from service.db.database import Database, FileMoved
+from service.db.database import Database, FileMoved, News
+from service.db.named_pipes import NamedPipes
 
 BUSY_SECONDS = 10
 """How long a transaction waits for another one that writes."""
 RESERVE = 8_000_000
 """Bytes that are kept free for deletions: SQLite writes before it deletes."""
+
+log = logging.getLogger(__name__)
 
 
 class SQLite(Database):
@@ -26,6 +30,7 @@ class SQLite(Database):
     is_shared = False
 
     def __init__(self, url: str) -> None:
+        super().__init__()
         self.reading = sa.create_engine(url, pool_size=20, max_overflow=20, connect_args={"timeout": BUSY_SECONDS})
         self._path = Path(self.reading.url.database or ":memory:")
         self._was_there = self._path.exists()
@@ -34,7 +39,8 @@ class SQLite(Database):
         sa.event.listen(self.reading, "connect", self._set_up)
         sa.event.listen(self.reading, "begin", self._begin)
         self.writing = self.reading.execution_options(write=True)
-        self._listening: list[sa.PoolProxiedConnection] = []
+        real = self._path.resolve()
+        self._pipes = NamedPipes(real.with_name(f".{real.name}.listeners"))
 
     def check(self) -> None:
         """Raise OperationalError unless the path leads to the file that was opened. It costs some microseconds."""
@@ -87,23 +93,14 @@ class SQLite(Database):
         real = self._path.resolve()
         return real.with_name(f".{real.name}.reserve")
 
-    def listen(self) -> Callable[[], bool]:
-        """Ask SQLite whether another connection has committed; that costs microseconds."""
-        connection = self.reading.raw_connection()
-        connection.detach()
-        self._listening.append(connection)
-        cursor = connection.cursor()
-        last: list[int] = [0]
+    def _send_after(self, news: News) -> None:
+        self._pipes.send(news)
 
-        def changed() -> bool:
-            (version,) = cursor.execute("PRAGMA data_version").fetchone()
-            before, last[0] = last[0], version
-            return bool(before != version)
-
-        return changed
-
-    def notify(self, session: Session) -> None:
-        """Do nothing: who listens sees every commit."""
+    def _receive(self) -> None:
+        try:
+            self._pipes.receive(lambda topics: self._tell(dict.fromkeys(topics, ())))
+        except OSError as error:
+            log.warning("no pipe can be made, so other processes' jobs are found later: %s", error.strerror)
 
     def lock(self, session: Session, names: Iterable[str]) -> None:
         """Do nothing: who writes holds the whole file."""
@@ -125,9 +122,8 @@ class SQLite(Database):
         yield True
 
     def close(self) -> None:
-        """Close the connections that nobody uses, and those that listen."""
-        for connection in self._listening:
-            connection.close()
+        """Close the connections that nobody uses, and listen no more."""
+        self._pipes.close()
         super().close()
 
 

@@ -18,7 +18,6 @@ from service.imaging.media_types import ACCEPTED
 from service.imaging.pixel_budget import PixelBudget
 from service.imaging.validate import Limits
 from service.jobs.claims import ClaimPolicy
-from service.jobs.dispatcher import POLL
 from service.jobs.executors import Executor
 from service.jobs.operation import Operation
 from service.maintenance.checks import Inspection, Known, KnownKeys
@@ -37,14 +36,12 @@ class Lane:
     """Threads for some kinds of jobs: slow work in one lane takes no thread from another.
 
     Features may share a lane: lanes of one name are one lane, and differ in nothing but their operations.
-    `threads` is their number in each process. `poll` is how many seconds a job waits at most until other processes
-    notice it. `policies` bound what is claimed.
+    `threads` is their number in each process, `policies` bound what is claimed.
     """
 
     name: str
     operations: Sequence[Operation]
     threads: int
-    poll: float = POLL
     policies: Sequence[ClaimPolicy] = ()
 
 
@@ -76,7 +73,7 @@ class Kernel:
 
     def image_lane(self, *operations: Operation) -> Lane:
         """Return the shared lane for work that computes: a thread for each core."""
-        return Lane(name="copies", operations=operations, threads=self.cores, poll=0.05)
+        return Lane(name="copies", operations=operations, threads=self.cores)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -102,6 +102,9 @@ class CeleryDispatcher(Dispatcher):
         """Return whether something may be claimed here now."""
         return len(self._permits) > 0
 
+    def _is_looking(self) -> bool:
+        return self._look and self.has_permits()
+
     def begin_stop(self) -> None:
         """Claim nothing more, and let the messages go."""
         super().begin_stop()

@@ -7,14 +7,15 @@ its jobs are claimed a message is not acknowledged; from then on the leases in t
 
 import logging
 import logging.config
-import mmap
 import os
 import random
+import select
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from queue import SimpleQueue
 from typing import Any
 
@@ -25,9 +26,10 @@ from kombu import Connection, Exchange, Queue
 from kombu.exceptions import OperationalError
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.db.database import Database, first_line, is_away
+from service.db.database import Database, News, first_line, is_away
 from service.jobs import models, outages
 from service.jobs.celery_dispatcher import CeleryDispatcher
+from service.jobs.dispatcher import LOOK_SECONDS
 from service.jobs.executors import ExecutorGroup
 from service.telemetry import logging as logs
 
@@ -43,11 +45,9 @@ SMALL_BATCH = 8
 BROKER_SECONDS = 3
 """How long the broker may take to answer."""
 REPUBLISH_SECONDS = 0.5
-"""How often a worker looks for jobs that are due though no message tells of them."""
+"""How long jobs are due before a worker looks for those that no message tells of."""
 REPUBLISH_JOBS = 1000
 """So many jobs are published again at most."""
-STOP_POLL = 0.1
-"""Seconds within which a process that was forked notices that its parent is to end."""
 SOFT_LIMIT, HARD_LIMIT = 30, 60
 """Seconds that a message may take in a process of its own. It takes `HOLD_SECONDS`, unless something is stuck."""
 
@@ -76,10 +76,12 @@ class CeleryExecutor:
         self._publisher: threading.Thread | None = None
         self._lock = threading.Lock()
         self._broker_is_away = False
-        self._stopped = threading.Event()
+        self._news = threading.Event()
+        self._stopped = False
         self._held: object = None
-        # Shared with the processes that fork from this one, which get no signal when it is told to end.
-        self._ending = mmap.mmap(-1, 1)
+        # Of all processes that fork from this one, which get no signal when it is told to end: it is written once, read
+        # never, and so shows them all that something was written.
+        self._ending, self._end = os.pipe()
 
         @self.app.task(name="run", bind=True)  # type: ignore[untyped-decorator]  # Celery has no types
         def run(task: Task, job_ids: list[int]) -> None:
@@ -88,6 +90,7 @@ class CeleryExecutor:
                 self._publish(queue, job_ids[-left:])
 
         self._run = run
+        database.observe(self._publish_later)
         self._listen()
 
     # What all processes call.
@@ -96,11 +99,16 @@ class CeleryExecutor:
         """Begin to work; call it in a worker, after the fork."""
         self._held = self._begin()
         self._group.start()
-        threading.Thread(target=self._watch_over, name="sweep", daemon=True).start()
+        self._database.listen(lambda news: self._news.set())
+        threading.Thread(target=self._sweep, name="sweep", daemon=True).start()
+        threading.Thread(target=self._await_end, name="end", daemon=True).start()
         log.info("working on jobs")
 
-    def wake(self, added: Mapping[str, Sequence[int]]) -> None:
-        """Publish jobs, in a thread: nobody waits for the broker, and one that is away is no failure of a request."""
+    def _publish_later(self, news: News) -> None:
+        """Publish new jobs, in a thread: nobody waits for the broker, and one that is away fails no request."""
+        added = {kind: ids for kind, ids in news.items() if ids}
+        if not added:
+            return
         with self._lock:
             if not self._publisher:
                 self._publisher = threading.Thread(target=self._publish_added, name="publisher", daemon=True)
@@ -118,7 +126,8 @@ class CeleryExecutor:
 
     def stop(self) -> None:
         """Publish what was added, let what runs end within the time of grace, and give back the rest."""
-        self._stopped.set()
+        self._stopped = True
+        self._news.set()
         self._group.stop()
         if self._publisher:
             self._added.put(None)
@@ -166,19 +175,21 @@ class CeleryExecutor:
 
     # A worker.
 
-    def _watch_over(self) -> None:
-        """Publish what nobody has published, from time to time; notice that the parent is to end."""
-        republish_at = 0.0
-        while not self._stopped.wait(STOP_POLL):
-            if self._ending[0]:
-                self.begin_stop()
-                return
-            if time.monotonic() < republish_at:
-                continue
-            # By chance, so that of many workers not all look at the same moment and publish the same.
-            republish_at = time.monotonic() + REPUBLISH_SECONDS * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
+    def _await_end(self) -> None:
+        """Notice that the parent is to end."""
+        select.select([self._ending], [], [])
+        self.begin_stop()
+
+    def _sweep(self) -> None:
+        """Publish what nobody has published, when there is news, when a job falls due, and from time to time."""
+        due = 0.0
+        while not self._stopped:
+            self._news.wait(max(0.0, min(due - time.time(), LOOK_SECONDS)))
+            # The messages come first. By chance, so that of many workers not all look at once and publish the same.
+            time.sleep(REPUBLISH_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311 - it keeps no secret
+            self._news.clear()
             try:
-                self._republish()
+                due = self._republish()
             except SQLAlchemyError as error:
                 if not is_away(error):
                     log.exception("the sweep of jobs failed; it tries again")
@@ -187,23 +198,28 @@ class CeleryExecutor:
                         log, "the database is away; the sweep tries again", logging.WARNING, said=first_line(error)
                     )
 
-    def _republish(self) -> None:
+    def _republish(self) -> float:
         """Publish jobs of the queues of which this worker may claim nothing, though some are due and no message waits.
 
         They are those whose message is lost, that were never published, recovered from a dead worker, or that wait
-        for another try. A job that is published twice costs a message: only one claim gets it.
+        for another try. A job that is published twice costs a message: only one claim gets it. Return when the next job
+        is due, in seconds since 1970, or was.
         """
-        for name, dispatcher in self._dispatchers.items():
-            if dispatcher.has_permits():
-                continue
-            now = time.time()
-            with self._database.read() as session:
-                away = outages.open_outages(session)
-                latest = dispatcher.latest(now)
-                claimable = {kind: latest[kind] for kind in latest if kind not in away or away[kind].due_at(now) <= now}
-                ids = models.due(session, claimable, 1 if away else REPUBLISH_JOBS, now=now)
+        now, missed = time.time(), dict[str, list[int]]()
+        latest = {name: dispatcher.latest(now) for name, dispatcher in self._dispatchers.items()}
+        with self._database.read() as session:
+            away = outages.open_outages(session)
+            queued = models.next_due(session, dict(chain(*(kinds.items() for kinds in latest.values()))), now=now)
+            ready = {kind for kind, moment in queued.items() if moment is not None and moment <= now}
+            claimable = {kind for kind in ready if kind not in away or away[kind].due_at(now) <= now}
+            for name, dispatcher in self._dispatchers.items():
+                due = {kind: last for kind, last in latest[name].items() if kind in claimable}
+                if due and not dispatcher.has_permits():
+                    missed[name] = models.due(session, due, 1 if away else REPUBLISH_JOBS, now=now)
+        for name, ids in missed.items():
             if ids and self._ask(partial(self._messages, name)) == 0:
                 self._publish(name, ids)
+        return min((moment for moment in queued.values() if moment is not None), default=float("inf"))
 
     def _messages(self, queue: str) -> int:
         """Return how many messages wait in a queue."""
@@ -235,7 +251,7 @@ class CeleryExecutor:
             sys.exit("Start the worker with --pool threads or --pool prefork; the service knows no other.")
 
     def _on_ending(self, **_: Any) -> None:
-        self._ending[0] = 1
+        os.write(self._end, b"1")
         self.begin_stop()
 
     def _on_end(self, **_: Any) -> None:
@@ -281,9 +297,8 @@ def _transport_options(broker_url: str) -> dict[str, Any]:
     if not broker_url.startswith("redis"):
         return {"confirm_publish": True}
     return {
-        # Redis gives a message of a dead worker to another one after this; with a sweep every second of this transport.
+        # Redis gives a message of a dead worker to another one after this; with a look every ten seconds.
         "visibility_timeout": HARD_LIMIT,
-        "unacked_restore_interval": 1,
         "unacked_restore_throttle": 1,
         "socket_connect_timeout": BROKER_SECONDS,
         "socket_timeout": 2 * BROKER_SECONDS,

@@ -6,16 +6,16 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from service.db.database import Database, first_line, is_away
+from service.db.database import ANY, Database, News, first_line, is_away
 from service.jobs import models, outages, transitions
 from service.jobs.claims import Claim, ClaimPolicy, Turn
-from service.jobs.executors import GRACE, Added, owner_name
+from service.jobs.executors import GRACE, owner_name
 from service.jobs.leases import LeaseWatch
 from service.jobs.operation import Failure, Operation, Run
 from service.jobs.outage_gate import OutageGate
@@ -27,10 +27,12 @@ from service.telemetry import logging as logs
 log = logging.getLogger(__name__)
 
 AWAY = "the database is away or busy; the dispatcher tries again"
-POLL = 0.01
-"""Seconds between two looks at the database's version: how soon other processes join in."""
-LONGEST_LOOK = 30.0
-"""Seconds after which what is not due yet is looked at again, since the clock may have been set."""
+TURN_SECONDS = 0.01
+"""The pause between two turns while something runs or waits for room: results gather for so long."""
+LOOK_SECONDS = 15.0
+"""Without news the jobs are looked at so often: for lost news, and since the clock may have been set."""
+WATCH_SECONDS = 2.0
+"""Others' leases are looked at so often while there are any, or jobs of which others may have some."""
 CANCEL_POLL = 0.2
 """Seconds within which a deletion in another process is noticed."""
 
@@ -46,7 +48,6 @@ class Dispatcher:
         *,
         workers: int,
         lease: float = 30.0,
-        poll: float = POLL,
         policies: Sequence[ClaimPolicy] = (),
     ) -> None:
         """`policies` bound what is claimed, beside the isolation of suspects; they are this dispatcher's own."""
@@ -54,7 +55,6 @@ class Dispatcher:
         self._outcome_log = outcome_log
         self._operations: Mapping[str, Operation] = {operation.kind: operation for operation in operations}
         self._lease = lease
-        self._poll = poll
         self._owner = ""
         self._watch = LeaseWatch(lease)
         self._gate = OutageGate(self._operations.keys(), outcome_log.note_outage)
@@ -63,8 +63,8 @@ class Dispatcher:
         self._news = threading.Event()
         self._pool = WorkerPool(self._operations, self._policies, workers, self._news.set)
         self._look = True
-        self._next_look = 0.0
-        self._renewed = self._recovered = self._asked = 0.0
+        self._next_look = float("inf")
+        self._renewed = self._recover_at = self._asked = 0.0
         self._troubles = 0
         self._give_up_at = float("inf")
         self._thread: threading.Thread | None = None
@@ -77,6 +77,7 @@ class Dispatcher:
         sys.setswitchinterval(0.001)
         self._owner = owner_name(os.getpid())
         self._pool.start()
+        self._database.listen(self._hear)
         self._thread = threading.Thread(target=self._dispatch, name="dispatcher", daemon=True)
         self._thread.start()
 
@@ -85,7 +86,14 @@ class Dispatcher:
         """The kinds of jobs that are run here."""
         return tuple(self._operations)
 
-    def wake(self, added: Added | None = None) -> None:
+    def _hear(self, news: News) -> None:
+        if ANY in news:
+            self._recover_at = 0.0
+        elif news.keys().isdisjoint(self._operations):
+            return
+        self.wake()
+
+    def wake(self) -> None:
         """Look for jobs at once."""
         self._look = True
         self._news.set()
@@ -123,19 +131,17 @@ class Dispatcher:
     # The dispatcher's thread.
 
     def _dispatch(self) -> None:
-        changed: Callable[[], bool] | None = None
         while not (self._pool.stopping and not self._pool.claims):
-            self._news.wait(self._poll)
+            self._news.wait(self._pause())
             self._news.clear()
             try:
-                changed = changed or self._database.listen()
-                self._look |= changed()
                 self._take_turn()
                 if self._pool.stopping:
                     self._wind_up()
                 self._troubles = 0
             except Exception as error:
                 # Nothing is forgotten: what has finished stays in the pool, and rows change by whole transactions.
+                self._look = True
                 if isinstance(error, SQLAlchemyError) and is_away(error):
                     logs.event(log, AWAY, logging.WARNING, said=first_line(error))
                 else:
@@ -143,6 +149,16 @@ class Dispatcher:
                     self._isolate(error)
                 time.sleep(0.5)
         self._give_up_shares()
+
+    def _pause(self) -> float:
+        """Return the seconds until the next turn, where no news comes before."""
+        if self._pool.claims or self._is_looking():
+            return TURN_SECONDS
+        return max(TURN_SECONDS, min(self._next_look, self._recover_at) - time.monotonic())
+
+    def _is_looking(self) -> bool:
+        """Return whether jobs are to be claimed as soon as the policies allow it."""
+        return self._look
 
     def _isolate(self, error: Exception) -> None:
         """Keep one result that cannot be saved from blocking all others: save singly, and fail the one."""
@@ -159,14 +175,9 @@ class Dispatcher:
         pool, now, monotonic = self._pool, time.time(), time.monotonic()
         turn = Turn(self._owner, now, monotonic, now + self._lease, pool.ahead(), pool.claims.values(), pool.under_way)
         finished = pool.finished[: 1 if self._troubles else None]
-        wanted = self._wanted(turn)
         renewing = bool(pool.claims) and monotonic - self._renewed >= self._lease / 3
-        dead: list[models.Lease] = []
-        if monotonic - self._recovered >= min(2.0, self._lease / 10):
-            self._recovered = monotonic
-            with self._database.read() as session:
-                leases = models.leases_of_others(session, self._operations.keys(), self._owner)
-            dead = self._watch.dead(leases, monotonic)
+        dead = self._dead(monotonic)
+        wanted = self._wanted(turn)
         overdue = self._overdue_tasks(finished, now)
         if not (finished or renewing or dead) and wanted:
             wanted = self._due(wanted, turn)
@@ -178,8 +189,7 @@ class Dispatcher:
                     session, pool.claims.values() if renewing else finished, overdue.union(lease.task for lease in dead)
                 )
                 self._gate.read(session)
-                ended, due = transitions.save(session, self._operations, finished, now, self._gate)
-                self._next_look = min(self._next_look, _look_at(due, turn))
+                ended = transitions.save(session, self._operations, finished, now, self._gate)
                 renewed = self._renew(session, turn) if renewing else {}
                 if dead:
                     ended += self._recover(session, dead, now)
@@ -200,6 +210,19 @@ class Dispatcher:
         if ended:
             self._outcome_log.write(ended)
 
+    def _dead(self, monotonic: float) -> Sequence[models.Lease]:
+        """Return the leases of dead processes, at most as often as is worth it."""
+        watch_at = monotonic + min(WATCH_SECONDS, self._lease / 10)
+        if self._is_looking():
+            self._recover_at = min(self._recover_at, watch_at)
+        if monotonic < self._recover_at:
+            return ()
+        self._look = True
+        with self._database.read() as session:
+            leases = models.leases_of_others(session, self._operations.keys(), self._owner)
+        self._recover_at = watch_at if leases else monotonic + LOOK_SECONDS
+        return self._watch.dead(leases, monotonic)
+
     def _overdue_tasks(self, finished: Sequence[Claim], now: float) -> set[str]:
         """Return the tasks of which jobs have waited too long by now, where a probe has just failed."""
         failures = self._gate.failed_probes(finished)
@@ -218,7 +241,8 @@ class Dispatcher:
 
     def _wanted(self, turn: Turn) -> Mapping[str, int]:
         """Return how many jobs of each kind could be claimed."""
-        if self._pool.stopping or not (self._look or turn.monotonic >= self._next_look):
+        self._look |= turn.monotonic >= self._next_look
+        if self._pool.stopping or not self._look:
             return {}
         free = self._pool.workers + turn.ahead - turn.under_way
         if free <= (turn.ahead // 2 if turn.claims else 0):
@@ -238,6 +262,7 @@ class Dispatcher:
 
     def _due(self, wanted: Mapping[str, int], turn: Turn) -> Mapping[str, int]:
         """Keep the kinds of which a job is due; remember when the next one will be."""
+        self._look, self._next_look = False, float("inf")  # before the question, since news may come meanwhile
         with self._database.read() as session:
             exhausted = {kind for policy in self._policies for kind in policy.exhausted(session, wanted, turn)}
             self._gate.read(session)
@@ -246,13 +271,14 @@ class Dispatcher:
         due = {kind: self._gate.earliest(kind, moment, turn.now) for kind, moment in queued.items()}
         ready = {kind for kind, moment in due.items() if moment is not None and moment <= turn.now}
         kept = {kind: count for kind, count in wanted.items() if kind in ready - exhausted}
-        if not kept:
-            self._look = False
-            first = min((moment for moment in due.values() if moment is not None), default=float("inf"))
-            self._next_look = _look_at(first, turn)
-            if not ready:
-                for policy in self._policies:
-                    policy.none_due()
+        if kept:
+            self._look = True
+            return kept
+        first = min((moment for moment in due.values() if moment is not None), default=float("inf"))
+        self._next_look = turn.monotonic + max(0.0, first - turn.now)
+        if not ready:
+            for policy in self._policies:
+                policy.none_due()
         return kept
 
     def _claim(self, session: Session, wanted: Mapping[str, int], finished: Sequence[Claim], turn: Turn) -> list[Claim]:
@@ -286,7 +312,6 @@ class Dispatcher:
         if len(kept) < len(runs):
             ours = {run.id for run in kept}
             models.give_back(session, [run for run in runs if run.id not in ours], not_before=turn.now)
-            self._look = True
         return kept
 
     def _renew(self, session: Session, turn: Turn) -> dict[Claim, bool]:
@@ -304,7 +329,6 @@ class Dispatcher:
 
     def _recover(self, session: Session, dead: Sequence[models.Lease], now: float) -> list[Ended]:
         again, lost = transitions.recover(session, self._operations, dead, now, self._owner)
-        self._look = True
         return [*(Ended(run, "lost") for run in again), *(Ended(run, "failed", "worker_lost") for run in lost)]
 
     def _wind_up(self) -> None:
@@ -319,7 +343,6 @@ class Dispatcher:
         with self._database.write() as session:
             self._lock_tasks(session, waiting + late, ())
             models.give_back(session, [claim.run for claim in waiting + late], not_before=now)
-            self._database.notify(session)
         self._pool.forget(waiting + late)
         self._outcome_log.write([Ended(claim.run, "interrupted") for claim in late])
 
@@ -333,8 +356,3 @@ class Dispatcher:
         except SQLAlchemyError as error:
             message = "the shares of this process run out with their leases"
             logs.event(log, message, logging.WARNING, said=first_line(error))
-
-
-def _look_at(due: float, turn: Turn) -> float:
-    """Return when to look for a job that is due then, by the monotonic clock."""
-    return turn.monotonic + min(max(0.0, due - turn.now), LONGEST_LOOK) if due < float("inf") else due

@@ -2,7 +2,6 @@
 
 import secrets
 import socket
-from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 GRACE = 15
@@ -11,18 +10,12 @@ GRACE = 15
 _FAMILY = secrets.token_hex(4)
 """Stands for a process with all that are forked from it: no two starts of the service have the same."""
 
-Added = Mapping[str, Sequence[int]]
-"""The ids of new jobs, by their kind."""
-
 
 class Executor(Protocol):
-    """Runs the jobs that the rows describe."""
+    """Runs the jobs that the rows describe. The database tells it of them."""
 
     def start(self) -> None:
         """Begin to work; call it after the fork."""
-
-    def wake(self, added: Added) -> None:
-        """Look for these jobs, which were added; call it after the commit."""
 
     def cancel(self, task: str, kind: str | None = None) -> None:
         """Stop a task's runs in this process, of one kind or all: none begins, and none makes another call."""
@@ -60,11 +53,6 @@ class ExecutorGroup:
         """Start all."""
         for executor in self._executors:
             executor.start()
-
-    def wake(self, added: Added) -> None:
-        """Wake all: what was added may be anyone's."""
-        for executor in self._executors:
-            executor.wake(added)
 
     def cancel(self, task: str, kind: str | None = None) -> None:
         """Stop the task's runs in all."""

@@ -10,7 +10,6 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from service.db.database import Database, Model, first_line
 from service.errors import Problem
 from service.jobs import queue
-from service.jobs.executors import Executor
 from service.jobs.operation import Failure, Operation, Run, Unserved
 from service.storage.storage import Storage
 from service.telemetry import logging as logs
@@ -47,7 +46,7 @@ def delete_later(session: Session, names: Collection[str], awaited_by: str | Non
     queue.enqueue(session, KIND, chosen)
 
 
-def delete_files(database: Database, executor: Executor, storage: Storage, *names: str) -> None:
+def delete_files(database: Database, storage: Storage, *names: str) -> None:
     """Delete the files of these keys and folders, whose rows are gone; what cannot go now is left to a job.
 
     It raises nothing, since what was asked for is done: nobody can fetch these files any more. Where even the job
@@ -64,7 +63,7 @@ def delete_files(database: Database, executor: Executor, storage: Storage, *name
     else:
         return
     try:
-        with queue.dispatching(database, executor) as session:
+        with database.write() as session:
             delete_later(session, names)
     except SQLAlchemyError as error:
         message = "files of deleted rows are left to the sweep"

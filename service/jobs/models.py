@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.orm import InstrumentedAttribute, Mapped, Session, mapped_column
 
-from service.db.database import BigId, Model
+from service.db.database import ANY, BigId, Model, notify
 from service.jobs.operation import Run
 
 SLACK = 5.0
@@ -181,16 +181,20 @@ def fail(session: Session, run: Run, code: str) -> bool:
 
 def requeue(session: Session, run: Run, *, not_before: float, code: str) -> bool:
     """running → queued, to be tried again after an answer; that attempt counts."""
+    notify(session, run.kind)
     return bool(_ours(session, _REQUEUE, [run], due=not_before, code=code))
 
 
 def wait(session: Session, run: Run, *, not_before: float, code: str, since: float) -> bool:
     """running → queued, to be tried again since it was not served: by now for the time since then."""
+    notify(session, run.kind)
     return bool(_ours(session, _AWAIT, [run], due=not_before, code=code, since=since))
 
 
 def give_back(session: Session, runs: Collection[Run], *, not_before: float) -> set[int]:
     """running → queued, for runs that nothing is known of: not begun, or cut off by a shutdown."""
+    for run in runs:
+        notify(session, run.kind)
     return _ours(session, _GIVE_BACK, runs, due=not_before)
 
 
@@ -293,6 +297,8 @@ def recover(
     died = sa.update(Job).where(*silent).values(losses=lost_now, owner=None).returning(*RUN)
     lost = _runs(session, died.where(lost_now >= losses).values(status="failed", error="worker_lost"))
     again = _runs(session, died.values(status="queued", not_before=now))
+    for run in again:
+        notify(session, run.kind)
     return again, lost
 
 
@@ -300,6 +306,7 @@ def expire(session: Session, owner: str | None) -> None:
     """End the leases of a process that is known to be dead, and its shares; None means all processes."""
     whose = [Job.owner == owner] if owner else []
     session.connection().execute(sa.update(Job).where(Job.status == "running", *whose).values(lease_expires_at=0.0))
+    notify(session, ANY)
     give_up_shares(session, owner)
 
 

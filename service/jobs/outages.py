@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from service.db.database import Model
+from service.db.database import Model, notify
 from service.db.prepared import Prepared
 from service.jobs.models import RUN, SLACK, Job
 from service.jobs.operation import Run, Unserved
@@ -113,6 +113,7 @@ def end(session: Session, kind: str, now: float) -> bool:
         return False
     waiting = (Job.kind == kind, Job.status == "queued", Job.unserved_since.is_not(None), Job.not_before > now)
     session.connection().execute(sa.update(Job).where(*waiting).values(not_before=now))
+    notify(session, kind)
     return True
 
 

@@ -1,33 +1,19 @@
 """What features call: put jobs into the queue and take them out again."""
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from service.db.database import Database
+from service.db.database import Database, notify
 from service.jobs import models, outages, transitions
-from service.jobs.executors import Executor
 from service.jobs.models import Job
 from service.jobs.operation import Operation
 
-ADDED = "added jobs"
-"""Where a transaction notes the ids of new jobs, by kind, for whoever wakes the executor after its commit."""
-
-
-@contextmanager
-def dispatching(database: Database, executor: Executor) -> Iterator[Session]:
-    """Yield a writing transaction, and wake the executor after its commit, never before."""
-    with database.write() as session:
-        yield session
-        database.notify(session)
-    executor.wake(session.info.get(ADDED, {}))
-
 
 def enqueue(session: Session, kind: str, rows: sa.Select[str, str, int]) -> None:
-    """Add a job for each row (subject, task, position) of the query, in one statement."""
+    """Add a job for each row (subject, task, position) of the query, in one statement; executors hear of the commit."""
     subject, task, position = rows.selected_columns
     # `not_before` is the present, so that it tells for how long a job has been waiting.
     fixed = (sa.literal(value) for value in (kind, "queued", 0, 0, 0, time.time(), 0.0))
@@ -35,7 +21,7 @@ def enqueue(session: Session, kind: str, rows: sa.Select[str, str, int]) -> None
     columns = [*names, "subject", "task", "position"]
     insert = sa.insert(Job).from_select(columns, rows.with_only_columns(*fixed, subject, task, position))
     ids = session.connection().execute(insert.returning(Job.id)).scalars().all()
-    session.info.setdefault(ADDED, {}).setdefault(kind, []).extend(ids)
+    notify(session, kind, ids)
 
 
 def remove(session: Session, *tasks: str, kind: str | None = None, failed_only: bool = False) -> None:

@@ -20,13 +20,9 @@ ALONE = 2
 
 def save(
     session: Session, operations: Mapping[str, Operation], finished: Sequence[Claim], now: float, gate: OutageGate
-) -> tuple[list[Ended], float]:
-    """Write what has finished; tell what became of each, and when the first of what runs again is due.
-
-    A run whose row is not ours any more is cancelled.
-    """
+) -> list[Ended]:
+    """Write what has finished, and tell what became of each; a run whose row is not ours any more is cancelled."""
     told: dict[int, Ended] = {}
-    next_due = float("inf")
     for kind, operation in operations.items():
         of_kind = [claim for claim in finished if claim.run.kind == kind]
         if not of_kind:
@@ -37,9 +33,7 @@ def save(
         if saved:
             operation.save(session, [(claim.run, claim.outcome) for claim in saved])
         told |= {claim.run.id: Ended(claim.run, "succeeded", None, claim.seconds) for claim in saved}
-        failures, due = _save_failures(session, operation, of_kind, now, gate)
-        told |= failures
-        next_due = min(next_due, due)
+        told |= _save_failures(session, operation, of_kind, now, gate)
         dropped = [claim for claim in of_kind if not (claim.run.id in told or isinstance(claim.outcome, Postponed))]
         if dropped:
             operation.undo(session, [(claim.run, claim.loaded) for claim in dropped])
@@ -47,16 +41,13 @@ def save(
     if postponed:
         given = models.give_back(session, [claim.run for claim in postponed], not_before=now)
         told |= {claim.run.id: Ended(claim.run, "postponed") for claim in postponed if claim.run.id in given}
-        next_due = now
-    ended = [told.get(claim.run.id) or Ended(claim.run, "cancelled", None, claim.seconds) for claim in finished]
-    return ended, next_due
+    return [told.get(claim.run.id) or Ended(claim.run, "cancelled", None, claim.seconds) for claim in finished]
 
 
 def _save_failures(
     session: Session, operation: Operation, finished: Sequence[Claim], now: float, gate: OutageGate
-) -> tuple[dict[int, Ended], float]:
+) -> dict[int, Ended]:
     told: dict[int, Ended] = {}
-    next_due = float("inf")
     again, final = [], []
     failed_probe = gate.failed_probes(finished).get(operation.kind)
     is_away = gate.settle(session, operation, finished, now)
@@ -73,10 +64,9 @@ def _save_failures(
             if models.fail(session, run, failure.code):
                 final.append((run, failure))
                 told[run.id] = Ended(run, "failed", failure.code, claim.seconds)
-        elif _queue_again(session, run, failure, due := now if is_held else now + wait, now - waited):
+        elif _queue_again(session, run, failure, now if is_held else now + wait, now - waited):
             again.append((run, failure))
             told[run.id] = Ended(run, "backed_off", failure.code, claim.seconds)
-            next_due = min(next_due, due)
     if failed_probe:
         overdue = outages.give_up(session, operation.kind, now - operation.patience)
         final += [(run, failed_probe.given_up(operation.patience)) for run in overdue]
@@ -86,7 +76,7 @@ def _save_failures(
     if final:
         operation.fail(session, final)
         outages.forget_idle(session)
-    return told, next_due
+    return told
 
 
 def _seconds_until_again(failure: Failure, attempt: int, waited: float, patience: float) -> float | None:

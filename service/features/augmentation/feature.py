@@ -20,7 +20,7 @@ def make(kernel: Kernel) -> Parts:
     """Make it for one application."""
     settings = kernel.settings
 
-    def services(executor: Executor) -> Services:
+    def services(_: Executor) -> Services:
         return {
             Accounts: Accounts(
                 database=kernel.database,
@@ -32,7 +32,6 @@ def make(kernel: Kernel) -> Parts:
             ),
             operations.Services: operations.Services(
                 database=kernel.database,
-                executor=executor,
                 intake=kernel.intake(types=operations.TYPES),
                 factor=settings.augmentation_scale,
                 quota=operations.Quota(settings.user_quota_bytes, settings.user_files_per_day),

@@ -26,7 +26,6 @@ from service.imaging import transform
 from service.imaging.intake import Intake, Upload, pointing_at
 from service.imaging.validate import Picture, printable
 from service.jobs import queue
-from service.jobs.executors import Executor
 from service.storage import zip_stream
 from service.storage.signed_urls import Download
 
@@ -52,7 +51,6 @@ class Services:
     """What the operations of augmentation stand on. `factor` is that of the scaled copies."""
 
     database: Database
-    executor: Executor
     intake: Intake
     factor: float
     quota: Quota
@@ -74,7 +72,7 @@ def add_images(services: Services, user_id: str, uploads: Sequence[Upload]) -> s
         for upload, picture in zip(uploads, found, strict=True):
             with pointing_at(upload):
                 _check_scaled(services, upload.name, picture)
-        with queue.dispatching(services.database, services.executor) as session:
+        with services.database.write() as session:
             services.database.lock(session, [user_id])
             _check_quota(services.quota, session, user_id, uploads)
             _add_rows(session, user_id, task_id, uploads, found)

@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from service.db.database import notify
 from service.errors import NotFound
 from service.features.faces.models import WebhookEvent
 from service.features.faces.operations import Services, find_task
@@ -34,7 +35,7 @@ def list_deliveries(
 
 def redeliver(services: Services, task_id: str, delivery_id: str) -> dict[str, Any]:
     """Send an event again at once, with its `webhook-id`; one that still waits for its next try does not wait."""
-    with queue.dispatching(services.database, services.executor) as session:
+    with services.database.write() as session:
         services.database.lock(session, [task_id])
         find_task(session, task_id)
         event = session.get(WebhookEvent, delivery_id)
@@ -47,6 +48,7 @@ def redeliver(services: Services, task_id: str, delivery_id: str) -> dict[str, A
         else:
             waiting = (Job.kind == KIND, Job.subject == delivery_id, Job.status == "queued")
             session.execute(sa.update(Job).where(*waiting).values(not_before=0.0))
+            notify(session, KIND)
         session.flush()
         return _shown(event, _due(session, task_id, [delivery_id]))
 

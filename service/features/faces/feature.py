@@ -65,7 +65,7 @@ def make(kernel: Kernel) -> Parts:
                 policies=_policies(settings),
             ),
             # A receiver that is slow must not hold up photos, and nobody waits for a webhook to the millisecond.
-            Lane(name="webhooks", operations=[webhooks], threads=WEBHOOK_THREADS, poll=0.2),
+            Lane(name="webhooks", operations=[webhooks], threads=WEBHOOK_THREADS),
         ],
         services=services,
         periodic=lambda made: [Retention(made[operations.Services], settings.retention_days)],

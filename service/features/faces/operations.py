@@ -81,7 +81,7 @@ def create_task(
     keys = [image_key(task.id, image_id) for image_id in ids]
     with (
         services.intake.keeping(uploads, keys) as pictures,
-        queue.dispatching(services.database, services.executor) as session,
+        services.database.write() as session,
     ):
         session.add(task)
         session.flush()
@@ -136,7 +136,7 @@ def delete_task(services: Services, task_id: str) -> None:
             raise unknown_task()
         queue.remove(session, task_id)
     services.executor.cancel(task_id)
-    delete_files(services.database, services.executor, services.storage, f"tasks/{task_id}/")
+    delete_files(services.database, services.storage, f"tasks/{task_id}/")
 
 
 def start(services: Services, task_id: str) -> Changed:
@@ -147,7 +147,7 @@ def start(services: Services, task_id: str) -> Changed:
     with services.database.read() as session:
         since = find_task(session, task_id).version
         before = services.documents.first_images(session, task_id, since)
-    with queue.dispatching(services.database, services.executor) as session:
+    with services.database.write() as session:
         task = _hold_task(services, session, task_id)
         _start(session, task)
         session.flush()
@@ -161,7 +161,7 @@ def stop(services: Services, task_id: str) -> Changed:
 
     Return the task as it is then.
     """
-    with queue.dispatching(services.database, services.executor) as session:
+    with services.database.write() as session:
         task = _hold_task(services, session, task_id)
         if task.status != "processing":
             detail = f"This task is {task.status}: only one that is processing can be stopped."
@@ -208,7 +208,7 @@ def add_images(
         raise
     if unneeded:
         surplus = [image_key(task_id, image_id) for image_id in unneeded]
-        delete_files(services.database, services.executor, services.storage, *surplus)
+        delete_files(services.database, services.storage, *surplus)
     return images
 
 
@@ -240,7 +240,7 @@ def delete_image(services: Services, task_id: str, image_id: str) -> None:
         task.version += 1
         session.add(RemovedImage(task_id=task_id, id=image_id, version=task.version))
     keys = (image_key(task_id, image_id), thumbnail_key(task_id, image_id))
-    delete_files(services.database, services.executor, services.storage, *keys)
+    delete_files(services.database, services.storage, *keys)
 
 
 def open_content(services: Services, task_id: str, image_id: str) -> StoredFile:

@@ -80,7 +80,7 @@ class Retention:
             old = sa.delete(Task).where(Task.id.in_(chosen), *_old(before)).returning(Task.id)
             gone = session.scalars(old, execution_options={"synchronize_session": False}).all()
             queue.remove(session, *gone)
-        delete_files(database, self._services.executor, self._services.storage, *(f"tasks/{task}/" for task in gone))
+        delete_files(database, self._services.storage, *(f"tasks/{task}/" for task in gone))
         logs.event(log, "deleted tasks that were old enough", tasks=len(gone), finished_before=before)
         return gone
 

@@ -14,9 +14,7 @@ def make(kernel: Kernel) -> Parts:
     intake = kernel.intake(types=EDITABLE)
     return Parts(
         lanes=[kernel.image_lane(Processing(kernel.storage, kernel.pixels, kernel.spools))],
-        services=lambda executor: {
-            operations.Services: operations.Services(database=kernel.database, executor=executor, intake=intake)
-        },
+        services=lambda _: {operations.Services: operations.Services(database=kernel.database, intake=intake)},
     )
 
 

@@ -16,7 +16,6 @@ from service.features.processing.models import LARGEST_ID, ProcessingFile, Proce
 from service.imaging import transform
 from service.imaging.intake import Intake, Upload
 from service.jobs import queue
-from service.jobs.executors import Executor
 from service.jobs.file_deletion import delete_files
 from service.storage.signed_urls import Download
 from service.storage.stored_file import StoredFile
@@ -32,7 +31,6 @@ class Services:
     """What the operations of processing stand on."""
 
     database: Database
-    executor: Executor
     intake: Intake
 
 
@@ -89,12 +87,12 @@ def delete_file(services: Services, file_id: int) -> None:
         if (task := session.scalar(needing.limit(1))) is not None:
             raise Conflict(f"Task {task} needs this file. Delete it when the task has ended.", code="file_in_use")
         session.delete(file)
-    delete_files(services.database, services.executor, services.intake.storage, file.key)
+    delete_files(services.database, services.intake.storage, file.key)
 
 
 def create_tasks(services: Services, file_ids: Sequence[int], algorithm: str, params: Mapping[str, Any]) -> list[int]:
     """Make a task of each file, and start them: one transaction with the jobs."""
-    with queue.dispatching(services.database, services.executor) as session:
+    with services.database.write() as session:
         files = _find_files(session, file_ids)
         if algorithm == "resize":
             _check_size(services, params["width"], params["height"], {file.media_type for file in files})
@@ -152,7 +150,7 @@ def get_task(services: Services, task_id: int) -> dict[str, Any]:
 
 def restart(services: Services, task_id: int) -> dict[str, Any]:
     """Run a task that ended in error again, from its source; of several restarts at once one is accepted."""
-    with queue.dispatching(services.database, services.executor) as session:
+    with services.database.write() as session:
         _task(session, task_id)
         failed = (ProcessingTask.id == task_id, ProcessingTask.status == "error")
         fresh = sa.update(ProcessingTask).where(*failed).values(status="pending", updated_at=moment())

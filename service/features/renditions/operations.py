@@ -138,7 +138,7 @@ def _accept(services: Services, owner: Owner, upload: Upload, place: Callable[[S
     with services.intake.keeping([upload], [path]) as (picture,):
         with pointing_at(upload):
             _check_webp(services, upload.name, picture)
-        with queue.dispatching(services.database, services.executor) as session:
+        with services.database.write() as session:
             session.connection()  # the transaction begins with it, and in SQLite the turn to write
             image = place(session)
             session.add(
@@ -176,7 +176,7 @@ def _delete(services: Services, *which: sa.ColumnElement[bool]) -> bool:
 
     Where the store is away, the job takes them later.
     """
-    with queue.dispatching(services.database, services.executor) as session:
+    with services.database.write() as session:
         versions = session.scalars(
             sa.select(ImageVersion.id).join(OwnedImage, OwnedImage.id == ImageVersion.image_id).where(*which)
         ).all()
