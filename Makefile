@@ -4,8 +4,8 @@ BIN := .venv/bin
 # What is passed on to pytest, such as ARGS="tests/test_tasks.py -k retry".
 ARGS ?=
 
-.PHONY: help run demo test test-fast chaos interop soak fuzz scale bench lint format lock audit sbom wheel facecloud migrate \
-  install install-dev clean
+.PHONY: help run demo test test-fast chaos interop soak fuzz scale bench bench-all lint format lock audit sbom wheel facecloud \
+  migrate install install-dev clean
 
 help: ## Lists the targets.
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | while IFS='|' read -r name text; do printf '%-12s %s\n' "$$name" "$$text"; done
@@ -43,8 +43,11 @@ soak: install-dev ## Sends twenty thousand photos in a row.
 fuzz: install-dev ## Sends twenty thousand damaged files, by every way in.
 	MUTATIONS=20000 EXAMPLES=100 $(BIN)/pytest -s tests/test_hostile.py tests/test_openapi.py
 
-bench: install-dev ## Runs the benchmarks, each with its bar.
-	@for name in local_engine engine_import pipeline upload show_task watch_task recordings pictures audits; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
+bench: install-dev ## Compares the speed with that of an earlier commit and with what is possible, in 15 minutes.
+	$(BIN)/python -m benchmarks.comparison
+
+bench-all: install-dev ## Runs the other benchmarks, each with its bar; some take long.
+	@for name in local_engine engine_import pipeline upload small_tasks show_task watch_task recordings pictures audits; do echo "== $$name"; $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 lint: install-dev ## Runs the linters.
 	$(BIN)/ruff check .

@@ -11,16 +11,16 @@ import math
 import time
 from datetime import datetime
 
+from benchmarks.photos import NUMBER, photos
 from benchmarks.stage import emulator, facecloud, resident, service
-from tests.support import Client, photo
+from tests.support import Client
 
 WORKERS, PROCESSES = 8, 2
-IMAGES = [photo(number) for number in range(100)]
 
 
 def wall(client: Client, count: int) -> float:
     """Return the seconds from the request to start to the end of a task of `count` images."""
-    task = client.task(*(IMAGES[number % len(IMAGES)] for number in range(count)))
+    task = client.task(*(photos()[number % NUMBER] for number in range(count)))
     begin = time.time()
     client.start(task)
     # The end is read off `finished_at`, so asking does not take part; it may be as rare as the size allows.

@@ -26,12 +26,12 @@ def emulator(latency: float) -> Iterator[str]:
 
 
 @contextmanager
-def service(**settings: object) -> Iterator[Service]:
-    """Run a service in a temporary folder."""
+def service(*, root: Path = ROOT, **settings: object) -> Iterator[Service]:
+    """Run a service in a temporary folder, with the code that is there."""
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
-    stage = Service(folder, **settings)
+    stage = Service(folder, root=root, **settings)
     try:
-        flask(stage.settings["DATABASE_URL"], "database", "upgrade")
+        flask(stage.settings["DATABASE_URL"], "database", "upgrade", root=root)
         stage.start()
         yield stage
     finally:

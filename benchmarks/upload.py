@@ -13,26 +13,20 @@ from pathlib import Path
 import requests
 from PIL import Image
 
+from benchmarks.photos import NUMBER, photos
 from benchmarks.stage import resident, service
 from tests.support import Client
 
 COUNT, BATCH = 1_000, 50
 
 
-def photo_of_50_kb() -> bytes:
-    """Return a JPEG of about 50 KB, of the size and content of a photo."""
-    file = io.BytesIO()
-    with Image.open(Path(__file__).parent.parent / "samples" / "astronaut.png") as picture:
-        picture.convert("RGB").resize((560, 560)).save(file, "JPEG", quality=80)
-    return file.getvalue()
-
-
-def upload(client: Client, photo: bytes) -> float:
-    """Return the seconds that the upload takes, the building of the requests not counted."""
+def upload(client: Client, count: int = COUNT, batch: int = BATCH) -> float:
+    """Return the seconds that the upload takes, `batch` photos a request, the building of the requests not counted."""
     task = client.task()
     bodies = []
-    for _ in range(COUNT // BATCH):
-        parts = [("image", (f"{number}.jpg", photo, "image/jpeg")) for number in range(BATCH)]
+    for first in range(0, count, batch):
+        numbers = range(first, first + batch)
+        parts = [("image", (f"{number}.jpg", photos()[number % NUMBER], "image/jpeg")) for number in numbers]
         request = client.prepare_request(_post(f"{client.url}/api/v1/tasks/{task}/images", parts))
         bodies.append(request)
     begin = time.perf_counter()
@@ -45,11 +39,12 @@ def _post(url: str, parts: list[tuple[str, tuple[str, bytes, str]]]) -> requests
     return requests.Request("POST", url, files=parts)
 
 
-def bare(photo: bytes) -> float:
+def bare(count: int = COUNT) -> float:
     """Return the seconds for decoding, writing and syncing alone."""
     with tempfile.TemporaryDirectory() as folder:
         begin = time.perf_counter()
-        for number in range(COUNT):
+        for number in range(count):
+            photo = photos()[number % NUMBER]
             picture = Image.open(io.BytesIO(photo))
             picture.draft("RGB", (1, 1))
             picture.load()
@@ -61,15 +56,16 @@ def bare(photo: bytes) -> float:
 
 def main() -> None:
     """Print the times and their ratio."""
-    photo = photo_of_50_kb()
     with service() as stage:
         client = stage.client()
-        upload(client, photo)
-        seconds, floor = min(upload(client, photo) for _ in range(3)), min(bare(photo) for _ in range(3))
+        upload(client)
+        rounds = [(upload(client), upload(client, COUNT // 5, 1) * 5, bare()) for _ in range(3)]
         memory = max(resident(pid) for pid in stage.workers())
+    batches, single, floor = (min(times) for times in zip(*rounds, strict=True))
     print(
-        f"{COUNT} photos of {len(photo) / 1000:.0f} KB: {seconds:.2f} s (bar 1.2), "
-        f"{seconds / floor:.2f} of decoding and syncing alone ({floor:.2f} s); {memory:.0f} MB a process"
+        f"{COUNT} photos of {len(photos()[0]) / 1000:.0f} KB, {BATCH} a request: {batches:.2f} s (bar 1.2), "
+        f"{batches / floor:.2f} of decoding and syncing alone ({floor:.2f} s; bar 1.0); one a request: {single:.2f} s, "
+        f"{single / floor:.2f} of that (bar 1.8); {memory:.0f} MB a process"
     )
 
 

@@ -114,10 +114,10 @@ def free_port() -> int:
     raise AssertionError("there is always a next port")
 
 
-def flask(database_url: object, *arguments: str) -> None:
-    """Run a `flask …` command on a database."""
+def flask(database_url: object, *arguments: str, root: Path = ROOT) -> None:
+    """Run a `flask …` command on a database, with the code that is there."""
     environment = {"PATH": os.environ["PATH"], "API_PASSWORD": "unused", "DATABASE_URL": str(database_url)}
-    subprocess.run([BIN / "flask", *arguments], cwd=ROOT, env=environment, check=True, capture_output=True)
+    subprocess.run([BIN / "flask", *arguments], cwd=root, env=environment, check=True, capture_output=True)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+from functools import lru_cache
 
 from flask import Response, g, request
 from flask_httpauth import HTTPBasicAuth
@@ -50,13 +51,16 @@ def _same(given: str, expected: str) -> bool:
 
     Clients send UTF-8, or Latin-1, which may look like UTF-8.
     """
-    sent = (given, given.encode("utf-8", "surrogatepass").decode("latin-1"))
-    right = [hmac.compare_digest(_hash(opaque_string(text)), _hash(opaque_string(expected))) for text in sent]
+    sent = {given, given.encode("utf-8", "surrogatepass").decode("latin-1")}
+    right = [hmac.compare_digest(_hash(text), _hash_of_secret(expected)) for text in sent]
     return any(right)
 
 
 def _hash(text: str) -> bytes:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+    return hashlib.sha256(opaque_string(text).encode("utf-8", "surrogatepass")).digest()
+
+
+_hash_of_secret = lru_cache(2)(_hash)
 
 
 _REFUSALS = {

@@ -5,6 +5,8 @@ import unicodedata
 
 def opaque_string(password: str) -> str:
     """Return the password as RFC 8265 compares it (OpaqueString): any space as U+0020, and in Unicode's form NFC."""
+    if password.isascii():
+        return password
     spaced = "".join(" " if unicodedata.category(character) == "Zs" else character for character in password)
     return unicodedata.normalize("NFC", spaced)
 

@@ -1,12 +1,14 @@
 """What features call: put jobs into the queue and take them out again."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from service.db.database import Database, notify
+from service.db.prepared import Prepared
 from service.jobs import models, outages, transitions
 from service.jobs.models import Job
 from service.jobs.operation import Operation
@@ -14,14 +16,32 @@ from service.jobs.operation import Operation
 
 def enqueue(session: Session, kind: str, rows: sa.Select[str, str, int]) -> None:
     """Add a job for each row (subject, task, position) of the query, in one statement; executors hear of the commit."""
+    ids = session.connection().execute(_adding(rows), {"of_kind": kind, "moment": time.time()}).scalars().all()
+    notify(session, kind, ids)
+
+
+class Enqueuing:
+    """The same for a query that is made once: the statement is compiled once too."""
+
+    def __init__(self, kind: str, rows: sa.Select[str, str, int]) -> None:
+        self._kind = kind
+        self._statement = Prepared(_adding(rows))
+
+    def enqueue(self, session: Session, **values: Any) -> None:
+        """Add a job for each row of the query with these values."""
+        added = self._statement.execute(session.connection(), of_kind=self._kind, moment=time.time(), **values)
+        notify(session, self._kind, added.scalars().all())
+
+
+def _adding(rows: sa.Select[str, str, int]) -> sa.Executable:
     subject, task, position = rows.selected_columns
     # `not_before` is the present, so that it tells for how long a job has been waiting.
-    fixed = (sa.literal(value) for value in (kind, "queued", 0, 0, 0, time.time(), 0.0))
+    kind, moment = sa.bindparam("of_kind", type_=sa.String), sa.bindparam("moment", type_=sa.Float)
+    none = [sa.literal(0) for _ in range(3)]
+    fixed: Sequence[sa.ColumnElement[Any]] = (kind, sa.literal("queued"), *none, moment, sa.literal(0.0))
     names = ("kind", "status", "attempts", "fence", "losses", "not_before", "lease_expires_at")
-    columns = [*names, "subject", "task", "position"]
-    insert = sa.insert(Job).from_select(columns, rows.with_only_columns(*fixed, subject, task, position))
-    ids = session.connection().execute(insert.returning(Job.id)).scalars().all()
-    notify(session, kind, ids)
+    chosen = rows.with_only_columns(*fixed, subject, task, position)
+    return sa.insert(Job).from_select([*names, "subject", "task", "position"], chosen).returning(Job.id)
 
 
 def remove(session: Session, *tasks: str, kind: str | None = None, failed_only: bool = False) -> None:

@@ -7,7 +7,8 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -17,6 +18,8 @@ from service.storage.signed_urls import Download, SignedUrls
 from service.storage.storage import CHUNK, StorageMisconfigured, check_prefix, is_full, parts_of
 from service.telemetry import logging as logs
 
+SYNCS = 8
+"""Files and folders that are synced at a time."""
 UNFINISHED = ".new-"
 """What the name of a file begins with while it is written."""
 
@@ -24,7 +27,10 @@ log = logging.getLogger(__name__)
 
 
 class DiskStorage:
-    """A folder. A file appears under its key only when it is whole and synced. `signed_urls` makes its urls."""
+    """A folder. A file appears under its key only when it is whole, and synced unless `flush` follows.
+
+    `signed_urls` makes its urls.
+    """
 
     is_shared = False
 
@@ -41,12 +47,16 @@ class DiskStorage:
         self._signed_urls = signed_urls
         self._prefixes = prefixes
         self._sync = sync
+        self._syncs = ThreadPoolExecutor(SYNCS, thread_name_prefix="sync")
 
     def _path(self, key: str) -> Path:
         return self.root.joinpath(*parts_of(key))
 
     def save(self, key: str, stream: BinaryIO, media_type: str = "", *, flushed: bool = True) -> int:
-        """Write to a temporary name in the same folder, sync, rename. A folder keeps no types: urls do."""
+        """Write to a temporary name in the same folder, sync, rename; the sync may be left to `flush`.
+
+        A folder keeps no types: urls do.
+        """
         check_prefix(key, self._prefixes)
         path = self._path(key)
         with self._translated():
@@ -57,7 +67,8 @@ class DiskStorage:
                     shutil.copyfileobj(stream, file, CHUNK)
                     size = file.tell()
                     file.flush()
-                    self._sync(file.fileno())
+                    if flushed:
+                        self._sync(file.fileno())
                 Path(temporary).replace(path)
             except BaseException:
                 with suppress(OSError):
@@ -65,27 +76,31 @@ class DiskStorage:
                 self._remove_empty(path.parent)
                 raise
             if flushed:
-                self.flush(key)
+                self._sync_all(_folders_of(key))
         return size
 
     def flush(self, *keys: str) -> None:
-        """Sync the folders, since a name in a folder is not safe with the file's own sync.
+        """Sync the files and their folders, since a name in a folder is not safe with the file's own sync.
 
         On ext4 with a journal the commit of the row would do for both; on ext4 without one, on btrfs and xfs not. Those
-        above are synced too: one may be new. A folder that is gone was deleted with its files.
+        above are synced too: one may be new. What is gone was deleted by others.
         """
-        folders = {folder for key in keys for folder in self._path(key).parents if folder.is_relative_to(self.root)}
         with self._translated():
-            for folder in sorted(folders, reverse=True):
-                with suppress(FileNotFoundError):
-                    self._sync_folder(folder)
+            self._sync_all({*map(tuple, map(parts_of, keys)), *_folders_of(*keys)})
 
-    def _sync_folder(self, folder: Path) -> None:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            self._sync(descriptor)
-        finally:
-            os.close(descriptor)
+    def _sync_all(self, paths: Iterable[tuple[str, ...]]) -> None:
+        """Sync all at once: they share commits of the file system's journal, and flushes of the disk."""
+        wait(syncs := [self._syncs.submit(self._sync_path, self.root.joinpath(*path)) for path in paths])
+        for done in syncs:
+            done.result()
+
+    def _sync_path(self, path: Path) -> None:
+        with suppress(FileNotFoundError):
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                self._sync(descriptor)
+            finally:
+                os.close(descriptor)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -233,3 +248,9 @@ class DiskStorage:
                 yield False
             else:
                 yield True
+
+
+def _folders_of(*keys: str) -> set[tuple[str, ...]]:
+    """Return the folders that the keys are in and those above, the root among them, as parts of paths."""
+    paths = {tuple(parts_of(key)[:-1]) for key in keys}
+    return {path[:depth] for path in paths for depth in range(len(path) + 1)}

@@ -126,11 +126,11 @@ def _edit(
         services.database.lock(session, [task_id])
         image = find_image(session, task_id, image_id)
         check_done(image)
-        before, counted = read_image(session, task_id, image_id), _counts(session, image)
+        before, counted = read_image(session.connection(), task_id, image_id), _counts(session, image)
         check_expected(before, expected)
         number = edit(session, image)
         session.flush()
-        after = read_image(session, task_id, image_id)
+        after = read_image(session.connection(), task_id, image_id)
         if after != before:
             change = _counts(session, image)
             change.subtract(counted)

@@ -3,15 +3,13 @@
 import threading
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
 
 import orjson
-import sqlalchemy as sa
 from cachetools import LRUCache
 from sqlalchemy.orm import Session
 
-from service.features.faces.models import Face, Image, RemovedImage
-from service.features.faces.representation import FACES, IMAGES, faces_by_image, image_with_faces
+from service.features.faces import rows
+from service.features.faces.representation import FacesByImage, image_with_faces, is_done
 
 FIRST = 10_000
 """Images that the answer for a task holds; those after them come in pages."""
@@ -66,7 +64,7 @@ def up_to_date(session: Session, task_id: str, before: Documents, since: int) ->
     """Return a task's first images as they are now, given what they were at a version; 0 is that of none at all."""
     if not since:
         return read(session, task_id)
-    removed = removed_since(session, task_id, since)
+    removed = rows.removed_since(session.connection(), task_id, since)
     changed = read(session, task_id, since=since)
     by_id = {**before.by_id, **changed.by_id}  # what is new comes last, as it does in the order of upload
     for image_id in removed:
@@ -80,22 +78,10 @@ def up_to_date(session: Session, task_id: str, before: Documents, since: int) ->
 
 def read(session: Session, task_id: str, *, since: int = 0, after: int = -1, limit: int = FIRST) -> Documents:
     """Return the images that have changed after a version, those after a position, at most so many: two queries."""
-    chosen = [Image.task_id == task_id, Image.position > after, *([Image.version > since] if since else [])]
-    statement = IMAGES.add_columns(Image.position).where(*chosen).order_by(Image.position).limit(limit + 1)
-    rows: list[Any] = list(session.connection().execute(statement))
-    next_after = rows[limit - 1].position if len(rows) > limit else None
-    rows = rows[:limit]
-    if not rows:
-        return Documents()
-    faces = faces_by_image(
-        session.connection().execute(
-            FACES.join(Image).where(*chosen, Image.position <= rows[-1].position).order_by(Face.number)
-        )
-    )
-    return Documents({row.id: orjson.dumps(image_with_faces(row[:-1], faces)) for row in rows}, next_after)
-
-
-def removed_since(session: Session, task_id: str, version: int) -> list[str]:
-    """Return the ids of the images that were taken out of a task after a version."""
-    chosen = (RemovedImage.task_id == task_id, RemovedImage.version > version)
-    return list(session.scalars(sa.select(RemovedImage.id).where(*chosen)))
+    connection = session.connection()
+    found = rows.read_images(connection, task_id, since=since, after=after, most=limit + 1)
+    shown, next_after = found[:limit], found[limit - 1][-1] if len(found) > limit else None
+    faces: FacesByImage = {}
+    if any(is_done(row) for row in shown):  # else there are none
+        faces = rows.read_faces(connection, task_id, since=since, after=after, last=shown[-1][-1])
+    return Documents({row[0]: orjson.dumps(image_with_faces(row[:-1], faces)) for row in shown}, next_after)

@@ -17,10 +17,10 @@ from service.storage.storage import Storage
 PIECE = 256 * 1024
 
 
-def digests_of(session: Session, task_id: str) -> set[str]:
+def digests_of(connection: sa.Connection, task_id: str) -> set[str]:
     """Return the digests of all images of the task that have one."""
     known = sa.select(Image.digest).where(Image.task_id == task_id, Image.digest.is_not(None))
-    return {digest for digest in session.scalars(known) if digest}
+    return {digest for digest in connection.scalars(known) if digest}
 
 
 def read_missing_digests(database: Database, storage: Storage, task_id: str) -> None:

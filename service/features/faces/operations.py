@@ -9,10 +9,10 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from service.cpu_slots import CpuSlots
-from service.db.database import Database, now
+from service.db.database import Database
 from service.db.results import record_result
 from service.errors import Conflict, Invalid, NotFound, TooLarge
-from service.features.faces import documents
+from service.features.faces import documents, rows
 from service.features.faces.documents import DocumentCache, Documents, up_to_date
 from service.features.faces.duplicates import digests_of, for_each_upload, read_missing_digests, without_known
 from service.features.faces.job import KIND, stop_images, waiting_for
@@ -24,6 +24,7 @@ from service.features.faces.representation import (
     SEARCH_MEMBERS,
     faces_by_image,
     image_with_faces,
+    is_done,
     task_summary,
     without_faces,
 )
@@ -38,6 +39,9 @@ from service.storage.storage import Storage
 from service.storage.stored_file import StoredFile
 
 STATUSES = ("forming", "processing", "completed", "error")
+_IMAGES_OF_TASK = sa.select(Image.id, Image.task_id, Image.position).where(Image.task_id == sa.bindparam("task"))
+_ALL = queue.Enqueuing(KIND, _IMAGES_OF_TASK)
+_FAILED = queue.Enqueuing(KIND, _IMAGES_OF_TASK.where(Image.status == "failed"))
 
 
 @dataclass(frozen=True)
@@ -76,19 +80,25 @@ def create_task(
     """Create a task, empty or with these images, started or not: all of it or nothing."""
     if webhook_url is not None:
         _check_webhook(services, webhook_url)
-    task = Task(id=str(uuid.uuid4()), name=name, webhook_url=webhook_url, created_at=now())
+    task_id = str(uuid.uuid4())
     ids = [str(uuid.uuid4()) for _ in uploads]
-    keys = [image_key(task.id, image_id) for image_id in ids]
+    keys = [image_key(task_id, image_id) for image_id in ids]
     with (
         services.intake.keeping(uploads, keys) as pictures,
         services.database.write() as session,
     ):
-        session.add(task)
-        session.flush()
-        images = _add_rows(session, services, task, list(zip(ids, uploads, pictures, strict=True))) if ids else []
+        connection = session.connection()
+        task = rows.add_task(connection, task_id, name, webhook_url)
+        images: list[dict[str, Any]] = []
+        if ids:
+            images = _add_rows(connection, services, task, list(zip(ids, uploads, pictures, strict=True)))
+            task = rows.read_task(connection, task_id)
         if started:
-            _start(session, task)
-        created = task_summary(task, waiting_for(session)) | {"images": images, "images_next": None}
+            task = _start(session, task)
+        created = task_summary(task, waiting_for(session) if started else None) | {
+            "images": images,
+            "images_next": None,
+        }
         record_result(session, lambda: created)
     return created
 
@@ -145,13 +155,14 @@ def start(services: Services, task_id: str) -> Changed:
     Return the task as it is then, with nothing done yet.
     """
     with services.database.read() as session:
-        since = find_task(session, task_id).version
+        since = _known(rows.read_state(session.connection(), task_id)).version
         before = services.documents.first_images(session, task_id, since)
     with services.database.write() as session:
-        task = _hold_task(services, session, task_id)
-        _start(session, task)
-        session.flush()
-        started = Changed(task_summary(task, waiting_for(session)), up_to_date(session, task_id, before, since))
+        task = _hold_state(services, session, task_id)
+        is_same = task.version == since and task.status == "forming"  # a start after an error changes images
+        task = _start(session, task)
+        images = before if is_same else up_to_date(session, task_id, before, since)
+        started = Changed(task_summary(task, waiting_for(session)), images)
         record_result(session, lambda: started)
     return started
 
@@ -186,19 +197,22 @@ def add_images(
         raise Invalid(detail, pointer="#/image", code="file_missing")
     if skip_existing:
         read_missing_digests(services.database, services.storage, task_id)
-    with services.database.read() as session:
-        fresh = without_known(uploads, digests_of(session, task_id)) if skip_existing else uploads
-        _check_room(services, find_task(session, task_id), len(fresh))
+    with services.database.connect() as connection:
+        fresh = without_known(uploads, digests_of(connection, task_id)) if skip_existing else uploads
+        _check_room(services, _known(rows.read_state(connection, task_id)), len(fresh))
     keys = {str(uuid.uuid4()): upload for upload in fresh}
     unneeded = []
     try:
         paths = [image_key(task_id, image_id) for image_id in keys]
         with services.intake.keeping(fresh, paths) as pictures, services.database.write() as session:
-            task = _hold_task(services, session, task_id)
-            known = digests_of(session, task_id) if skip_existing else set()  # another request may have added some
+            task = _hold_state(services, session, task_id)
+            known = (
+                digests_of(session.connection(), task_id) if skip_existing else set()
+            )  # another request may have added some
             files = [(*pair, picture) for pair, picture in zip(keys.items(), pictures, strict=True)]
             unneeded = [image_id for image_id, upload, _ in files if upload.digest in known]
-            images = _add_rows(session, services, task, [file for file in files if file[1].digest not in known])
+            chosen = [file for file in files if file[1].digest not in known]
+            images = _add_rows(session.connection(), services, task, chosen)
             if skip_existing:
                 images = for_each_upload(session, task_id, uploads, [image["id"] for image in images])
             record_result(session, lambda: images)
@@ -214,18 +228,16 @@ def add_images(
 
 def get_image(services: Services, task_id: str, image_id: str) -> dict[str, Any]:
     """Return one image with its faces."""
-    with services.database.read() as session:
-        return read_image(session, task_id, image_id)
+    with services.database.connect() as connection:
+        return read_image(connection, task_id, image_id)
 
 
-def read_image(session: Session, task_id: str, image_id: str) -> dict[str, Any]:
+def read_image(connection: sa.Connection, task_id: str, image_id: str) -> dict[str, Any]:
     """Return one image with its faces as this transaction sees it; raise NotFound, also for one of another task."""
-    row = session.execute(IMAGES.where(Image.task_id == task_id, Image.id == image_id)).first()
+    row = rows.read_image(connection, task_id, image_id)
     if not row:
         raise unknown_image()
-    return image_with_faces(
-        row, faces_by_image(session.execute(FACES.where(Face.image_id == image_id).order_by(Face.number)))
-    )
+    return image_with_faces(row, rows.read_faces_of(connection, image_id) if is_done(row) else {})
 
 
 def delete_image(services: Services, task_id: str, image_id: str) -> None:
@@ -279,11 +291,11 @@ def _check_webhook(services: Services, url: str) -> None:
 
 
 def _add_rows(
-    session: Session, services: Services, task: Task, files: Sequence[tuple[str, Upload, Picture]]
+    connection: sa.Connection, services: Services, task: Any, files: Sequence[tuple[str, Upload, Picture]]
 ) -> list[dict[str, Any]]:
-    """Add the images' rows to the task's, and return them as clients see them."""
+    """Add the images' rows to the task's, given its state, and return them as clients see them."""
     _check_room(services, task, len(files))
-    rows = [
+    new = [
         {
             "id": image_id,
             "task_id": task.id,
@@ -297,43 +309,39 @@ def _add_rows(
             "attempts": 0,
             "digest": upload.digest,
             "version": task.version + 1,
+            "last_added": 0,
         }
         for number, (image_id, upload, picture) in enumerate(files)
     ]
-    if rows:
-        session.execute(sa.insert(Image), rows)
-    task.total += len(rows)
-    task.next_position += len(rows)
-    task.version += 1
+    rows.add_images(connection, task.id, new)
     fresh: dict[str, Any] = {"error": None, **dict.fromkeys(SEARCH_MEMBERS)}
-    return [{name: row[name] for name in IMAGE_MEMBERS} | fresh | without_faces() for row in rows]
+    return [{name: row[name] for name in IMAGE_MEMBERS} | fresh | without_faces() for row in new]
 
 
-def _start(session: Session, task: Task) -> None:
+def _start(session: Session, task: Any) -> Any:
+    """Start a task, given its state, and return its row."""
     if task.status not in ("forming", "error"):
         detail = f"This task is {task.status}: only one that is forming, or ended in error, can be started."
         raise Conflict(detail, code="task_not_startable")
     if not task.total:
         raise Conflict("This task has no images. Upload some, then start it.", code="task_has_no_images")
     if task.status == "forming":
-        chosen = Image.task_id == task.id
+        _ALL.enqueue(session, task=task.id)
     else:
-        chosen = sa.and_(Image.task_id == task.id, Image.status == "failed")
         queue.remove(session, task.id, failed_only=True)
-    queue.enqueue(session, KIND, sa.select(Image.id, Image.task_id, Image.position).where(chosen))
-    if task.status == "error":
-        again = {"status": "pending", "attempts": 0, "error_code": None, "error_detail": None}
-        session.execute(
-            sa.update(Image).where(chosen).values(**again, version=task.version + 1),
-            execution_options={"synchronize_session": False},
-        )
-    task.status, task.started_at, task.finished_at = "processing", now(), None
-    task.failed, task.version = 0, task.version + 1
+        _FAILED.enqueue(session, task=task.id)
+        rows.forget_failures(session.connection(), task)
+    return rows.note_start(session.connection(), task.id)
 
 
 def find_task(session: Session, task_id: str) -> Task:
     """Return a task's row; raise NotFound."""
-    task = session.get(Task, task_id)
+    task: Task = _known(session.get(Task, task_id))
+    return task
+
+
+def _known(task: Any) -> Any:
+    """Return a task or its row if there is one; raise NotFound."""
     if not task:
         raise unknown_task()
     return task
@@ -345,6 +353,12 @@ def _hold_task(services: Services, session: Session, task_id: str) -> Task:
     return find_task(session, task_id)
 
 
+def _hold_state(services: Services, session: Session, task_id: str) -> Any:
+    """Return what `read_state` does, as it stays until this transaction ends; raise NotFound."""
+    services.database.lock(session, [task_id])
+    return _known(rows.read_state(session.connection(), task_id))
+
+
 def find_image(session: Session, task_id: str, image_id: str) -> Image:
     """Return an image's row; raise NotFound, also for an image of another task."""
     image = session.get(Image, image_id)
@@ -353,7 +367,7 @@ def find_image(session: Session, task_id: str, image_id: str) -> Image:
     return image
 
 
-def _check_room(services: Services, task: Task, number: int) -> None:
+def _check_room(services: Services, task: Any, number: int) -> None:
     if task.status != "forming":
         raise _not_forming(task)
     most = services.images_per_task
@@ -376,6 +390,6 @@ def unknown_image() -> NotFound:
     return NotFound("There is no such image in this task. It may have been deleted.", code="image_not_found")
 
 
-def _not_forming(task: Task) -> Conflict:
+def _not_forming(task: Any) -> Conflict:
     detail = f"This task is {task.status}: images can be added and removed only before it is started."
     return Conflict(detail, code="task_not_forming")

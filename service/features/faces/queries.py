@@ -4,20 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from service.db.prepared import Prepared
-from service.features.faces import documents
+from service.features.faces import documents, rows
 from service.features.faces.documents import Documents
 from service.features.faces.job import waiting_for
-from service.features.faces.models import Task
 from service.features.faces.operations import Services, unknown_task
 from service.features.faces.representation import task_summary
-
-_TASK = Prepared(sa.select(*Task.__table__.columns).where(Task.id == sa.bindparam("task")))
-_STATE = Prepared(sa.select(Task.version, Task.status).where(Task.id == sa.bindparam("task")))
-_VERSION = Prepared(sa.select(Task.version).where(Task.id == sa.bindparam("task")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +25,7 @@ class TaskView:
 def task_state(services: Services, task_id: str) -> tuple[int, str]:
     """Return a number that is another one after each change of the task, and the task's status; raise NotFound."""
     with services.database.connect() as connection:
-        row = _STATE.execute(connection, task=task_id).first()
+        row = rows.read_state(connection, task_id)
     if not row:
         raise unknown_task()
     return row.version, row.status
@@ -46,7 +39,7 @@ def view_task(
     With `since` the images are those that changed after that version, and the members tell which were removed.
     """
     with services.database.read() as session:
-        row = _TASK.execute(session.connection(), task=task_id).first()
+        row = rows.read_task(session.connection(), task_id)
         if not row:
             raise unknown_task()
         if is_known(row.version):
@@ -54,7 +47,7 @@ def view_task(
             return version
         members = task_summary(row, waiting_for(session) if row.status == "processing" else None)
         if since is not None:
-            members |= {"version": row.version, "removed": documents.removed_since(session, task_id, since)}
+            members |= {"version": row.version, "removed": rows.removed_since(session.connection(), task_id, since)}
         return TaskView(row.version, members, _images(services, session, row, since) if images else None)
 
 
@@ -67,6 +60,6 @@ def _images(services: Services, session: Session, task: Any, since: int | None) 
 def page_of_images(services: Services, task_id: str, limit: int, after: int, since: int) -> Documents:
     """Return a page of images in the order of upload, those that changed after a version; raise NotFound."""
     with services.database.read() as session:
-        if not _VERSION.execute(session.connection(), task=task_id).first():
+        if not rows.read_state(session.connection(), task_id):
             raise unknown_task()
         return documents.read(session, task_id, since=since, after=after, limit=limit)

@@ -55,6 +55,11 @@ def without_faces() -> dict[str, list[dict[str, Any]]]:
     return {ACCEPTED: [], REJECTED: []}
 
 
+def is_done(row: Any) -> bool:
+    """Return whether a row of IMAGES is that of an image whose faces are known; no other has any."""
+    return bool(row[IMAGE_MEMBERS.index("status")] == "done")
+
+
 def image_with_faces(row: Any, faces: FacesByImage) -> dict[str, Any]:
     """Return a row of IMAGES with its faces, which are those under its id."""
     image_id, name, status, media_type, size, width, height, attempts, digest, searched, rotation, code, detail = row

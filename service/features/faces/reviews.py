@@ -108,7 +108,7 @@ def mark(
         photo = session.scalars(sa.select(ReviewPhoto).where(*chosen)).first()
         if not photo:
             raise NotFound("There is no such image in this review.", code="image_not_in_review")
-        image = read_image(session, task_id, image_id)
+        image = read_image(session.connection(), task_id, image_id)
         check_expected(image, expected)
         photo.reviewed_at = now() if reviewed else None
         return tag_of(image)
