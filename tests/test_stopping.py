@@ -53,8 +53,9 @@ def test_a_task_that_waits_for_its_engine_says_since_when_why_and_until_when(
 
     shown = client.get(f"/api/v1/tasks/{task}")
     later = client.get(f"/api/v1/tasks/{task}?wait=30", headers={"If-None-Match": shown.headers["ETag"]})
-    assert later.status_code == 200
-    assert later.json()["waiting_for"]["next_try"] > shown.json()["waiting_for"]["next_try"], "each probe is a change"
+    assert later.status_code == 200, "each probe is a change"
+    before = shown.json()["waiting_for"]["next_try"]
+    wait_for(lambda: client.show(task)["waiting_for"]["next_try"] > before, 30, "a later try")
 
     other = client.task(photo(2))
     assert client.start(other).json()["waiting_for"]["since"] == waiting["since"]
