@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -31,6 +32,7 @@ from service.db.database import Database
 from service.features.faces.engines.engine import Detection
 from service.http.services import provided
 from service.maintenance.doctor import examine
+from service.storage.spools import SpoolFolder
 from tests.clock import Clock
 
 T = TypeVar("T")
@@ -48,6 +50,8 @@ STORED = {
 }
 """How an upright picture is turned to be stored under each EXIF orientation."""
 BIN = Path(sys.executable).parent
+SPOOLS = SpoolFolder(Path(tempfile.gettempdir()), 100_000_000)
+"""Where pictures go that are made without a service."""
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 60.0, what: str = "") -> Any:

@@ -2,9 +2,7 @@
 
 import io
 import struct
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,11 +10,10 @@ from PIL import Image, ImageCms
 
 from service.imaging import colour_spaces, decode, transform
 from service.imaging.pixel_budget import PixelBudget
-from service.storage.spools import SpoolFolder
+from tests.support import SPOOLS
 from tests.test_media import chunk, encoded
 
 BUDGET = PixelBudget()
-SPOOLS = SpoolFolder(Path(tempfile.gettempdir()), 100_000_000)
 P3_TO_SRGB = np.array([[1.22494, -0.22494, 0], [-0.04206, 1.04206, 0], [-0.01964, -0.07864, 1.09828]])
 FIELDS = [(r, g, b) for r in (20, 128, 235) for g in (20, 128, 235) for b in (20, 128, 235)]
 SIDE = 16

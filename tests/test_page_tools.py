@@ -118,7 +118,7 @@ def test_a_wav_becomes_an_mp3_that_plays(visit: Visit, tools: Page) -> None:
     give(card, SOUND)
     expect(card.get_by_role("link", name="Link to the MP3")).to_be_visible()
     expect(card.locator("audio")).to_have_js_property("error", None)
-    tools.wait_for_function("document.querySelector('audio').readyState >= 1")
+    expect(card.locator("audio")).not_to_have_js_property("readyState", 0)
     assert "token=$TOKEN" in command(card)
     visit.check()
 

@@ -17,13 +17,13 @@ from service.imaging import decode as decoding
 from service.imaging import transform as pictures
 from service.imaging.pixel_budget import PixelBudget
 from service.imaging.transform import flip, gray, resize, rotate, scale
-from tests.support import ROOT, wait_for
+from tests.support import ROOT, SPOOLS, wait_for
 from tests.test_media import ORIENTATION, animated_webp, corners, encoded, mutated, swapped_profile
 from tests.test_media import look as checked
 
 BUDGET = PixelBudget()
-copies = partial(pictures.copies, budget=BUDGET)
-renditions = partial(pictures.renditions, budget=BUDGET)
+copies = partial(pictures.copies, budget=BUDGET, spools=SPOOLS)
+renditions = partial(pictures.renditions, budget=BUDGET, spools=SPOOLS)
 
 LOSSY = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}, "PNG": {}}
 TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}

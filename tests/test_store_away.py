@@ -153,4 +153,4 @@ def test_what_no_job_knows_of_goes_with_the_next_start(make_service: MakeService
     assert len(service.left_files()) == len(PHOTOS)
     service.kill()
     service.start()
-    assert service.left_files() == []
+    wait_until_equal(service.left_files, [], 30)

@@ -69,6 +69,7 @@ class MinRateSocket(socket.socket):
     waited = 0.0
     moved = 0
     begun = 0.0
+    _ahead = b""
     on_close: Callable[[], None] | None = None
 
     def begin_request(self) -> None:
@@ -84,8 +85,20 @@ class MinRateSocket(socket.socket):
             return 0
         return int.from_bytes(fcntl.ioctl(self, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
+    def put_back(self, data: bytes) -> None:
+        """Have `recv` give these bytes first: they have come, and count as moved, already."""
+        self._ahead = data + self._ahead
+
+    def take_ahead(self) -> bytes:
+        """Return the bytes that were put back and that nobody has received again."""
+        data, self._ahead = self._ahead, b""
+        return data
+
     def recv(self, size: int, flags: int = 0) -> bytes:
         """Receive up to `size` bytes; at once where the socket does not block."""
+        if self._ahead:
+            data, self._ahead = self._ahead[:size], self._ahead[size:]
+            return data
         if self.gettimeout() == 0.0:
             return super().recv(size, flags)
         while True:

@@ -75,7 +75,7 @@ class BufferedConnection(TConn):  # type: ignore[misc]
     def begin_request(self) -> None:
         """Measure the next request for itself; bytes that came behind the last one belong to it."""
         self.init()
-        self.arrived = bytearray(self.parser.unreader.take_buffered())
+        self.arrived = bytearray(self.parser.unreader.take_buffered() + self.sock.take_ahead())
         self.begin = time.monotonic()
         self._end = bytes(self.arrived[-4:])
         self._has_no_spool = False
@@ -155,9 +155,13 @@ class BufferedConnection(TConn):  # type: ignore[misc]
         return bool(_FILES.search(self.arrived, 0, end + 2 if end >= 0 else len(self.arrived)))
 
     def unbuffer(self) -> None:
-        """Give what has arrived to the parser, for the thread that reads the request now."""
+        """Give what has arrived to the parser, for the thread that reads the request now.
+
+        It gets no more at once than from a socket: its bound of a chunk's size line looks at what comes piece by piece.
+        """
         arrived = bytes(self.arrived) + (self._overflow.read() if self._overflow else b"")
-        self.parser.unreader.unread(arrived)
+        self.parser.unreader.unread(arrived[:BUFFER])
+        self.sock.put_back(arrived[BUFFER:])
         self.sock.moved += len(arrived)
         self.arrived.clear()
         self._leave_room()
