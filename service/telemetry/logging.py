@@ -97,6 +97,14 @@ QUIET = ("urllib3", "PIL", "botocore", "boto3", "s3transfer", "pyvips")
 """Libraries that at DEBUG write what was sent: headers with secrets, or whole photos."""
 
 
+class WithoutTracebacks(logging.Filter):
+    """Leaves out what has a traceback."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether the record has none."""
+        return not record.exc_info
+
+
 def configuration(level: str, form: str) -> dict[str, Any]:
     """Return the settings of `logging`. What libraries say for their own debugging is left out at every level."""
     formatter = JsonFormatter if form == "json" else TextFormatter
@@ -105,11 +113,14 @@ def configuration(level: str, form: str) -> dict[str, Any]:
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"lines": {"()": formatter}},
+        "filters": {"without tracebacks": {"()": WithoutTracebacks}},
         "handlers": {"console": {"()": Output, "formatter": "lines"}},
         "root": {"level": level, "handlers": ["console"]},
         "loggers": {
             # At DEBUG gunicorn writes every path, and that of a signed link is a secret.
             "gunicorn.error": {"level": "INFO" if level == "DEBUG" else level, "handlers": [], "propagate": True},
+            # A connection that broke is not reset: the statement that met that has raised, and is told by its caller.
+            "sqlalchemy.pool.impl.QueuePool": {"filters": ["without tracebacks"]},
             **quiet,
         },
     }
