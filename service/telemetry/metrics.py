@@ -147,7 +147,7 @@ class Metrics:
         self.buffer.flush()
         registry = CollectorRegistry()
         if self._joined:
-            MultiProcessCollector(registry, str(self.folder))  # type: ignore[no-untyped-call]
+            _Files(registry, str(self.folder))  # type: ignore[no-untyped-call]
         else:
             registry.register(self._registry)
         registry.register(_Queue(waiting))
@@ -159,6 +159,22 @@ class Metrics:
             found = _FILE.fullmatch(path.name)
             if found and not spared(int(found[1])):
                 path.unlink(missing_ok=True)
+
+
+class _Files(MultiProcessCollector):
+    """The files of all processes, but for those that a process has just made and not filled, which cannot be read."""
+
+    def collect(self) -> Iterable[Metric]:
+        """Give the sums."""
+        files = [str(path) for path in Path(self._path).glob("*.db") if _size(path)]
+        found: Iterable[Metric] = self.merge(files, accumulate=True)  # type: ignore[no-untyped-call]
+        return found
+
+
+def _size(path: Path) -> int:
+    with suppress(FileNotFoundError):
+        return path.stat().st_size
+    return 0
 
 
 class _Queue(Collector):
