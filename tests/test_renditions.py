@@ -594,7 +594,7 @@ def test_owners_names_are_data_and_no_owners_prefix_covers_another(client: Clien
             (image["id"], name)
         ]
         assert client.delete("/images", params=image_owner(image)).status_code == 204
-    assert not (service.files / "images" / "odd").exists()
+    wait_for(lambda: not (service.files / "images" / "odd").exists(), 20, "the end of the last folder")
 
 
 def image_owner(image: dict[str, Any]) -> dict[str, str]:
