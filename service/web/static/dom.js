@@ -52,3 +52,16 @@ export function announce(text) {
   announced = text;
   document.getElementById("announcer").textContent = text;
 }
+
+// Returns a listener that acts once before the next frame, however often it is called.
+export function onceAFrame(act) {
+  let isWaiting = false;
+  return () => {
+    if (isWaiting) return;
+    isWaiting = true;
+    requestAnimationFrame(() => {
+      isWaiting = false;
+      act();
+    });
+  };
+}

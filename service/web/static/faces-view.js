@@ -1,7 +1,7 @@
 // All faces of a task on one wall: sorted, filtered, searched. Only what is near the window is in the page.
 
 import { imageAddress, Refusal, taskAddress, TaskCopy } from "./api.js";
-import { announce, h, icon } from "./dom.js";
+import { announce, h, icon, onceAFrame } from "./dom.js";
 import { described } from "./faces.js";
 import { number, t } from "./messages.js";
 import { nameOf, notice, sentence } from "./parts.js";
@@ -167,15 +167,7 @@ export class FacesView {
     if (focused !== null) this.#bars.children[focused]?.focus();
   }
 
-  #moved = () => {
-    if (this.#isWaiting) return;
-    this.#isWaiting = true;
-    requestAnimationFrame(() => {
-      this.#isWaiting = false;
-      this.#arrange();
-    });
-  };
-  #isWaiting = false;
+  #moved = onceAFrame(() => this.#arrange());
 
   // Puts in the tiles of the rows near the window, and takes out the others.
   #arrange() {

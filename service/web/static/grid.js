@@ -2,7 +2,7 @@
 // is changed only when its photo has.
 
 import { imageAddress } from "./api.js";
-import { h, icon } from "./dom.js";
+import { h, icon, onceAFrame } from "./dom.js";
 import { overlay, summary } from "./faces.js";
 import { placeLabels } from "./labels.js";
 import { t } from "./messages.js";
@@ -21,7 +21,6 @@ export class Grid {
   #cards = new Map(); // those in the page, by the photo's id
   #current = null; // the id of the photo that is in the order of the Tab key; the arrows lead to the others
   #sized = new ResizeObserver(() => this.#arrange());
-  #isWaiting = false;
 
   constructor(task, open) {
     this.#task = task;
@@ -52,14 +51,7 @@ export class Grid {
     if (this.#places.has(id)) this.#go(this.#places.get(id));
   }
 
-  #scrolled = () => {
-    if (this.#isWaiting) return;
-    this.#isWaiting = true;
-    requestAnimationFrame(() => {
-      this.#isWaiting = false;
-      this.#showNear();
-    });
-  };
+  #scrolled = onceAFrame(() => this.#showNear());
 
   // Gives each photo its place. As long as the grid is not in the page it has no width, and shows nothing.
   #arrange() {
