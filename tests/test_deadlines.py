@@ -30,36 +30,22 @@ PAUSE = 0.1
 """Seconds between two bytes: ten times as fast as the second that a hostile server would take."""
 
 
-def drips_its_headers(connection: socket.socket) -> None:
-    connection.recv(65_536)
-    for byte in b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 10_000:
-        connection.sendall(bytes((byte,)))
-        time.sleep(PAUSE)
+def dripping(begin: bytes, rest: bytes) -> Behaviour:
+    """Return a server that sends the begin of an answer at once, and the rest byte by byte."""
+
+    def behave(connection: socket.socket) -> None:
+        connection.recv(65_536)
+        connection.sendall(begin)
+        for byte in rest:
+            connection.sendall(bytes((byte,)))
+            time.sleep(PAUSE)
+
+    return behave
 
 
-def drips_its_body(connection: socket.socket) -> None:
-    connection.recv(65_536)
-    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n\r\n")
-    for _ in range(10_000):
-        connection.sendall(b" ")
-        time.sleep(PAUSE)
-
-
-def drips_until_it_closes(connection: socket.socket) -> None:
-    connection.recv(65_536)
-    connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
-    for _ in range(10_000):
-        connection.sendall(b" ")
-        time.sleep(PAUSE)
-
-
-def drips_its_handshake(connection: socket.socket) -> None:
-    """Begin a TLS handshake, of which a ServerHello of 16,000 bytes never ends."""
-    connection.recv(65_536)
-    connection.sendall(b"\x16\x03\x03\x3e\x80\x02\x00\x3e\x7c")
-    for _ in range(10_000):
-        connection.sendall(b"\x03")
-        time.sleep(PAUSE)
+drips_its_headers = dripping(b"", b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 10_000)
+# A TLS handshake, of which a ServerHello of 16,000 bytes never ends.
+drips_its_handshake = dripping(b"\x16\x03\x03\x3e\x80\x02\x00\x3e\x7c", b"\x03" * 10_000)
 
 
 def says_nothing(connection: socket.socket) -> None:
@@ -71,17 +57,17 @@ def takes_nothing(connection: socket.socket) -> None:
     time.sleep(30)
 
 
-BEHAVIOURS = [
-    drips_its_headers,
-    drips_its_body,
-    drips_until_it_closes,
-    says_nothing,
-    takes_nothing,
-    drips_its_handshake,
-]
+BEHAVIOURS = {
+    "drips its headers": drips_its_headers,
+    "drips its body": dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n\r\n", b" " * 10_000),
+    "drips until it closes": dripping(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n", b" " * 10_000),
+    "says nothing": says_nothing,
+    "takes nothing": takes_nothing,
+    "drips its handshake": drips_its_handshake,
+}
 
 
-@pytest.fixture(params=BEHAVIOURS, ids=lambda one: one.__name__)
+@pytest.fixture(params=BEHAVIOURS.values(), ids=BEHAVIOURS.keys())
 def slow(request: pytest.FixtureRequest) -> Iterator[str]:
     """Give the address of a server that keeps its clients waiting."""
     behave: Behaviour = request.param
@@ -179,14 +165,11 @@ def test_a_store_that_has_had_its_time_is_not_asked_again() -> None:
 
 @pytest.mark.parametrize("header", ["", "Connection: close\r\n"])
 def test_a_download_ends_with_the_time_of_a_piece(header: str) -> None:
-    def behave(connection: socket.socket) -> None:
-        connection.recv(65_536)
-        connection.sendall(f'HTTP/1.1 200 OK\r\nETag: "a"\r\nContent-Length: 10000\r\n{header}\r\n'.encode())
-        for _ in range(10_000):
-            connection.sendall(b" ")
-            time.sleep(PAUSE)
-
-    with server(behave) as url, S3Storage("bucket", "", access(url)).open("a") as stream:
+    head = f'HTTP/1.1 200 OK\r\nETag: "a"\r\nContent-Length: 10000\r\n{header}\r\n'
+    with (
+        server(dripping(head.encode(), b" " * 10_000)) as url,
+        S3Storage("bucket", "", access(url)).open("a") as stream,
+    ):
         begun = time.monotonic()
         with pytest.raises(Unavailable):
             stream.read()
