@@ -21,6 +21,7 @@ from service.storage.s3_client import S3Access
 from service.storage.signed_urls import Download, SignedUrls
 from service.storage.storage import Storage
 from tests.object_store import ObjectStore
+from tests.power_cuts import PowerCuts
 
 LINKS = SignedUrls("a key of the tests")
 
@@ -41,30 +42,6 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
         return on_disk(tmp_path / "files")
     store = request.getfixturevalue("object_store")
     return on_s3(store, store.bucket())
-
-
-class PowerCuts:
-    """What a disk keeps that loses whatever was not synced: of files their bytes, of folders the names in them."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._files: dict[int, bytes] = {}
-        self._folders: dict[int, dict[str, int]] = {}
-
-    def sync(self, descriptor: int) -> None:
-        """Note what is safe by a sync of this file or folder."""
-        number, path = os.fstat(descriptor).st_ino, Path(f"/proc/self/fd/{descriptor}").readlink()
-        if path.is_dir():
-            self._folders[number] = {entry.name: entry.inode() for entry in os.scandir(path)}
-        else:
-            self._files[number] = path.read_bytes()
-
-    def left(self, key: str) -> bytes | None:
-        """Return what is left of a key after a power cut at this moment."""
-        number: int | None = self._root.stat().st_ino
-        for name in key.split("/"):
-            number = self._folders.get(number or 0, {}).get(name)
-        return self._files.get(number or 0)
 
 
 def test_what_was_saved_survives_a_power_cut_at_any_moment(tmp_path: Path) -> None:
