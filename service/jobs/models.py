@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import InstrumentedAttribute, Mapped, Session, mapped_column
 
 from service.db.database import ANY, BigId, Model, notify
+from service.db.prepared import Prepared
 from service.jobs.operation import Run
 
 SLACK = 5.0
@@ -86,7 +87,7 @@ _STILL = sa.and_(
 _IS_DUE = sa.or_(Job.not_before <= sa.bindparam("now"), Job.not_before > sa.bindparam("latest"), Job.error.is_(None))
 
 
-def _claiming(*order: sa.ColumnElement[Any] | InstrumentedAttribute[int]) -> sa.Executable:
+def _claiming(*order: sa.ColumnElement[Any] | InstrumentedAttribute[int]) -> Prepared:
     due = (
         sa.select(Job.id)
         .where(Job.kind == sa.bindparam("which"), Job.status == "queued", _IS_DUE)
@@ -96,7 +97,7 @@ def _claiming(*order: sa.ColumnElement[Any] | InstrumentedAttribute[int]) -> sa.
         # Not a plain subquery, which PostgreSQL may run more than once and so go beyond the limit.
         .cte("due")
     )
-    return (
+    return Prepared(
         sa.update(Job)
         # Nothing but the ids, or SQLite walks over all that is queued. They are locked, or the writer is alone.
         .where(Job.id.in_(sa.select(due.c.id)))
@@ -140,7 +141,7 @@ def claim(session: Session, kind: str, count: int, *, owner: str, now: float, la
     What is not due before `latest` was put off by a clock that has been set back since, and is due.
     """
     values = {"which": kind, "count": count, "now": now, "latest": latest, "claimer": owner, "until": until}
-    runs = _runs(session, _CLAIM, values)
+    runs = _taken(session, _CLAIM, values)
     return sorted(runs, key=lambda run: (run.position, run.id))
 
 
@@ -153,11 +154,14 @@ def claim_probe(
     """
     values = {"which": kind, "count": count, "now": now, "latest": latest, "claimer": owner, "until": until}
     fresh = random.random() < 0.5  # noqa: S311 - it keeps no secret
-    return _runs(session, _PROBE, values | {"fresh": int(fresh)})
+    return _taken(session, _PROBE, values | {"fresh": int(fresh)})
 
 
-def _runs(session: Session, statement: sa.Executable, values: Mapping[str, Any] | None = None) -> list[Run]:
-    rows: Iterable[Any] = session.connection().execute(statement, values)
+def _taken(session: Session, claiming: Prepared, values: Mapping[str, Any]) -> list[Run]:
+    return _runs(claiming.execute(session.connection(), **values))
+
+
+def _runs(rows: Iterable[Any]) -> list[Run]:
     return [Run(*row) for row in rows]
 
 
@@ -295,8 +299,9 @@ def recover(
     outlived = sa.and_(Job.owner.startswith(family, autoescape=True), Job.owner != owner) if family else sa.false()
     lost_now = Job.losses + sa.case((outlived, 1), else_=0)
     died = sa.update(Job).where(*silent).values(losses=lost_now, owner=None).returning(*RUN)
-    lost = _runs(session, died.where(lost_now >= losses).values(status="failed", error="worker_lost"))
-    again = _runs(session, died.values(status="queued", not_before=now))
+    connection = session.connection()
+    lost = _runs(connection.execute(died.where(lost_now >= losses).values(status="failed", error="worker_lost")))
+    again = _runs(connection.execute(died.values(status="queued", not_before=now)))
     for run in again:
         notify(session, run.kind)
     return again, lost

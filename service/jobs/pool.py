@@ -16,7 +16,7 @@ UNHURRIED = 0.03
 """Work waits until the result before it is stored where that takes at most this part of its time: so a killed process
 has made no more calls in vain than it has threads. Results of quicker work gather."""
 AHEAD = 0.05
-"""Seconds of quick work that are claimed ahead, so that the threads never wait for the database."""
+"""Seconds of quick work that are claimed ahead, beside two transactions, so that no thread waits for the database."""
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,8 @@ class WorkerPool:
         """Return how many runs may be claimed ahead of need, by the time that the last ones took."""
         if self._seconds > SLOW:
             return 0
-        return min(16 * self.workers, max(self.workers, int(self.workers * AHEAD / max(self._seconds, 1e-4))))
+        seconds = AHEAD + 2 * self._storing_seconds
+        return min(16 * self.workers, max(self.workers, int(self.workers * seconds / max(self._seconds, 1e-4))))
 
     # The dispatcher's thread.
 

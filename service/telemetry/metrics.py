@@ -4,11 +4,11 @@ Each process counts in files of its own, and whoever is asked adds them up. A se
 place goes on with its files: so no count is lost, and there are never more files than places.
 """
 
+import collections
 import os
 import re
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -53,13 +53,13 @@ class Buffer:
     """
 
     def __init__(self) -> None:
-        self._changes: deque[Callable[[], None]] = deque()
+        self._changes: collections.deque[Callable[..., None]] = collections.deque()
         self._is_filled = threading.Event()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def add(self, change: Callable[[], None]) -> None:
-        """Make this change, such as a counter's `inc`, within FLUSH_SECONDS, or at the next flush."""
+    def add(self, change: Callable[..., None]) -> None:
+        """Make this change within FLUSH_SECONDS, or at the next flush: a counter's `inc`, or what takes no argument."""
         self._changes.append(change)
         if self._is_filled.is_set():
             return
@@ -70,10 +70,14 @@ class Buffer:
                 self._thread.start()
 
     def flush(self) -> None:
-        """Make all changes that were added before."""
+        """Make all changes that were added before; a counter's that came several times, in one."""
         with self._lock:
-            for _ in range(len(self._changes)):
-                self._changes.popleft()()
+            added = collections.Counter(self._changes.popleft() for _ in range(len(self._changes)))
+            for change, times in added.items():
+                if times == 1:
+                    change()
+                else:
+                    change(times)
 
     def _keep_flushing(self) -> None:
         while self._is_filled.wait():

@@ -30,6 +30,7 @@ class Connections:
     def __init__(self, url: str, timeout: float, size: int, observe: Callable[[str, float], None] | None) -> None:
         self._root = f"{url.rstrip('/').removesuffix('/api/v1').rstrip('/')}/api/v1"
         self._timeout = timeout
+        self._waits = urllib3.Timeout(connect=min(CONNECT_TIMEOUT, timeout), read=None)  # the deadline ends a read
         self._observe = observe
         self._session = requests.Session()
         self._adapter = DeadlineAdapter(pool_connections=1, pool_maxsize=size)
@@ -44,7 +45,7 @@ class Connections:
         outcome = "unanswered"
         try:
             with deadline(self._timeout, len(body)) as bound:
-                response = self._send(path, body, headers, bound.ends_at - begun)
+                response = self._send(path, body, headers)
                 content = _read(response, bound)
             outcome = str(response.status)
         except TRANSPORT as error:
@@ -55,7 +56,7 @@ class Connections:
                 self._observe(outcome, time.monotonic() - begun)
         return read_answer(response.status, content, response.headers.get("Retry-After"))
 
-    def _send(self, path: str, body: bytes, headers: dict[str, str], seconds: float) -> urllib3.BaseHTTPResponse:
+    def _send(self, path: str, body: bytes, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
         pool, target = self._route
         return pool.urlopen(
             "POST",
@@ -65,7 +66,7 @@ class Connections:
             retries=_ONCE,
             redirect=False,
             assert_same_host=False,
-            timeout=urllib3.Timeout(connect=min(CONNECT_TIMEOUT, self._timeout), read=seconds),
+            timeout=self._waits,
             preload_content=False,
             decode_content=False,
         )
