@@ -1,14 +1,17 @@
 """One total time for an outgoing call: when it is up the connection is cut, whatever the other side does.
 
 The time-outs of a socket bound each of its waits, not their sum: one byte a second would hold a call for ever.
+Looking a name up, which the system bounds by half a minute or not at all, is part of the call.
 """
 
 import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from typing import Any, Protocol
 
 BYTES_A_SECOND = 1_000_000
@@ -131,8 +134,84 @@ def check() -> None:
         raise TimeoutError
 
 
+Resolve = Callable[[str, int], list[str]]
+
+
+def resolve(name: str, port: int) -> list[str]:
+    """Return all addresses of a name, by the system; raise OSError, or UnicodeError for what is no name."""
+    found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
+_resolve: ContextVar[Resolve] = ContextVar("resolve", default=resolve)
+
+
+@contextmanager
+def names_resolved_by(resolve: Resolve) -> Iterator[None]:
+    """Have the names that this thread calls in the block looked up so, in the place of the system."""
+    token = _resolve.set(resolve)
+    try:
+        yield
+    finally:
+        _resolve.reset(token)
+
+
+class _Lookups:
+    """Names that are being looked up, each once in a thread of its own: getaddrinfo takes no time-out."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._under_way: dict[tuple[int, Resolve, str, int], Future[list[str]]] = {}
+
+    def find(self, resolve: Resolve, name: str, port: int) -> Future[list[str]]:
+        place = (os.getpid(), resolve, name, port)  # a fork takes no threads along
+        with self._lock:
+            if place not in self._under_way:
+                future: Future[list[str]] = Future()
+                threading.Thread(target=self._run, args=(place, future), name=f"look up {name}", daemon=True).start()
+                self._under_way[place] = future
+            return self._under_way[place]
+
+    def _run(self, place: tuple[int, Resolve, str, int], future: Future[list[str]]) -> None:
+        _, resolve, name, port = place
+        try:
+            future.set_result(resolve(name, port))
+        except Exception as error:  # noqa: BLE001 - those who wait raise it
+            future.set_exception(error)
+        with self._lock:
+            del self._under_way[place]
+
+
+_lookups = _Lookups()
+
+
+def look_up(name: str, port: int, most: Any = None) -> list[str]:
+    """Return all addresses of a name; raise OSError or UnicodeError where it has none.
+
+    Raise TimeoutError after `most` seconds, if that is a number, or when the time of the block is up in which this
+    thread is. An address is returned as it is.
+    """
+    with suppress(OSError):
+        socket.getaddrinfo(name, port, flags=socket.AI_NUMERICHOST)
+        return [name]
+    bound: Deadline | None = getattr(_of_thread, "deadline", None)
+    bounds = [most, bound.ends_at - time.monotonic() if bound else None]
+    try:
+        found = _lookups.find(_resolve.get(), name, port)
+        return found.result(min((one for one in bounds if isinstance(one, int | float)), default=None))
+    except TimeoutError:
+        if bound and time.monotonic() >= bound.ends_at:
+            bound.cut()
+        raise
+
+
 class WatchedConnection:
     """What a connection of urllib3 inherits first, so that a `deadline` can cut it, also while it is being made."""
+
+    timeout: Any
+    port: int
+    host: str
+    _dns_host: str
 
     def connect(self) -> None:
         """Connect."""
@@ -144,3 +223,27 @@ class WatchedConnection:
         """Send a request."""
         watch(self)  # type: ignore[arg-type]
         super().request(*args, **options)  # type: ignore[misc]
+
+    def _new_conn(self) -> socket.socket:
+        """Connect to the first address of the name that answers; the name is looked up within the connection's time."""
+        from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+
+        name = self._dns_host
+        try:
+            addresses = look_up(name.strip("[]"), self.port, self.timeout)
+        except socket.gaierror as error:
+            raise NameResolutionError(self.host, self, error) from error  # type: ignore[arg-type]
+        except TimeoutError as error:
+            raise ConnectTimeoutError(self, f"{self.host} was not found within the time") from error
+        try:
+            for self._dns_host in addresses[:-1]:
+                with suppress(NewConnectionError, ConnectTimeoutError):
+                    return self._connected()
+            self._dns_host = addresses[-1]
+            return self._connected()
+        finally:
+            self._dns_host = name
+
+    def _connected(self) -> socket.socket:
+        check()
+        return super()._new_conn()  # type: ignore[misc,no-any-return]

@@ -11,10 +11,12 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
+from service.errors import Unavailable
 from service.features.faces.analyze.copies import Copies
-from service.features.faces.annotations import FORMS, Annotated
+from service.features.faces.annotations import FORMS, Annotated, coco
 from service.features.faces.engines.engine import Detection, Detections
 from service.imaging.pixel_budget import PixelBudget
+from service.storage.spools import SpoolFolder
 from tests.support import STORED, Client, photo
 from tests.test_result_folder import analyze, faces_of
 
@@ -128,11 +130,12 @@ def test_sidecars_are_written_again_only_for_photos_that_changed(result: Path, t
     assert len(faces_of(result)) == 9
 
 
-def test_a_photo_without_faces_and_none_at_all_are_documents_too() -> None:
+def test_a_photo_without_faces_and_none_at_all_are_documents_too(tmp_path: Path) -> None:
+    spools = SpoolFolder(tmp_path, 1_000)
     empty = Annotated("a.jpg", "/a.jpg", 64, 48, [])
     for form, make in FORMS.items():
-        assert json.loads(b"".join(make([]))) is not None, form
-        assert json.loads(b"".join(make([empty, empty]))), form
+        assert json.loads(b"".join(make([], spools))) is not None, form
+        assert json.loads(b"".join(make([empty, empty], spools))), form
 
 
 @pytest.mark.parametrize("form", list(FORMS))
@@ -199,3 +202,14 @@ def test_faces_are_cut_out_beside_the_result_and_follow_a_changed_photo(tmp_path
     assert [path.name for path in made] == ["b_1.jpg", "b_2.jpg"]
     with Image.open(made[0]) as face:
         assert face.size == (45, 51)
+
+
+def test_the_images_of_a_coco_document_wait_beside_the_store_and_count_among_what_does(tmp_path: Path) -> None:
+    photos = [Annotated(f"{number}.jpg", "", 40, 30, []) for number in range(100)]
+    spools = SpoolFolder(tmp_path / "spools", 1_000)
+    with pytest.raises(Unavailable):
+        list(coco(photos, spools))
+    spools.take(1_000)  # what was counted has been given back
+    assert list((tmp_path / "spools").iterdir()) == []
+    document = json.loads(b"".join(coco(photos, SpoolFolder(tmp_path, 100_000))))
+    assert [image["id"] for image in document["images"]] == [*range(1, 101)]

@@ -12,7 +12,7 @@ import pytest
 
 from devtools.facecloud_emulator.app import Emulator
 from devtools.facecloud_emulator.server import EmulatorServer
-from service.deadlines import deadline
+from service.deadlines import deadline, look_up, names_resolved_by
 from service.errors import Unavailable
 from service.features.faces.engines.facecloud import FaceCloud
 from service.features.questions.http_source import JSONClient
@@ -181,6 +181,59 @@ def test_temporary_credentials_end_with_their_time(slow: str) -> None:
     with pytest.raises(Unavailable):
         SecurityTokenService("bucket", "arn:aws:iam::1:role/any", slow, access(slow)).issue("a/", ["read"], 900, "any")
     assert time.monotonic() - begun < 0.5 + 10
+
+
+CALLS: dict[str, tuple[type[Exception], Callable[[str], object]]] = {
+    "FaceCloud": (Unserved, lambda url: FaceCloud(url, "a@example.com", "any", timeout=0.5).detect(photo(1))),
+    "a webhook": (outbound.Unreachable, lambda url: outbound.post(url, b"", {}, private_allowed=True, seconds=0.5)),
+    "a source of questions": (SourceFailed, lambda url: JSONClient(url).get("/", {}, time.monotonic() + 0.5)),
+    "the object store": (Unavailable, lambda url: S3_CALLS["save"](S3Storage("bucket", "", access(url)))),
+    "temporary credentials": (
+        Unavailable,
+        lambda url: SecurityTokenService("bucket", "arn:aws:iam::1:role/any", url, access(url)).issue(
+            "a/", ["read"], 900, "any"
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_looking_a_name_up_is_within_the_time_of_a_call(call: str) -> None:
+    released = threading.Event()
+    asked = []
+
+    def hang(name: str, _: int) -> list[str]:
+        asked.append(name)
+        released.wait(60)
+        return ["127.0.0.1"]
+
+    failure, ask = CALLS[call]
+    begun = time.monotonic()
+    with names_resolved_by(hang):
+        for _ in range(2):
+            with pytest.raises(failure):
+                ask("http://nowhere.example:8443")
+    assert time.monotonic() - begun < 2 * 0.5 + 20
+    assert asked == ["nowhere.example"], "the second call waits for the look-up of the first"
+    released.set()
+
+
+def test_a_connection_goes_to_the_next_address_of_a_name_where_the_first_refuses() -> None:
+    with EmulatorServer(Emulator(decode=False)) as server, names_resolved_by(lambda *_: ["127.0.0.2", "127.0.0.1"]):
+        client = FaceCloud(server.url.replace("127.0.0.1", "face.example"), "a@example.com", "any", timeout=5)
+        client.detect(photo(1))
+        client.close()
+
+
+def test_a_name_without_an_address_is_known_as_such_and_an_address_is_not_looked_up() -> None:
+    def refuse(name: str, _: int) -> list[str]:
+        raise socket.gaierror(socket.EAI_NONAME, name)
+
+    with names_resolved_by(refuse):
+        assert look_up("::1", 80) == ["::1"]
+        for _ in range(2):
+            with pytest.raises(socket.gaierror):
+                look_up("nowhere.example", 80)
 
 
 def test_calls_in_time_are_not_touched_and_connections_stay_alive() -> None:

@@ -32,7 +32,12 @@ PASSWORD = "long enough"
 OWN: dict[str, dict[str, object]] = {
     "task": {"status": "completed", "webhook_url": None},
     "image": {"status": "done", "error_code": None, "error_detail": None, "rotation": 0},
-    "face": {"number": 1, "gender": "male", "detected": None},
+    "face": {
+        "image_id": lambda n: str(ROWS // 2 + n // 2),  # the first half of the photos has none
+        "number": lambda n: n % 2 + 1,
+        "gender": "male",
+        "detected": None,
+    },
     "review": {"left_out": []},
     "review_photo": {"review_id": "0"},
     "webhook_event": {"body": '{"type": "task.completed"}', "status": "delivered", "detail": None, "answer": 200},
@@ -126,6 +131,8 @@ STREAMS = [
     "/api/v1/tasks/0/photos.csv",
     "/api/v1/tasks/0/faces.jsonl",
     "/api/v1/tasks/0/annotations.json?format=coco",
+    "/api/v1/tasks/0/annotations.json?format=labelstudio",
+    "/api/v1/tasks/0/annotations.json?format=fiftyone",
 ]
 
 
@@ -177,22 +184,24 @@ def test_a_list_is_read_by_an_index_without_a_walk_over_the_table_or_a_sort(stag
     assert [plan for plan in found if is_slow(*plan.split(": ", 1))] == []
 
 
-def seconds_to_first_byte(stage: Stage, path: str) -> float:
-    begun = time.perf_counter()
+def seconds_to_first_byte(stage: Stage, path: str) -> tuple[float, float]:
+    """Return the seconds by the clock, and those of the processor."""
+    begun, of_thread = time.perf_counter(), time.thread_time()
     answer = stage.get(path)
     next(iter(answer.iter_encoded()))
-    seconds = time.perf_counter() - begun
+    seconds, of_cpu = time.perf_counter() - begun, time.thread_time() - of_thread
     answer.close()
-    return seconds
+    return seconds, of_cpu
 
 
 @pytest.mark.parametrize("path", [*LISTS, *STREAMS])
 def test_the_first_byte_of_a_list_comes_at_once_and_memory_stays_flat(stage: Stage, path: str) -> None:
-    seconds = min(seconds_to_first_byte(stage, path) for _ in range(5))
+    seconds, of_cpu = min(seconds_to_first_byte(stage, path) for _ in range(5))
     tracemalloc.start()
     size = sum(map(len, stage.get(path).iter_encoded()))
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    print(f"{path}: {seconds * 1000:.1f} ms to the first of {size:,} bytes, {most / 1e6:.1f} MB")
+    times = f"{seconds * 1000:.1f} ms, {of_cpu * 1000:.1f} of CPU,"
+    print(f"{path}: {times} to the first of {size:,} bytes, {most / 1e6:.1f} MB")
     assert seconds < FIRST_BYTE or ROWS < FULL
     assert most < MEMORY

@@ -23,6 +23,7 @@ from devtools.facecloud_emulator.server import EmulatorServer
 from service.app import create_app
 from service.config import Settings
 from service.db.database import Database
+from service.deadlines import names_resolved_by
 from service.features.faces.webhooks import WAITS, derived_secret
 from service.http import outbound as targets
 from service.http.services import provided
@@ -452,15 +453,16 @@ def test_the_connection_goes_to_the_address_that_was_checked_under_the_names_own
         return ["127.0.0.1"]
 
     url = f"http://hook.example:{receiver.server_port}/pinned"
-    assert targets.post(url, b"{}", {}, private_allowed=True, resolve=resolve) == targets.Answer(204, None)
+    with names_resolved_by(resolve):
+        assert targets.post(url, b"{}", {}, private_allowed=True) == targets.Answer(204, None)
     assert asked == ["hook.example"]
     assert receiver.calls_to("/pinned")[0][0]["host"] == f"hook.example:{receiver.server_port}"
 
 
 def test_one_private_address_among_public_ones_refuses_the_name(receiver: Receiver) -> None:
     url = f"http://hook.example:{receiver.server_port}/mixed"
-    with pytest.raises(targets.Refused):
-        targets.post(url, b"", {}, private_allowed=False, resolve=lambda *_: ["93.184.215.14", "127.0.0.1"])
+    with pytest.raises(targets.Refused), names_resolved_by(lambda *_: ["93.184.215.14", "127.0.0.1"]):
+        targets.post(url, b"", {}, private_allowed=False)
     assert receiver.calls == []
 
 
@@ -486,7 +488,8 @@ def test_over_tls_the_certificate_must_be_the_names(receiver: Receiver, certific
 
     def post(host: str) -> int:
         url = f"https://{host}:{receiver.server_port}/tls"
-        return targets.post(url, b"{}", {}, private_allowed=True, resolve=lambda *_: ["127.0.0.1"]).status
+        with names_resolved_by(lambda *_: ["127.0.0.1"]):
+            return targets.post(url, b"{}", {}, private_allowed=True).status
 
     assert post("hook.example") == 204
     with pytest.raises(targets.Unreachable, match=r"not valid for 'other\.example'"):

@@ -3,8 +3,8 @@
 import re
 import socket
 import ssl
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import cache
 from http.client import HTTPConnection, HTTPException
@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, urlsplit
 import certifi
 
 from service import deadlines
-from service.deadlines import deadline, watch
+from service.deadlines import deadline, look_up, watch
 from service.http.special_addresses import is_public
 
 LONGEST_URL = 2_000
@@ -40,15 +40,6 @@ class Answer:
 
     status: int
     retry_after: str | None
-
-
-Resolve = Callable[[str, int], list[str]]
-
-
-def resolve(host: str, port: int) -> list[str]:
-    """Return all addresses of a name."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
 def check_url(url: str, *, private_allowed: bool) -> SplitResult:
@@ -82,7 +73,6 @@ def post(
     *,
     private_allowed: bool,
     seconds: float = SECONDS,
-    resolve: Resolve = resolve,
 ) -> Answer:
     """Send a POST and return the answer's status, whatever it is, within so many seconds; follow no redirect.
 
@@ -93,26 +83,30 @@ def post(
     parts = check_url(url, private_allowed=private_allowed)
     host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
     try:
-        addresses = resolve(host, port)
-    except (OSError, UnicodeError) as error:
-        raise Unreachable(f"The name {host} is not known to DNS now.") from error
-    if not private_allowed and not all(map(is_public, addresses)):
-        raise Refused(f"{host} leads to an address that is not public.")
-    connection = _Connection(parts.scheme, host, port, addresses)
-    try:
         with deadline(seconds, len(body)) as bound:
-            bound.watch(connection)
-            target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-            connection.request("POST", target, body, dict(headers))
-            answer = connection.getresponse()
-            with suppress(OSError, HTTPException):  # the status has come, and nothing else is of interest
-                answer.read(_MOST_READ)
-            return Answer(answer.status, answer.getheader("Retry-After"))
+            addresses = _addresses(host, port)
+            if not private_allowed and not all(map(is_public, addresses)):
+                raise Refused(f"{host} leads to an address that is not public.")
+            with closing(_Connection(parts.scheme, host, port, addresses)) as connection:
+                bound.watch(connection)
+                target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+                connection.request("POST", target, body, dict(headers))
+                answer = connection.getresponse()
+                with suppress(OSError, HTTPException):  # the status has come, and nothing else is of interest
+                    answer.read(_MOST_READ)
+                return Answer(answer.status, answer.getheader("Retry-After"))
     except (OSError, HTTPException) as error:
         why = getattr(error, "verify_message", None) or getattr(error, "strerror", None) or type(error).__name__
         raise Unreachable(f"{host} could not be reached, or did not answer within {seconds:g} s: {why}.") from error
-    finally:
-        connection.close()
+
+
+def _addresses(host: str, port: int) -> list[str]:
+    try:
+        return look_up(host, port)
+    except TimeoutError:
+        raise
+    except (OSError, UnicodeError) as error:
+        raise Unreachable(f"The name {host} is not known to DNS now.") from error
 
 
 def _is_private_by_name(host: str) -> bool:

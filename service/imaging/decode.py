@@ -108,8 +108,8 @@ def check_pixels(pixels: bytes, header: Header) -> None:
     """Decode and forget. A JPEG at an eighth of its side and in grey: every coefficient is still read."""
     if header.media_type == "image/jpeg" and decodes_without_fault(pixels, header):
         return
-    if header.is_still:
-        _still_webp(pixels, header).avg()
+    if header.media_type == "image/webp":
+        _load_webp(pixels, header).avg()
         return
     image = _open(pixels, header)
     image.draft("L", (1, 1))
@@ -140,8 +140,8 @@ def _pixels_held(header: Header, max_side: int | None) -> int:
 
 
 def _decoded_bytes(header: Header) -> int:
-    """Return what a pixel takes: Pillow decodes a WebP as an animation, HEIC and AVIF come from their own planes."""
-    return 4 if header.is_still or header.media_type in ("image/jpeg", "image/png") else 16
+    """Return what a pixel takes: of JPEG and PNG itself, of the others planes of up to 16 bits and copies beside it."""
+    return 4 if header.media_type in ("image/jpeg", "image/png") else 8 if header.media_type == "image/webp" else 16
 
 
 def _shrink(header: Header, max_side: int | None) -> int:
@@ -153,22 +153,22 @@ def _shrink(header: Header, max_side: int | None) -> int:
 def _open(pixels: bytes, header: Header) -> Image.Image:
     if header.media_type == "image/heic":
         return _open_heic(pixels, header)
-    if header.is_still:
-        return _open_still_webp(pixels, header)
+    if header.media_type == "image/webp":
+        return _open_webp(pixels, header)
     image = Image.open(io.BytesIO(pixels), formats=[FORMATS[header.media_type]])
     if image.size != (header.width, header.height):
         raise ValueError("two sizes")
     return image
 
 
-def _open_still_webp(pixels: bytes, header: Header) -> Image.Image:
-    """Decode by libvips, which takes half the memory of Pillow."""
-    image = _still_webp(pixels, header)
+def _open_webp(pixels: bytes, header: Header) -> Image.Image:
+    """Decode by libvips, also an animation's first frame: it takes half the memory of Pillow."""
+    image = _load_webp(pixels, header)
     mode = "RGBA" if image.bands == 4 else "RGB"
     return Image.frombuffer(mode, (image.width, image.height), image.write_to_memory(), "raw", mode, 0, 1)
 
 
-def _still_webp(pixels: bytes, header: Header) -> Any:
+def _load_webp(pixels: bytes, header: Header) -> Any:
     image = vips().Image.webpload_buffer(pixels, access="sequential", fail_on="error")
     if (image.width, image.height) != (header.width, header.height):
         raise ValueError("two sizes")

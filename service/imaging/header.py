@@ -26,7 +26,6 @@ class Header:
     exif_orientation: int | None = None  # 1 to 8, of the first EXIF block that has one
     profile: bytes = b""  # ICC
     is_lossless: bool = False
-    is_still: bool = False  # WebP: it is one picture, not an animation of one frame
     parts: list[tuple[int, int]] = field(default_factory=list)  # (from, to): the bytes that make the pixels
     unsupported: str = ""  # the coding, as in "a lossless JPEG", where it is not read
     unpacked: int = 0  # PNG: bytes of texts and profile, unpacked

@@ -3,13 +3,15 @@
 Boxes are in the upright photo, as all three show it.
 """
 
-import tempfile
+import posixpath
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import Any
 
 import orjson
+
+from service.storage.spools import Spool, SpoolFolder
 
 _ATTRIBUTES = ("number", "gender", "male_probability", "age", "age_low", "age_high")
 LABEL = "face"
@@ -30,21 +32,24 @@ class Annotated:
     faces: Sequence[dict[str, Any]]
 
 
-def coco(photos: Iterable[Annotated]) -> Iterator[bytes]:
-    """Yield a document of COCO's object detection: https://cocodataset.org/#format-data."""
+def coco(photos: Iterable[Annotated], spools: SpoolFolder) -> Iterator[bytes]:
+    """Yield a document of COCO's object detection: https://cocodataset.org/#format-data.
+
+    The list of images, which follows the faces, waits in a spool. Raises what that raises.
+    """
     yield b'{"info": {"description": "Faces, as Headcount found them"}, "licenses": [],\n'
     yield b'"categories": [{"id": 1, "name": "face", "supercategory": "person"}],\n"annotations": [\n'
     count = 0
-    with tempfile.TemporaryFile() as images:
+    with closing(Spool(spools)) as images:
         for number, photo in enumerate(photos, 1):
             image = {"id": number, "file_name": photo.name, "width": photo.width, "height": photo.height}
-            images.write((b",\n" if number > 1 else b"") + orjson.dumps(image))
+            images.append((b",\n" if number > 1 else b"") + orjson.dumps(image))
             for face in photo.faces:
                 count += 1
                 yield (b",\n" if count > 1 else b"") + orjson.dumps(_coco(count, number, face))
         yield b'\n],\n"images": [\n'
-        images.seek(0)
-        yield from iter(lambda: images.read(PIECE), b"")
+        for place in range(0, images.size, PIECE):
+            yield images.read(place, PIECE)
     yield b"\n]}\n"
 
 
@@ -62,7 +67,7 @@ def _coco(number: int, image: int, face: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def label_studio(photos: Iterable[Annotated]) -> Iterator[bytes]:
+def label_studio(photos: Iterable[Annotated], _: SpoolFolder) -> Iterator[bytes]:
     """Yield tasks with predictions: https://labelstud.io/guide/predictions. The control is `label`, the image `image`.
 
     A path is told as Label Studio's local storage with the root `/` has it.
@@ -106,7 +111,7 @@ def _region(photo: Annotated, face: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def fiftyone(photos: Iterable[Annotated]) -> Iterator[bytes]:
+def fiftyone(photos: Iterable[Annotated], _: SpoolFolder) -> Iterator[bytes]:
     """Yield the labels of a `FiftyOneImageDetectionDataset`.
 
     FiftyOne opens photos with absolute paths where they are; others are told by their names without the suffix, which
@@ -126,7 +131,8 @@ def _labels(photo: Annotated) -> bytes:
         }
         for face in photo.faces
     ]
-    name = photo.place if PurePath(photo.place).is_absolute() else PurePath(photo.name).with_suffix("").as_posix()
+    # By posixpath, since pathlib interns each name: 7 MB for 100,000 photos.
+    name = photo.place if posixpath.isabs(photo.place) else posixpath.splitext(photo.name)[0]
     return orjson.dumps(name) + b": " + orjson.dumps(labels)
 
 
@@ -144,7 +150,7 @@ def _listed(begin: bytes, items: Iterable[bytes], end: bytes) -> Iterator[bytes]
     yield end
 
 
-FORMS: dict[str, Callable[[Iterable[Annotated]], Iterator[bytes]]] = {
+FORMS: dict[str, Callable[[Iterable[Annotated], SpoolFolder], Iterator[bytes]]] = {
     "coco": coco,
     "labelstudio": label_studio,
     "fiftyone": fiftyone,

@@ -26,17 +26,14 @@ from service.storage import zip_stream as archives
 
 BATCH = 200
 """Images read from the database at a time."""
-FACES_BATCH = 2000
-"""Faces read from the database at a time."""
+ROWS_BATCH = 2000
+"""Rows of a table read from the database at a time."""
 TURN_SECONDS = 30
 """How long a photo waits for its turn to be drawn before the client is asked to come again."""
-SHOWN = (
-    *(Image.id, Image.name, Image.status, Image.width, Image.height),
-    *(Image.rotation, Image.error_code, Image.error_detail, Image.digest),
-)
+SHOWN = (Image.id, Image.name, Image.status, Image.width, Image.height, Image.rotation)
 LEFT_OUT = "left-out.txt"
 """The file that names the photos that are not in a zip of blurred ones."""
-_CSV_ROWS = Prepared(
+_FACE_ROWS = Prepared(
     sa.select(
         *(Image.position, Face.number.label("after"), Image.id, Image.name),
         *(getattr(Face, name) for name in FACE_MEMBERS),
@@ -50,7 +47,18 @@ _CSV_ROWS = Prepared(
         Face.is_face,
     )
     .order_by(Image.position, Face.number)
-    .limit(FACES_BATCH)
+    .limit(ROWS_BATCH)
+)
+_FACES_OF_PHOTO = sa.select(sa.func.count()).where(Face.image_id == Image.id, Face.is_face).scalar_subquery()
+_PHOTO_ROWS = Prepared(
+    sa.select(
+        *(Image.position, Image.id, Image.name, Image.status),
+        sa.case((Image.status == "done", _FACES_OF_PHOTO)).label("faces"),
+        *(Image.error_code, Image.error_detail, Image.digest),
+    )
+    .where(Image.task_id == sa.bindparam("task"), Image.position > sa.bindparam("position"))
+    .order_by(Image.position)
+    .limit(ROWS_BATCH)
 )
 _LINE = orjson.OPT_APPEND_NEWLINE
 
@@ -92,47 +100,44 @@ class Shown:
     width: int
     height: int
     rotation: int | None
-    error_code: str | None
-    error_detail: str | None
-    digest: str | None
 
 
 def faces_csv(services: Services, task_id: str, *, bom: bool = False) -> Export:
     """Return one row a face, after a header row."""
-    return make_export(
-        services, task_id, "faces.csv", lambda _: as_csv(FACE_COLUMNS, _csv_rows(services, task_id), bom=bom)
-    )
-
-
-def _csv_rows(services: Services, task_id: str) -> Iterator[list[tuple[object, ...]]]:
-    """Yield the rows of faces as `_pages` yields images: each is made by the database and costs little more."""
     name_of = lru_cache(1)(harmless)  # the faces of an image follow each other
-    position = number = -1
-    while True:
-        with services.database.read() as session:
-            find_task(session, task_id)
-            begin = {"task": task_id, "position": position, "number": number}
-            rows: Sequence[Any] = _CSV_ROWS.execute(session.connection(), **begin).all()
-        if not rows:
-            return
-        position, number = rows[-1][:2]
-        yield [(image_id, name_of(name), *members) for _, _, image_id, name, *members in rows]
+    pages = (
+        [(image_id, name_of(name), *members) for _, _, image_id, name, *members in page]
+        for page in _rows(services, task_id, _FACE_ROWS, "position", "number")
+    )
+    return make_export(services, task_id, "faces.csv", lambda _: as_csv(FACE_COLUMNS, pages, bom=bom))
 
 
 def photos_csv(services: Services, task_id: str, *, bom: bool = False) -> Export:
     """Return one row a photo, after a header row: a photo without faces, a failed and a missing one differ."""
+    pages = (
+        [
+            (image_id, harmless(name), status, faces, code, harmless(detail or ""), digest)
+            for _, image_id, name, status, faces, code, detail, digest in page
+        ]
+        for page in _rows(services, task_id, _PHOTO_ROWS, "position")
+    )
+    return make_export(services, task_id, "photos.csv", lambda _: as_csv(PHOTO_COLUMNS, pages, bom=bom))
 
-    def rows(pages: Iterable[list[Shown]]) -> Iterator[bytes]:
-        photos = ([_photo_row(image) for image in page] for page in pages)
-        return as_csv(PHOTO_COLUMNS, photos, bom=bom)
 
-    return make_export(services, task_id, "photos.csv", rows)
+def _rows(services: Services, task_id: str, statement: Prepared, *places: str) -> Iterator[Sequence[Any]]:
+    """Yield the rows of a statement as `_pages` yields images: each is made by the database and costs little more.
 
-
-def _photo_row(image: Shown) -> tuple[object, ...]:
-    faces = len(image.faces) if image.status == "done" else None
-    error = harmless(image.error_detail or "")
-    return image.id, harmless(image.name), image.status, faces, image.error_code, error, image.digest
+    Rows begin with the columns of these names, after whose values the next page begins.
+    """
+    last = dict.fromkeys(places, -1)
+    while True:
+        with services.database.read() as session:
+            find_task(session, task_id)
+            rows: Sequence[Any] = statement.execute(session.connection(), task=task_id, **last).all()
+        if not rows:
+            return
+        last = dict(zip(places, rows[-1], strict=False))
+        yield rows
 
 
 def faces_jsonl(services: Services, task_id: str) -> Export:
@@ -144,7 +149,7 @@ def annotations(services: Services, task_id: str, form: str, address: str) -> Ex
     """Return the photos that are done, in one of the FORMS; `address` is the task's, below which its images are."""
 
     def made(pages: Iterable[list[Shown]]) -> Iterator[bytes]:
-        return FORMS[form](
+        photos = (
             Annotated(
                 image.name,
                 f"{address}/images/{image.id}/content",
@@ -156,6 +161,7 @@ def annotations(services: Services, task_id: str, form: str, address: str) -> Ex
             for image in page
             if image.status == "done"
         )
+        return FORMS[form](photos, services.spools)
 
     return make_export(services, task_id, f"{form}.json", made)
 
@@ -246,14 +252,14 @@ def _pages(services: Services, task_id: str) -> Iterator[list[Shown]]:
 
 
 def _jsonl(pages: Iterable[list[Shown]]) -> Iterator[bytes]:
+    """Yield a piece a page, an empty one for photos without faces: the answer begins with the first page."""
     for page in pages:
         lines = [
             orjson.dumps({"image_id": image.id, "name": image.name, **row.as_json()}, option=_LINE)
             for image in page
             for row in image.faces
         ]
-        if lines:
-            yield b"".join(lines)
+        yield b"".join(lines)
 
 
 def _anonymous(

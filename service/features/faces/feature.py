@@ -53,6 +53,7 @@ def make(kernel: Kernel) -> Parts:
                 private_webhooks=settings.webhook_allow_private,
                 drawings=CpuSlots(kernel.cores),
                 documents=DocumentCache(),
+                spools=kernel.spools,
             ),
         }
 

@@ -35,6 +35,7 @@ from service.jobs import queue
 from service.jobs.executors import Executor
 from service.jobs.file_deletion import delete_files
 from service.storage.signed_urls import Download
+from service.storage.spools import SpoolFolder
 from service.storage.storage import Storage
 from service.storage.stored_file import StoredFile
 
@@ -59,6 +60,7 @@ class Services:
     private_webhooks: bool
     drawings: CpuSlots
     documents: DocumentCache
+    spools: SpoolFolder
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,16 +21,19 @@ _INVISIBLE_LETTERS = frozenset('"\u115f\u1160\u2800\u3164\uffa0')
 
 
 def as_csv(columns: Iterable[str], pages: Iterable[Iterable[tuple[object, ...]]], *, bom: bool) -> Iterator[bytes]:
-    """Yield the rows of the pages under the columns, as UTF-8; with `bom` after a byte order mark."""
+    """Yield the rows of the pages under the columns, as UTF-8; with `bom` after a byte order mark.
+
+    The columns come at once, before the first page is made.
+    """
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(columns)
     if bom:
         yield BYTE_ORDER_MARK
+    yield from _taken(text)
     for page in pages:
         writer.writerows(page)
         yield from _taken(text)
-    yield from _taken(text)
 
 
 def harmless(text: str) -> str:

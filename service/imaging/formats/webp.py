@@ -24,7 +24,6 @@ def read_webp(stream: BinaryIO) -> Header:
     begin = 12
     for _ in range(MOST_SEGMENTS):
         if begin + 8 > whole or header.frames > MOST_FRAMES:
-            header.is_still = not header.frames
             header.frames = max(1, header.frames)
             return header
         stream.seek(begin)

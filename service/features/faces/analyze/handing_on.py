@@ -1,5 +1,6 @@
 """A result for other programs: documents in its folder, and sidecars beside its photos."""
 
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from service.features.faces.analyze.tables import write_pieces
 from service.features.faces.analyze.xmp import write_sidecar
 from service.features.faces.annotations import FORMS, Annotated
 from service.features.faces.face_members import face
+from service.storage.spools import SpoolFolder
 
 
 @dataclass
@@ -25,9 +27,10 @@ class Sidecars:
 def write_documents(result: ResultFolder, forms: Iterable[str]) -> list[Path]:
     """Write documents of these FORMS into the folder `exports` of a result; return their files."""
     files = []
+    spools = SpoolFolder(result.folder / "exports", sys.maxsize)
     for form in forms:
         files.append(result.folder / "exports" / f"{form}.json")
-        write_pieces(files[-1], FORMS[form](photo for photo, _ in _photos(result)))
+        write_pieces(files[-1], FORMS[form]((photo for photo, _ in _photos(result)), spools))
     return files
 
 
