@@ -106,14 +106,14 @@ class Bare:
             for canvas in self.canvases(image, scale):
                 self.timed(self.detector, None, {"input": canvas})
         wide = crops(image, self.wide, 224)
-        bgr = np.empty_like(wide)
-        for channel, mean in enumerate(CAFFE_MEAN):
-            np.subtract(wide[..., 2 - channel], mean, out=bgr[..., channel])
+        bgr = np.empty(wide.shape, np.float32)
+        for colour, mean in enumerate(CAFFE_MEAN):
+            np.subtract(wide[:, 2 - colour], mean, out=bgr[:, colour])
         self.timed(self.deep, ["age_pred/Softmax", "gender_pred/Sigmoid"], {"input_1": bgr})
         tight, tiny = (crops(image, self.tight, side) for side in (112, 32))
-        tight, tiny = (np.concatenate([faces, faces[:, :, ::-1]]) for faces in (tight, tiny))
+        tight, tiny = (np.concatenate([faces, faces[..., ::-1]]).astype(np.float32) for faces in (tight, tiny))
         self.timed(self.second, ["age", "gender"], {"image": tight})
-        self.timed(self.gender, None, {"images": ((tiny - DLIB_MEAN) / 256).transpose(0, 3, 1, 2)})
+        self.timed(self.gender, None, {"images": (tiny - DLIB_MEAN[:, None, None]) / 256})
 
     def timed(
         self, network: onnxruntime.InferenceSession, outputs: list[str] | None, inputs: dict[str, Floats]
