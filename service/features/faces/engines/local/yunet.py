@@ -70,8 +70,9 @@ def _canvas(picture: Image.Image) -> Floats:
     width, height = picture.size
     canvas = np.empty((1, 3, -(-height // 32) * 32, -(-width // 32) * 32), np.float32)
     canvas[..., height:, :] = canvas[..., width:] = 0  # the padding alone: to clear all of it takes a quarter longer
-    for plane, colour in enumerate(reversed(picture.split())):  # faster than to transpose the pixels
-        canvas[0, plane, :height, :width] = np.asarray(colour)
+    for plane, colour in enumerate("BGR"):  # faster than to transpose the pixels, or to split them into pictures
+        values = np.frombuffer(picture.tobytes("raw", colour), np.uint8)
+        canvas[0, plane, :height, :width] = values.reshape(height, width)
     return canvas
 
 
