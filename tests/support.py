@@ -34,8 +34,10 @@ from service.http.services import provided
 from service.maintenance.doctor import examine
 from service.storage.spools import SpoolFolder
 from tests.clock import Clock
+from tests.fork_server import Program, fork_server
 
 T = TypeVar("T")
+Process = subprocess.Popen[bytes] | Program
 ROOT = Path(__file__).parent.parent
 
 STORED = {
@@ -261,8 +263,8 @@ class Service:
             "METRICS_FOLDER": folder / "metrics",
             **settings,
         }
-        self.process: subprocess.Popen[bytes] | None = None
-        self.work: list[subprocess.Popen[bytes]] = []
+        self.process: Process | None = None
+        self.work: list[Process] = []
 
     @property
     def url(self) -> str:
@@ -272,32 +274,35 @@ class Service:
         """Return a new client."""
         return Client(self.url, str(self.settings["API_PASSWORD"]))
 
-    def _popen(self, *command: object) -> subprocess.Popen[bytes]:
+    def _popen(self, program: str, *arguments: object) -> Process:
         # Every setting is given, if as empty, so that a developer's own .env does not reach into the tests.
         defaults = dict.fromkeys((name.upper() for name in Settings.model_fields), "")
         defaults["WEB_CONCURRENCY"] = "2"  # gunicorn reads it too, and wants a number
         given = {name: str(value) for name, value in self.settings.items()}
         environment = {"PATH": os.environ["PATH"], **defaults, **given}
-        if self.clock:
-            command = (sys.executable, "-m", "tests.clock", self.clock.path, *command)
+        command = [str(BIN / program), *map(str, arguments)]
         with self.log.open("ab") as log:
+            if not self.clock:
+                return fork_server(program).start(command, self.root, environment, log)
+            # All that a program imports must see the clock.
+            command = [sys.executable, "-m", "tests.clock", str(self.clock.path), *command]
             return subprocess.Popen(
-                list(map(str, command)), cwd=self.root, env=environment, stdout=log, stderr=log, start_new_session=True
+                command, cwd=self.root, env=environment, stdout=log, stderr=log, start_new_session=True
             )
 
-    def start_work(self, *pool: object) -> subprocess.Popen[bytes]:
+    def start_work(self, *pool: object) -> Process:
         """Start a process that works on jobs without serving, as EXECUTOR says; it ends with `kill`."""
         if self.settings.get("EXECUTOR") != "celery":
-            command = [BIN / "flask", "jobs", "work"]
+            self.work.append(self._popen("flask", "jobs", "work"))
         else:
             quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--hostname", f"{uuid4()}@test"]
-            command = [BIN / "celery", "-A", "wsgi.celery", "worker", *quiet, *(pool or ["--pool", "threads"])]
-        self.work.append(self._popen(*command))
+            work = self._popen("celery", "-A", "wsgi.celery", "worker", *quiet, *(pool or ["--pool", "threads"]))
+            self.work.append(work)
         return self.work[-1]
 
     def start(self) -> Client:
         """Start the server and wait until it is ready."""
-        self.process = self._popen(BIN / "gunicorn")
+        self.process = self._popen("gunicorn")
         try:
             return self._ready()
         except BaseException:
@@ -322,7 +327,7 @@ class Service:
             self.begin_work(self.celery_workers)
         return client
 
-    def begin_work(self, number: int, *pool: object) -> list[subprocess.Popen[bytes]]:
+    def begin_work(self, number: int, *pool: object) -> list[Process]:
         """Start so many processes that work, and wait until they do."""
 
         def beginnings() -> int:

@@ -17,7 +17,7 @@ import redis as client_library
 from devtools.facecloud_emulator.server import EmulatorServer
 from tests.conftest import FULL_MATRIX, MakeService, facecloud, on_database
 from tests.redis import RedisServer
-from tests.support import BIN, ROOT, Service, photo, refused, wait_for
+from tests.support import BIN, ROOT, Process, Service, photo, refused, wait_for
 from tests.test_processes import calls, check_complete, done
 
 ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "6"))
@@ -280,7 +280,7 @@ def test_workers_and_brokers_that_die_at_random_moments_lose_nothing_and_double_
     assert not service.left_files()
 
 
-def strike(what: str, worker: subprocess.Popen[bytes], broker: RedisServer) -> None:
+def strike(what: str, worker: Process, broker: RedisServer) -> None:
     """Do to a worker or to the broker what the round says."""
     if what == "kill":
         worker.kill()

@@ -1,0 +1,158 @@
+"""A fork server: starts programs from a process that has imported their libraries already.
+
+Importing Flask, SQLAlchemy and pydantic takes half a second of CPU, most of a service's start. Only other people's
+libraries come with the fork: the service's own modules are imported by each program, from the folder it runs in.
+
+The server is this file as a program. It forks a keeper for each program, which forks the program, says its id and, when
+it has ended, how.
+"""
+
+import atexit
+import json
+import os
+import runpy
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import IO
+
+SERVED = (
+    "dotenv",
+    "flask",
+    "gunicorn.app.wsgiapp",
+    "gunicorn.workers.gthread",
+    "jwt",
+    "PIL.Image",
+    "pydantic.main",
+    "pydantic.types",
+    "requests",
+    "sqlalchemy.dialects.sqlite",
+    "sqlalchemy.orm",
+)
+LIBRARIES = {"gunicorn": SERVED, "flask": SERVED, "celery": ("celery.bin.celery", "celery.worker.worker", *SERVED)}
+"""What a program needs anyway and what, when imported, starts no thread and looks at no setting."""
+LARGEST_REQUEST = 1_000_000  # bytes
+
+
+class Program:
+    """A process that the fork server started: waited for and ended as a `subprocess.Popen` is."""
+
+    def __init__(self, told: socket.socket) -> None:
+        self.pid = int(told.recv(20))
+        self.returncode: int | None = None
+        self._told = told
+
+    def poll(self) -> int | None:
+        """Return how the program has ended, or nothing while it runs: a negative number is a signal's."""
+        try:
+            return self.wait(0)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end and return how it was; raise `subprocess.TimeoutExpired`."""
+        if self.returncode is None:
+            self._told.settimeout(timeout)
+            try:
+                self.returncode = int(self._told.recv(20))
+            except (BlockingIOError, TimeoutError) as error:
+                raise subprocess.TimeoutExpired(str(self.pid), timeout or 0) from error
+            self._told.close()
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, if the program has not ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Ask the program to end."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the program at once."""
+        self.send_signal(signal.SIGKILL)
+
+
+class ForkServer:
+    """The process from which all programs with the same libraries are forked."""
+
+    def __init__(self, libraries: Sequence[str]) -> None:
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        command = [sys.executable, __file__, str(theirs.fileno()), *libraries]
+        with theirs:
+            self._process = subprocess.Popen(
+                command, env={"PATH": os.environ["PATH"]}, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()]
+            )
+        atexit.register(self._end)
+
+    def start(self, command: Sequence[str], folder: Path, environment: Mapping[str, str], output: IO[bytes]) -> Program:
+        """Start a Python program in a session of its own, in this folder, with this output and environment alone."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        request = json.dumps([list(command), str(folder), dict(environment)]).encode()
+        with theirs:
+            socket.send_fds(self._control, [request], [theirs.fileno(), output.fileno()])
+        return Program(ours)
+
+    def _end(self) -> None:
+        self._control.close()
+        self._process.wait()
+
+
+@cache
+def _server(libraries: Sequence[str]) -> ForkServer:
+    return ForkServer(libraries)
+
+
+def fork_server(program: str) -> ForkServer:
+    """Return the server for programs of this name; it ends with this process."""
+    return _server(LIBRARIES[program])
+
+
+def _serve(control: socket.socket) -> None:
+    """Fork what is asked for. Returns in each program; the server ends when nobody can ask any more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for those who ask
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # keepers are nobody's to wait for
+    while True:
+        request, descriptors, _, _ = socket.recv_fds(control, LARGEST_REQUEST, 2)
+        if not request:
+            sys.exit()
+        if not os.fork():
+            control.close()
+            return _keep(request, *descriptors)
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def _keep(request: bytes, told: int, output: int) -> None:
+    """Fork the program, and tell of it until its end. Returns in the program alone."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    if pid := os.fork():
+        os.close(output)
+        with socket.socket(fileno=told) as teller:
+            teller.send(str(pid).encode())
+            teller.send(str(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])).encode())
+        os._exit(0)
+    os.close(told)
+    os.setsid()
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.close(output)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.argv, folder, environment = json.loads(request)
+    sys.path[0] = str(Path(sys.argv[0]).parent)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+
+
+if __name__ == "__main__":
+    for library in sys.argv[2:]:
+        import_module(library)
+    _serve(socket.socket(fileno=int(sys.argv[1])))
+    runpy.run_path(sys.argv[0], run_name="__main__")
