@@ -4,15 +4,20 @@ At 50 ms of latency W workers cannot be faster than ⌈N/W⌉ × 50 ms; the bar 
 the bar is 1,700 images a second on two cores, the emulator of FaceCloud among them. The time runs
 from the sending of start to `finished_at`, as a client that waits for the end would see it.
 Memory is that of the largest server process after each size.
+
+`--database postgresql` starts a server of its own; at 0 ms the bar is 0.8 of SQLite's images a second.
 """
 
 import argparse
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 
 from benchmarks.photos import NUMBER, photos
 from benchmarks.stage import emulator, facecloud, resident, service
+from tests.postgresql import PostgreSQLServer
 from tests.support import Client
 
 WORKERS, PROCESSES = 8, 2
@@ -34,16 +39,32 @@ def wall(client: Client, count: int) -> float:
     return datetime.fromisoformat(shown["finished_at"]).timestamp() - begin
 
 
+@contextmanager
+def database(kind: str) -> Iterator[dict[str, object]]:
+    """Give the settings of an empty database of this kind."""
+    if kind == "sqlite":
+        yield {}
+        return
+    server = PostgreSQLServer()
+    server.start(durable=True)
+    try:
+        yield {"DATABASE_URL": server.new_database()}
+    finally:
+        server.remove()
+
+
 def main() -> None:
     """Print a line for each latency and size."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[100, 1_000, 10_000])
     parser.add_argument("--latencies", type=float, nargs="+", default=[0.05, 0.0])
+    parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
     given = parser.parse_args()
     for latency in given.latencies:
         with (
             emulator(latency) as url,
-            service(**facecloud(url, WORKERS=WORKERS, WEB_CONCURRENCY=PROCESSES)) as stage,
+            database(given.database) as settings,
+            service(**facecloud(url, WORKERS=WORKERS, WEB_CONCURRENCY=PROCESSES, **settings)) as stage,
         ):
             client = stage.client()
             wall(client, 64)  # log in, open the connections
