@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import IO
 
 SERVED = (
@@ -87,17 +88,49 @@ class ForkServer:
         command = [sys.executable, __file__, str(theirs.fileno()), *libraries]
         with theirs:
             self._process = subprocess.Popen(
-                command, env={"PATH": os.environ["PATH"]}, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()]
+                command,
+                env={"PATH": os.environ["PATH"]},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
             )
         atexit.register(self._end)
 
-    def start(self, command: Sequence[str], folder: Path, environment: Mapping[str, str], output: IO[bytes]) -> Program:
-        """Start a Python program in a session of its own, in this folder, with this output and environment alone."""
+    def start(
+        self,
+        command: Sequence[str],
+        folder: Path,
+        environment: Mapping[str, str],
+        *,
+        given: IO[bytes],
+        output: IO[bytes],
+        errors: IO[bytes],
+    ) -> Program:
+        """Start a Python program in a session of its own, in this folder, with this environment alone."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         request = json.dumps([list(command), str(folder), dict(environment)]).encode()
         with theirs:
-            socket.send_fds(self._control, [request], [theirs.fileno(), output.fileno()])
+            files = [file.fileno() for file in (theirs, given, output, errors)]
+            socket.send_fds(self._control, [request], files)
         return Program(ours)
+
+    def run(
+        self, command: Sequence[str], folder: Path, environment: Mapping[str, str], given: str, seconds: float
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a Python program to its end; raise `subprocess.TimeoutExpired` after so many seconds."""
+        with TemporaryFile() as stdin, TemporaryFile() as output, TemporaryFile() as errors:
+            stdin.write(given.encode())
+            stdin.seek(0)
+            program = self.start(command, folder, environment, given=stdin, output=output, errors=errors)
+            try:
+                code = program.wait(seconds)
+            except subprocess.TimeoutExpired:
+                program.kill()
+                program.wait()
+                raise
+            output.seek(0)
+            errors.seek(0)
+            return subprocess.CompletedProcess(command, code, output.read().decode(), errors.read().decode())
 
     def _end(self) -> None:
         self._control.close()
@@ -119,7 +152,7 @@ def _serve(control: socket.socket) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for those who ask
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # keepers are nobody's to wait for
     while True:
-        request, descriptors, _, _ = socket.recv_fds(control, LARGEST_REQUEST, 2)
+        request, descriptors, _, _ = socket.recv_fds(control, LARGEST_REQUEST, 4)
         if not request:
             sys.exit()
         if not os.fork():
@@ -129,20 +162,21 @@ def _serve(control: socket.socket) -> None:
             os.close(descriptor)
 
 
-def _keep(request: bytes, told: int, output: int) -> None:
+def _keep(request: bytes, told: int, *files: int) -> None:
     """Fork the program, and tell of it until its end. Returns in the program alone."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     if pid := os.fork():
-        os.close(output)
+        for file in files:
+            os.close(file)
         with socket.socket(fileno=told) as teller:
             teller.send(str(pid).encode())
             teller.send(str(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])).encode())
         os._exit(0)
     os.close(told)
     os.setsid()
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    os.close(output)
+    for standard, file in enumerate(files):
+        os.dup2(file, standard)
+        os.close(file)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.argv, folder, environment = json.loads(request)
     sys.path[0] = str(Path(sys.argv[0]).parent)

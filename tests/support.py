@@ -120,10 +120,19 @@ def free_port() -> int:
     raise AssertionError("there is always a next port")
 
 
+def run_program(
+    program: str, *arguments: object, given: str = "", root: Path = ROOT, seconds: float = 180, **settings: object
+) -> subprocess.CompletedProcess[str]:
+    """Run `flask`, `gunicorn` or `celery` to its end, with the code that is there and these settings alone."""
+    command = [str(BIN / program), *map(str, arguments)]
+    environment = {"PATH": os.environ["PATH"], **{name: str(value) for name, value in settings.items()}}
+    return fork_server(program).run(command, root, environment, given, seconds)
+
+
 def flask(database_url: object, *arguments: str, root: Path = ROOT) -> None:
-    """Run a `flask …` command on a database, with the code that is there."""
-    environment = {"PATH": os.environ["PATH"], "API_PASSWORD": "unused", "DATABASE_URL": str(database_url)}
-    subprocess.run([BIN / "flask", *arguments], cwd=root, env=environment, check=True, capture_output=True)
+    """Run a `flask …` command on a database, with the code that is there; raise what it says if it fails."""
+    ended = run_program("flask", *arguments, root=root, API_PASSWORD="unused", DATABASE_URL=database_url)
+    assert ended.returncode == 0, ended.stderr
 
 
 @contextmanager
@@ -283,7 +292,9 @@ class Service:
         command = [str(BIN / program), *map(str, arguments)]
         with self.log.open("ab") as log:
             if not self.clock:
-                return fork_server(program).start(command, self.root, environment, log)
+                with Path(os.devnull).open("rb") as nothing:
+                    server = fork_server(program)
+                    return server.start(command, self.root, environment, given=nothing, output=log, errors=log)
             # All that a program imports must see the clock.
             command = [sys.executable, "-m", "tests.clock", str(self.clock.path), *command]
             return subprocess.Popen(

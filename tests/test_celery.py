@@ -17,7 +17,7 @@ import redis as client_library
 from devtools.facecloud_emulator.server import EmulatorServer
 from tests.conftest import FULL_MATRIX, MakeService, facecloud, on_database
 from tests.redis import RedisServer
-from tests.support import BIN, ROOT, Process, Service, photo, refused, wait_for
+from tests.support import Process, Service, photo, refused, run_program, wait_for
 from tests.test_processes import calls, check_complete, done
 
 ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "6"))
@@ -299,12 +299,10 @@ def strike(what: str, worker: Process, broker: RedisServer) -> None:
 
 def test_each_command_says_when_the_other_is_meant(make_serving: Callable[..., Service], migrated: Path) -> None:
     service = make_serving()
-    environment = {"PATH": os.environ["PATH"], "API_PASSWORD": "long enough", "DATABASE_URL": f"sqlite:///{migrated}"}
+    where = {"API_PASSWORD": "long enough", "DATABASE_URL": f"sqlite:///{migrated}"}
 
     def run(*command: str, **settings: str) -> subprocess.CompletedProcess[str]:
-        given = {**environment, **settings}
-        program = [BIN / command[0], *command[1:]]
-        return subprocess.run(program, cwd=ROOT, env=given, text=True, capture_output=True, check=False)
+        return run_program(*command, **where, **settings)
 
     said = run("celery", "-A", "wsgi.celery", "worker")
     assert said.returncode != 0

@@ -3,8 +3,6 @@
 import csv
 import io
 import json
-import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import MakeService, on_both_databases
-from tests.support import BIN, ROOT, Client, Service, inconsistencies
+from tests.support import ROOT, Client, Service, inconsistencies, run_program
 
 ASTRONAUT, HOPPER = (ROOT / "samples" / name for name in ("astronaut.png", "grace_hopper.jpg"))
 
@@ -97,13 +95,10 @@ def edge_lightness(client: Client, task: dict[str, Any], image: dict[str, Any]) 
 
 
 def test_the_command_line_says_it_too(tmp_path: Path) -> None:
-    environment = {"PATH": os.environ["PATH"], "FACE_ENGINE": "local", "DATABASE_URL": f"sqlite:///{tmp_path}/none.db"}
+    settings = {"FACE_ENGINE": "local", "DATABASE_URL": f"sqlite:///{tmp_path}/none.db"}
 
     def run(*options: str) -> str:
-        command = [BIN / "flask", "faces", "analyze", str(HOPPER), *options]
-        ended = subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
-        )
+        ended = run_program("flask", "faces", "analyze", HOPPER, *options, **settings)
         assert ended.returncode == 0, ended.stderr
         return ended.stdout
 

@@ -16,30 +16,19 @@ from devtools.facecloud_emulator.faults import Mood
 from devtools.facecloud_emulator.server import EmulatorServer
 from service.features.faces.schemas import FaceOut
 from tests.conftest import facecloud
-from tests.support import BIN, ROOT, Client, Service, faces_of, photo, wait_for
+from tests.support import BIN, ROOT, Client, Service, faces_of, photo, run_program, wait_for
 
 Ended = subprocess.CompletedProcess[str]
 
 
-def environment(settings: dict[str, object]) -> dict[str, str]:
-    """Return an environment without a password, in which no developer's .env takes part."""
-    given = {name: str(value) for name, value in settings.items() if name != "API_PASSWORD"}
-    return {"PATH": os.environ["PATH"], "API_PASSWORD": "", "FACECLOUD_EMAIL": "", "FACECLOUD_PASSWORD": "", **given}
+def without_password(settings: dict[str, object]) -> dict[str, object]:
+    """Return settings without a password, in which no developer's .env takes part."""
+    return {"FACECLOUD_EMAIL": "", "FACECLOUD_PASSWORD": "", **settings, "API_PASSWORD": ""}
 
 
 def run(settings: dict[str, object], *arguments: object, given: str = "") -> Ended:
     """Run a command; whatever happens, there is no traceback."""
-    command = [str(BIN / "flask"), *map(str, arguments)]
-    ended = subprocess.run(
-        command,
-        cwd=ROOT,
-        env=environment(settings),
-        input=given,
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
+    ended = run_program("flask", *arguments, given=given, **without_password(settings))
     assert "Traceback" not in ended.stdout + ended.stderr
     return ended
 
@@ -139,8 +128,14 @@ def test_ctrl_c_ends_with_130(settings: dict[str, object], folder: Path, shared_
     command = [str(BIN / "flask"), "faces", "analyze", *[str(folder / "a.jpg")] * 40, "--json"]
     # Tests that run in the background ignore SIGINT, and so would what they start.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    environment = {name: str(value) for name, value in without_password(settings).items()}
     process = subprocess.Popen(
-        command, cwd=ROOT, env=environment(settings), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     signal.signal(signal.SIGINT, before)
     wait_for(lambda: shared_emulator.emulator.counters()["calls"].get("detect"), what="the first call")

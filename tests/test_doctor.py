@@ -23,21 +23,22 @@ from service.maintenance.doctor import examine, repair
 from service.maintenance.orphan_files import remove_orphans
 from service.storage.storage import Storage
 from tests.conftest import MakeService, facecloud
-from tests.support import BIN, ROOT, Service, application, inconsistencies, photo, wait_for, wait_until_equal
+from tests.support import (
+    Service,
+    application,
+    inconsistencies,
+    photo,
+    run_program,
+    wait_for,
+    wait_until_equal,
+)
 
 ENDED, FORMING = "ended", "forming"
 
 
 def run(folder: Path, *arguments: str, **settings: object) -> subprocess.CompletedProcess[str]:
-    environment = {
-        "PATH": os.environ["PATH"],
-        "API_PASSWORD": "not-to-be-shown",
-        "DATABASE_URL": f"sqlite:///{folder}/service.db",
-        "STORAGE_URL": str(folder / "files"),
-        **{name: str(value) for name, value in settings.items()},
-    }
-    command = [BIN / "flask", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=180)
+    stores = {"DATABASE_URL": f"sqlite:///{folder}/service.db", "STORAGE_URL": folder / "files"}
+    return run_program("flask", *arguments, **{"API_PASSWORD": "not-to-be-shown", **stores, **settings})
 
 
 @pytest.fixture(scope="module")

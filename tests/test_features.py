@@ -24,7 +24,7 @@ from service.features.feature import Feature, Lane, merged
 from service.http.services import provided
 from service.maintenance.checks import Inventory
 from service.storage.storage import Storage
-from tests.support import BIN, ROOT, Client, Service, application, wait_for
+from tests.support import ROOT, Client, Service, application, run_program, wait_for
 
 RECIPE = (ROOT / "docs" / "howto" / "add-a-feature.md").read_text("utf-8")
 COPIED = ("service", "wsgi.py", "gunicorn.conf.py", "pyproject.toml", "devtools")
@@ -113,10 +113,7 @@ class Copy:
 
     def run(self, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the copy, with the settings of its service."""
-        environment = {"PATH": os.environ["PATH"], **{name: str(text) for name, text in self.service.settings.items()}}
-        return subprocess.run(
-            [BIN / command, *arguments], cwd=self.root, env=environment, capture_output=True, text=True, check=False
-        )
+        return run_program(command, *arguments, root=self.root, **self.service.settings)
 
     def execute(self, statement: str) -> None:
         with closing(sqlite3.connect(self.service.folder / "service.db")) as database, database:

@@ -23,7 +23,7 @@ from service.storage.signed_urls import Download
 from tests.conftest import MakeService, facecloud
 from tests.fault_proxy import FaultProxy
 from tests.object_store import ObjectStore
-from tests.support import BIN, ROOT, Client, Service, free_port, once, photo, refused, wait_for
+from tests.support import Client, Service, free_port, once, photo, refused, run_program, wait_for
 from tests.test_processes import check_complete, done
 
 
@@ -295,10 +295,7 @@ def test_a_bucket_that_cannot_be_used_keeps_the_server_from_starting_with_one_se
     object_store: ObjectStore, make_service: MakeService, wrong: dict[str, str], told: str
 ) -> None:
     service = make_service(**{**object_store.settings(object_store.bucket()), **wrong})
-    environment = {"PATH": os.environ["PATH"]} | {name: str(value) for name, value in service.settings.items()}
-    ended = subprocess.run(
-        [BIN / "gunicorn"], cwd=ROOT, env=environment, capture_output=True, timeout=120, check=False, text=True
-    )
+    ended = run_program("gunicorn", **service.settings)
     assert ended.returncode != 0
     assert told in ended.stderr
     assert "Traceback" not in ended.stderr
@@ -326,19 +323,10 @@ def test_a_command_makes_the_bucket_once_and_it_is_private(object_store: ObjectS
     bucket = f"made-{uuid.uuid4().hex[:12]}"
     key, secret = object_store.keys["admin"]
     account = {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret}
-    where = object_store.settings(bucket, **account)
-    environment = {name: str(value) for name, value in where.items()}
+    where = {"API_PASSWORD": "used by nobody", **object_store.settings(bucket, **account)}
 
     def create(**more: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [BIN / "flask", "bucket", "create"],
-            cwd=ROOT,
-            env={"PATH": os.environ["PATH"], "API_PASSWORD": "used by nobody", **environment, **more},
-            capture_output=True,
-            text=True,
-            timeout=180,
-            check=False,
-        )
+        return run_program("flask", "bucket", "create", **{**where, **more})
 
     assert create().stdout == f"The bucket {bucket} was made.\n"
     assert create().stdout == f"The bucket {bucket} is there already.\n"

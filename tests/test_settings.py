@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 import tempfile
 from base64 import b64encode
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from service.config import BadSettings, Settings
-from tests.support import BIN, ROOT
+from tests.support import run_program
 
 
 def test_defaults_need_only_a_password() -> None:
@@ -149,32 +148,23 @@ def test_the_signing_key_follows_from_the_password_and_is_not_the_password() -> 
 
 
 def test_without_a_password_the_server_does_not_start_and_says_what_to_set() -> None:
-    environment = {"PATH": os.environ["PATH"], "API_PASSWORD": ""}
-    ended = subprocess.run([BIN / "gunicorn"], cwd=ROOT, env=environment, capture_output=True, timeout=120, check=False)
+    ended = run_program("gunicorn", API_PASSWORD="")
     assert ended.returncode != 0
-    assert b"API_PASSWORD is not set" in ended.stderr + ended.stdout
-    assert b"Traceback" not in ended.stderr + ended.stdout
+    assert "API_PASSWORD is not set" in ended.stderr + ended.stdout
+    assert "Traceback" not in ended.stderr + ended.stdout
 
 
-def refusal_to_start(database_url: str, storage: Path | None = None, *command: str) -> bytes:
+def refusal_to_start(database_url: str, storage: Path | None = None, *command: str) -> str:
     """Return what the server, or a command, says when it ends by itself, without having served."""
-    environment = {"PATH": os.environ["PATH"], "API_PASSWORD": "long enough", "DATABASE_URL": database_url, "PORT": "0"}
+    settings: dict[str, object] = {"API_PASSWORD": "long enough", "DATABASE_URL": database_url, "PORT": 0}
     with tempfile.TemporaryDirectory() as folder:
-        environment["STORAGE_URL"] = str(storage or f"{folder}/files")
-        ended = subprocess.run(
-            [BIN / name for name in command[:1] or ["gunicorn"]] + list(command[1:]),
-            cwd=ROOT,
-            env=environment,
-            capture_output=True,
-            timeout=120,
-            check=False,
-        )
+        ended = run_program(*(command or ["gunicorn"]), STORAGE_URL=storage or f"{folder}/files", **settings)
     assert ended.returncode != 0
     return ended.stderr + ended.stdout
 
 
 def test_without_tables_the_server_says_how_to_make_them(tmp_path: Path) -> None:
-    assert b"make migrate" in refusal_to_start(f"sqlite:///{tmp_path}/service.db")
+    assert "make migrate" in refusal_to_start(f"sqlite:///{tmp_path}/service.db")
 
 
 @pytest.mark.parametrize("command", [(), ("flask", "database", "upgrade")], ids=["server", "upgrade"])
@@ -195,8 +185,8 @@ def test_a_fault_at_the_start_is_one_sentence(
     else:
         store.touch()
     said = refusal_to_start(f"sqlite:///{database}", store, *command)
-    assert b"Traceback" not in said, said
-    sentence = [line for line in said.decode().splitlines() if line.startswith(("The ", "Error: The "))]
+    assert "Traceback" not in said, said
+    sentence = [line for line in said.splitlines() if line.startswith(("The ", "Error: The "))]
     assert sentence, said
 
 
