@@ -175,6 +175,9 @@ def test_copies_hide_the_faces_and_are_not_taken_for_photos(tmp_path: Path) -> N
             assert (picture.format, picture.size) == ("JPEG", (640, 480))
             assert all(abs(value - 0x76) < 8 for value in picture.convert("RGB").getpixel((16, 20)))
     assert "2 photos, 2 of them done and unchanged." in analyze(result, *options).stderr
+    (root / "b.png").write_bytes(b"no photo any more")
+    assert analyze(result, *options).exit_code == 1
+    assert [copy.exists() for copy in copies] == [True, False]
     ended = analyze(result, root)
     assert (ended.exit_code, "was made with another copies" in ended.stderr) == (2, True)
 
@@ -193,6 +196,9 @@ def test_faces_are_cut_out_beside_the_result_and_follow_a_changed_photo(tmp_path
     before = (folder / "a_1.jpg").stat().st_mtime_ns
     assert "2 photos, 2 of them done and unchanged." in analyze(result, root, "--crops").stderr
     assert (folder / "a_1.jpg").stat().st_mtime_ns == before
+    (root / "a.jpg").write_bytes(b"no photo any more")
+    assert analyze(result, root, "--crops").exit_code == 1
+    assert sorted(path.name for path in folder.iterdir()) == ["a.png.copy_1.jpg"]
 
     one = Detection(1, 2, 30, 35, "male", 70.0, 0.9)
     copies, image = Copies(crops=tmp_path / "crops"), photo(1, (640, 480))

@@ -2,6 +2,7 @@
 
 import errno
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -36,6 +37,14 @@ class Copies:
             write_pieces(_target(folder, place), [draw(image, found.faces, pixels)])
         if self.crops:
             _write_faces(_target(self.crops, place), cut_faces(image, found, pixels))
+
+    def remove(self, place: str) -> None:
+        """Remove what was written of a photo before it was changed, as far as that can be."""
+        with suppress(OSError):
+            for folder in self.drawn:
+                _target(folder, place).unlink(missing_ok=True)
+            if self.crops:
+                _write_faces(_target(self.crops, place), ())
 
 
 def _write_faces(target: Path, faces: Sequence[bytes]) -> None:

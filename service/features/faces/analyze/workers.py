@@ -99,7 +99,10 @@ class Looker:
 
     def _look_at(self, photo: Found) -> PhotoRow:
         write_copies = partial(self._copies.write, photo.place, self._analysis.pixels)
-        return row_of(photo, self._analysis.look_at(lambda: self._sources.open(photo.place, photo.size), write_copies))
+        seen = self._analysis.look_at(lambda: self._sources.open(photo.place, photo.size), write_copies)
+        if seen.error:
+            self._copies.remove(photo.place)
+        return row_of(photo, seen)
 
     def _digest(self, photo: Found) -> str | None:
         found = hashlib.sha256()
