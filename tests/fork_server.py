@@ -25,8 +25,6 @@ from typing import IO
 SERVED = (
     "dotenv",
     "flask",
-    "gunicorn.app.wsgiapp",
-    "gunicorn.workers.gthread",
     "jwt",
     "PIL.Image",
     "pydantic.main",
@@ -36,7 +34,10 @@ SERVED = (
     "sqlalchemy.orm",
 )
 LIBRARIES = {"gunicorn": SERVED, "flask": SERVED, "celery": ("celery.bin.celery", "celery.worker.worker", *SERVED)}
-"""What a program needs anyway and what, when imported, starts no thread and looks at no setting."""
+"""What a program needs anyway and what, when imported, starts no thread and looks at no setting.
+
+gunicorn is not among them: its import notes the folder in which it serves.
+"""
 LARGEST_REQUEST = 1_000_000  # bytes
 
 
@@ -143,8 +144,8 @@ def _server(libraries: Sequence[str]) -> ForkServer:
 
 
 def fork_server(program: str) -> ForkServer:
-    """Return the server for programs of this name; it ends with this process."""
-    return _server(LIBRARIES[program])
+    """Return the server for programs of this name, with no library where none is listed; it ends with this process."""
+    return _server(LIBRARIES.get(program, ()))
 
 
 def _serve(control: socket.socket) -> None:

@@ -123,7 +123,7 @@ def free_port() -> int:
 def run_program(
     program: str, *arguments: object, given: str = "", root: Path = ROOT, seconds: float = 180, **settings: object
 ) -> subprocess.CompletedProcess[str]:
-    """Run `flask`, `gunicorn` or `celery` to its end, with the code that is there and these settings alone."""
+    """Run a program of the environment to its end, with the code that is there and these settings alone."""
     command = [str(BIN / program), *map(str, arguments)]
     environment = {"PATH": os.environ["PATH"], **{name: str(value) for name, value in settings.items()}}
     return fork_server(program).run(command, root, environment, given, seconds)
