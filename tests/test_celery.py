@@ -20,7 +20,7 @@ from tests.redis import RedisServer
 from tests.support import Process, Service, photo, refused, run_program, wait_for
 from tests.test_processes import calls, check_complete, done
 
-ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "6"))
+ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "4"))
 SEED = int(os.environ.get("CHAOS_SEED", random.SystemRandom().randrange(10**6)))
 
 

@@ -20,7 +20,7 @@ from tests.conftest import MakeService, facecloud
 from tests.support import Client, Service, photo, wait_until_equal
 from tests.test_processes import check_complete
 
-ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "6"))
+ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "4"))
 SEED = int(os.environ.get("CHAOS_SEED", random.SystemRandom().randrange(10**6)))
 WORKERS, LATENCY = 4, 0.02
 # What a process may have asked FaceCloud and not yet written down: a call a thread, and what has ended since the last

@@ -36,7 +36,7 @@ from tests.test_heif import written
 from tests.test_media import BOMBS, animated_webp, corners, encoded
 from tests.test_tasks import problem
 
-MUTATIONS = int(os.environ.get("MUTATIONS", "500"))
+MUTATIONS = int(os.environ.get("MUTATIONS", "300"))
 SEED = int(os.environ.get("SEED", "20261121"))
 CLIENTS = 4
 TASKS = "/api/v1/tasks"

@@ -21,7 +21,7 @@ from tests.support import Service, application, photo
 if TYPE_CHECKING:
     import schemathesis
 
-EXAMPLES = int(os.environ.get("EXAMPLES", "6"))
+EXAMPLES = int(os.environ.get("EXAMPLES", "3"))
 """Requests made up for each operation."""
 HERE = Path(__file__).parent
 

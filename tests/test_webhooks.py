@@ -23,7 +23,7 @@ from devtools.facecloud_emulator.server import EmulatorServer
 from service.app import create_app
 from service.config import Settings
 from service.db.database import Database
-from service.deadlines import names_resolved_by
+from service.deadlines import names_resolved_by, resolve
 from service.features.faces.webhooks import WAITS, derived_secret
 from service.http import outbound as targets
 from service.http.services import provided
@@ -391,7 +391,7 @@ def test_a_receiver_listens_on_a_port_of_the_web_or_above_1023(port: int, taken:
 
 def test_a_name_that_leads_to_this_machine_is_refused_at_delivery(client: Client, shared_service: Service) -> None:
     name = socket.gethostname()
-    assert not all(map(is_public, targets.resolve(name, 80)))
+    assert not all(map(is_public, resolve(name, 80)))
     task = run(client, f"http://{name}:{shared_service.settings['PORT']}/")
     wait_for(lambda: f"task={task} attempt=1 code=webhook_refused" in shared_service.log.read_text())
 

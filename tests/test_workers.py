@@ -7,11 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from devtools.facecloud_emulator.server import EmulatorServer
-from tests.conftest import MakeService, facecloud, on_both_databases
+from tests.conftest import MakeService, facecloud, on_database
 from tests.support import Service, photo, wait_for
 from tests.test_processes import calls, check_complete, done
-
-pytestmark = on_both_databases
 
 
 @pytest.fixture
@@ -20,6 +18,7 @@ def make_serving(make_service: MakeService, emulator: EmulatorServer) -> Callabl
     return lambda **settings: make_service(**facecloud(emulator, WEB_CONCURRENCY=1, WEB_WORKS="false", **settings))
 
 
+@on_database("sqlite")
 def test_the_server_serves_and_the_work_is_done_elsewhere(
     make_serving: Callable[..., Service], emulator: EmulatorServer
 ) -> None:
@@ -63,6 +62,7 @@ def test_the_server_serves_and_the_work_is_done_elsewhere(
     assert "Traceback" not in service.log.read_text()
 
 
+@on_database("postgresql")
 def test_four_processes_together_never_make_more_calls_at_once_than_the_bound(
     make_serving: Callable[..., Service], emulator: EmulatorServer
 ) -> None:

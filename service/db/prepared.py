@@ -2,10 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from itertools import chain
 from operator import itemgetter
 from typing import Any, cast
 
 import sqlalchemy as sa
+
+MOST_ROWS = 500
+"""Rows of an insert that go at once: SQLite takes 32,766 values."""
 
 
 class Prepared:
@@ -40,9 +44,19 @@ class Prepared:
         return cast(list[Sequence[Any]], converted)
 
     def execute_many(self, connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Execute it for each of the rows, of which there is at least one."""
+        """Execute it for each of the rows, of which there is at least one.
+
+        SQLite takes many rows of an insert at once. Its driver would let all other threads run between any two.
+        """
         text, arrange = self._compiled(connection.dialect)
-        connection.exec_driver_sql(text, [arrange(row) for row in rows])
+        head, is_insert, row_of_values = text.partition(" VALUES ")
+        if not is_insert or not connection.dialect.positional:
+            connection.exec_driver_sql(text, [arrange(row) for row in rows])
+            return
+        for begin in range(0, len(rows), MOST_ROWS):
+            values = [arrange(row) for row in rows[begin : begin + MOST_ROWS]]
+            many = ", ".join([row_of_values] * len(values))
+            connection.exec_driver_sql(f"{head} VALUES {many}", tuple(chain.from_iterable(values)))
 
     def _find_converters(self, dialect: sa.Dialect) -> list[tuple[int, Callable[[Any], Any]]]:
         columns = cast(sa.Select[Any], self._statement).selected_columns

@@ -1,5 +1,6 @@
 """The operation of face tasks: one image through the engine."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -20,9 +21,9 @@ from service.storage.storage import Storage
 
 KIND = "face"
 
-_IMAGE_DONE = Prepared(
+_IMAGES_DONE = (
     sa.update(Image)
-    .where(Image.id == sa.bindparam("image"))
+    .where(Image.id.in_(sa.bindparam("images", expanding=True)))
     .values(
         status="done",
         attempts=sa.bindparam("attempt"),
@@ -85,7 +86,12 @@ class FaceDetection(Operation):
         ]
         if faces:
             _FACE.execute_many(connection, faces)
-        _IMAGE_DONE.execute_many(connection, [self._image(run, found, versions[run.task]) for run, found in results])
+        alike = defaultdict(list)
+        for run, found in results:
+            alike[run.attempt, found.searched_width, found.rotation, versions[run.task]].append(run.subject)
+        for values, images in alike.items():
+            named = dict(zip(("attempt", "searched", "turned", "task_version"), values, strict=True))
+            connection.execute(_IMAGES_DONE, {"images": images, "found_by": self.engine_name, **named})
 
     def postpone(self, session: Session, failures: Sequence[tuple[Run, Failure]]) -> None:
         """Show at the image what went wrong; it stays pending."""
@@ -102,16 +108,6 @@ class FaceDetection(Operation):
         waiting = sa.select(Task.id).where(Task.status == "processing").with_for_update(skip_locked=True)
         changed = sa.update(Task).where(Task.id.in_(waiting)).values(version=Task.version + 1)
         session.connection().execute(changed)
-
-    def _image(self, run: Run, found: Detections, task_version: int) -> dict[str, Any]:
-        return {
-            "image": run.subject,
-            "attempt": run.attempt,
-            "found_by": self.engine_name,
-            "searched": found.searched_width,
-            "turned": found.rotation,
-            "task_version": task_version,
-        }
 
 
 def _by_task(pairs: Iterable[tuple[Run, Any]]) -> dict[str, list[Any]]:
