@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import wave
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -92,6 +93,15 @@ def photo(number: int, size: tuple[int, int] = (64, 48), form: str = "JPEG", **o
     picture = Image.frombytes("RGB", (8, 6), random.Random(number).randbytes(8 * 6 * 3)).resize(size)
     file = io.BytesIO()
     picture.save(file, form, **options)
+    return file.getvalue()
+
+
+def silence(seconds: float = 1.0) -> bytes:
+    """Return a WAV of one channel of 16 bits."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as sound:
+        sound.setparams((1, 2, 16_000, 0, "NONE", ""))
+        sound.writeframes(bytes(2 * round(16_000 * seconds)))
     return file.getvalue()
 
 

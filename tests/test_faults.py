@@ -7,12 +7,10 @@ import errno
 import io
 import shutil
 import sqlite3
-import struct
 import subprocess
 import tempfile
 import threading
 import time
-import wave
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -43,21 +41,12 @@ from service.maintenance.orphan_files import remove_orphans
 from service.storage.storage import Storage
 from service.telemetry.metrics import Metrics
 from tests.conftest import MakeService, facecloud
-from tests.support import Client, Service, application, faces_of, inconsistencies, photo, wait_for
+from tests.support import Client, Service, application, faces_of, inconsistencies, photo, silence, wait_for
 from tests.test_processes import check_complete
-
-
-def wav() -> bytes:
-    file = io.BytesIO()
-    with wave.open(file, "wb") as sound:
-        sound.setparams((1, 2, 8000, 0, "NONE", ""))
-        sound.writeframes(struct.pack("<h", 1000) * 800)
-    return file.getvalue()
-
 
 PASSWORD = ("admin", "unused")
 PHOTOS = [photo(number) for number in range(4)]
-WAV = wav()
+WAV = silence(0.1)
 
 
 class Faults:

@@ -8,7 +8,6 @@ import random
 import shutil
 import ssl
 import subprocess
-import wave
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +16,7 @@ import pytest
 import requests
 from PIL import Image
 
-from tests.support import ROOT, Client, Service, free_port, photo, wait_for
+from tests.support import ROOT, Client, Service, free_port, photo, silence, wait_for
 
 SAMPLE = ROOT / "docs" / "nginx.conf"
 NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}{os.pathsep}/usr/sbin")
@@ -173,14 +172,8 @@ def test_the_clients_address_is_in_the_log_and_not_one_that_it_makes_up(front: F
 def test_links_begin_with_the_public_address_and_lead_through_nginx(front: Front) -> None:
     client = front.client()
     user = client.post("/users", json={"name": "Ada"}).json()
-    sound = io.BytesIO()
-    with wave.open(sound, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(44_100)
-        file.writeframes(bytes(44_100))
     fields = {"user": user["id"], "token": user["token"]}
-    answer = client.post("/records", data=fields, files={"audio": ("a.wav", sound.getvalue())})
+    answer = client.post("/records", data=fields, files={"audio": ("a.wav", silence())})
     assert answer.status_code == 201, answer.text
     url: str = answer.json()["url"]
     assert url.startswith(f"https://{NAME}/record?")

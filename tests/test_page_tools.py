@@ -1,9 +1,7 @@
 """The page of tools: each of the other systems tried from its card."""
 
-import io
 import json
 import subprocess
-import wave
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -12,19 +10,10 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser import Visit, check_accessible
-from tests.support import Service, photo
+from tests.support import Service, photo, silence
 
 PHONE = {"width": 380, "height": 780}
 PICTURE: dict[str, Any] = {"name": "it's.jpg", "mimeType": "image/jpeg", "buffer": photo(61, (120, 90))}
-
-
-def silence() -> bytes:
-    """Return a WAV of a second."""
-    sound = io.BytesIO()
-    with wave.open(sound, "wb") as file:
-        file.setparams((1, 2, 16000, 0, "NONE", ""))
-        file.writeframes(bytes(32000))
-    return sound.getvalue()
 
 
 SOUND: dict[str, Any] = {"name": "a.wav", "mimeType": "audio/wav", "buffer": silence()}

@@ -4,7 +4,6 @@ import io
 import random
 import shutil
 import time
-import wave
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +19,7 @@ from service.maintenance.checks import Inventory
 from service.storage.disk import DiskStorage
 from service.storage.storage import Storage
 from tests.power_cuts import PowerCuts
-from tests.support import application, photo
+from tests.support import application, photo, silence
 
 ADMIN = ("admin", "unused")
 COMMITS = 200
@@ -60,14 +59,6 @@ def files(name: str, contents: list[bytes]) -> dict[str, Any]:
     return {name: [(io.BytesIO(content), f"{number}.jpg") for number, content in enumerate(contents)]}
 
 
-def sound() -> bytes:
-    file = io.BytesIO()
-    with wave.open(file, "wb") as wav:
-        wav.setparams((1, 2, 8000, 0, "NONE", ""))
-        wav.writeframes(bytes(1600))
-    return file.getvalue()
-
-
 def faces(http: FlaskClient, some: random.Random) -> None:
     """Upload to a task, now and then to a new one, and delete an image or a task."""
     tasks = http.get("/api/v1/tasks", auth=ADMIN).json["items"]
@@ -104,7 +95,7 @@ def augmentation(http: FlaskClient, some: random.Random) -> None:
 def recordings(http: FlaskClient, some: random.Random) -> None:
     """Add somebody and a recording."""
     user = done(http.post("/users", json={"name": str(some.random())}, auth=ADMIN)).json
-    form = {"user": user["id"], "token": user["token"], "audio": (io.BytesIO(sound()), "a.wav")}
+    form = {"user": user["id"], "token": user["token"], "audio": (io.BytesIO(silence(0.1)), "a.wav")}
     done(http.post("/records", data=form))
 
 
