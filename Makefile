@@ -46,7 +46,7 @@ soak: install-dev ## Sends twenty thousand photos in a row.
 fuzz: install-dev ## Sends twenty thousand damaged files, by every way in.
 	MUTATIONS=20000 EXAMPLES=100 $(BIN)/pytest -s tests/test_hostile.py tests/test_openapi.py
 
-bench: install-dev ## Compares the speed with that of an earlier commit and with what is possible, in 15 minutes.
+bench: install-dev ## Compares the speed with that of an earlier commit and with what is possible, in 5 minutes.
 	$(BIN)/python -m benchmarks.comparison
 
 bench-all: install-dev ## Runs the other benchmarks, each with its bar; some take long.
