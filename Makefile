@@ -27,7 +27,8 @@ test-fast: install-dev ## Runs the tests that need no server, browser or broker.
 chaos: install-dev ## Runs the tests of crashes, races, outages and clocks in all their cases, more than an hour.
 	FULL_MATRIX=1 CHAOS_ROUNDS=200 RACES_ROUNDS=1000 OUTAGE_SECONDS=600 OUTAGE_CASES=1000 KILLS=100 $(BIN)/pytest -s \
 	  tests/test_chaos.py tests/test_races.py tests/test_outages.py tests/test_processes.py tests/test_clock_jumps.py \
-	  tests/test_celery.py tests/test_workers.py tests/test_retention.py tests/test_stopping.py tests/test_shortage.py tests/test_memory.py
+	  tests/test_celery.py tests/test_workers.py tests/test_retention.py tests/test_stopping.py tests/test_shortage.py \
+	  tests/test_memory.py
 
 interop: install-dev ## Runs the tests beside Ray, Dask and Firefox, which it installs: 1 GB; needs npm.
 	$(BIN)/python -m pip install --quiet "ray[data]==2.60.0" dask==2026.8.0

@@ -52,7 +52,6 @@ def _processed(count: int) -> Callable[[Service], float]:
 
 def _read(service: Service) -> float:
     client = service.client()
-    client.headers["Accept-Encoding"] = "identity"  # earlier code knows no other
     path = f"/api/v1/tasks/{finished(client, 500)}"
     times(client, path, 20)
     return 1000 / statistics.median(times(client, path, 100))
