@@ -37,9 +37,9 @@ def top(page: Page, mark: str) -> float:
 
 
 def scroll_to(page: Page, mark: str) -> float:
-    """Scroll there, wait until the page has noted it, and return where the element is then."""
+    """Scroll there, wait until the page has noted just that place, and return where the element is then."""
     page.locator(mark).scroll_into_view_if_needed()
-    wait_for(lambda: page.evaluate("history.state?.at?.mark"), what="a note of the place")
+    wait_for(lambda: page.evaluate("history.state?.at?.y === scrollY"), what="a note of the place")
     return top(page, mark)
 
 

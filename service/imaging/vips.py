@@ -1,12 +1,21 @@
 """libvips, loaded with the first picture that it decodes: after a fork, and for those processes only that get one."""
 
+import threading
 from functools import cache
 from typing import Any
 
+_setting_up = threading.Lock()
 
-@cache
+
 def vips() -> Any:
     """Return pyvips: one thread a picture, nothing remembered, and no decoders but three."""
+    # Between two of the calls below all decoders are blocked, so nobody may see pyvips before the last one.
+    with _setting_up:
+        return _set_up()
+
+
+@cache
+def _set_up() -> Any:
     import pyvips
 
     # The pool has as many threads as there are cores to use. And no two pictures are the same.
