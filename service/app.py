@@ -23,6 +23,7 @@ from service.imaging.pixel_budget import PixelBudget, own_folder
 from service.jobs.dispatcher import Dispatcher
 from service.jobs.executors import Executor, ExecutorGroup, owner_name
 from service.jobs.file_deletion import DeleteFiles
+from service.jobs.outcome_journal import OutcomeJournal
 from service.jobs.outcome_log import OutcomeLog
 from service.maintenance.checks import Inventory
 from service.maintenance.orphan_files import OrphanFileRemoval
@@ -117,6 +118,7 @@ def make_kernel(settings: Settings, prefixes: Sequence[str]) -> Kernel:
         # A command where no service keeps its data leaves nothing behind.
         pixels=PixelBudget(lambda: runtime_folder.make() if settings.data_folder.is_dir() else own_folder()),
         spools=SpoolFolder(settings.data_folder / "spools", settings.max_spool_bytes),
+        runtime_folder=runtime_folder,
     )
 
 
@@ -131,6 +133,7 @@ def make_executor(kernel: Kernel, lanes: Sequence[Lane]) -> Executor:
                 database,
                 lane.operations,
                 outcome_log,
+                OutcomeJournal(kernel.runtime_folder.make, lane.operations),
                 workers=lane.threads,
                 lease=settings.lease_seconds,
                 policies=lane.policies,

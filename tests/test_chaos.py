@@ -23,9 +23,8 @@ from tests.test_processes import check_complete
 ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "4"))
 SEED = int(os.environ.get("CHAOS_SEED", random.SystemRandom().randrange(10**6)))
 WORKERS, LATENCY = 4, 0.02
-# What a process may have asked FaceCloud and not yet written down: a call a thread, and what has ended since the last
-# save, for which at most 16 jobs a thread are claimed.
-IN_FLIGHT = 2 * WORKERS * 16
+# What two processes may have asked FaceCloud without an answer: a call a thread.
+IN_FLIGHT = 2 * WORKERS
 IMAGES = [photo(number) for number in range(60)]
 
 

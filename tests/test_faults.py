@@ -35,6 +35,7 @@ from service.features.faces.job import FaceDetection
 from service.features.recordings import operations as recordings
 from service.http.services import provide, provided
 from service.jobs.dispatcher import Dispatcher
+from service.jobs.outcome_journal import OutcomeJournal
 from service.jobs.outcome_log import OutcomeLog
 from service.maintenance.checks import Inventory
 from service.maintenance.orphan_files import remove_orphans
@@ -288,10 +289,14 @@ class Seeing:
     def close(self) -> None: ...
 
 
-def test_whichever_call_below_fails_while_results_are_saved_each_image_counts_once(patient: Patient) -> None:
+def test_whichever_call_below_fails_while_results_are_saved_each_image_counts_once(
+    patient: Patient, tmp_path: Path
+) -> None:
     database, services = provided(Database, patient.app), provided(faces.Services, patient.app)
     outcome_log = OutcomeLog(provided(Metrics, patient.app))
-    executor = Dispatcher(database, [FaceDetection(services.storage, Seeing(), "test", 60)], outcome_log, workers=2)
+    operations = [FaceDetection(services.storage, Seeing(), "test", 60)]
+    journal = OutcomeJournal(lambda: tmp_path, operations)
+    executor = Dispatcher(database, operations, outcome_log, journal, workers=2)
     provide(patient.app, {faces.Services: replace(services, executor=executor)})
     failing = "" if isinstance(services.storage, FaultyStorage) else "dispatcher"
     executor.start()

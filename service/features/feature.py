@@ -22,6 +22,7 @@ from service.jobs.executors import Executor
 from service.jobs.operation import Operation
 from service.maintenance.checks import Inspection, Known, KnownKeys
 from service.maintenance.periodic import Periodic
+from service.runtime_folder import RuntimeFolder
 from service.storage.signed_urls import SignedUrls
 from service.storage.spools import SpoolFolder
 from service.storage.storage import Storage
@@ -59,6 +60,7 @@ class Kernel:
     cores: int
     pixels: PixelBudget
     spools: SpoolFolder
+    runtime_folder: RuntimeFolder
 
     @property
     def limits(self) -> Limits:

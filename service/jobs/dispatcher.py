@@ -19,6 +19,7 @@ from service.jobs.executors import GRACE, owner_name
 from service.jobs.leases import LeaseWatch
 from service.jobs.operation import Failure, Operation, Run
 from service.jobs.outage_gate import OutageGate
+from service.jobs.outcome_journal import OutcomeJournal
 from service.jobs.outcome_log import Ended, OutcomeLog
 from service.jobs.pool import WorkerPool
 from service.jobs.suspect_isolation import SuspectIsolation
@@ -45,6 +46,7 @@ class Dispatcher:
         database: Database,
         operations: Sequence[Operation],
         outcome_log: OutcomeLog,
+        journal: OutcomeJournal,
         *,
         workers: int,
         lease: float = 30.0,
@@ -53,6 +55,7 @@ class Dispatcher:
         """`policies` bound what is claimed, beside the isolation of suspects; they are this dispatcher's own."""
         self._database = database
         self._outcome_log = outcome_log
+        self._journal = journal
         self._operations: Mapping[str, Operation] = {operation.kind: operation for operation in operations}
         self._lease = lease
         self._owner = ""
@@ -61,7 +64,7 @@ class Dispatcher:
         self._policies = (*policies, self._gate, SuspectIsolation())
         self._locks = [name for policy in self._policies for name in policy.locks]
         self._news = threading.Event()
-        self._pool = WorkerPool(self._operations, self._policies, workers, self._news.set)
+        self._pool = WorkerPool(self._operations, self._policies, workers, journal, self._news.set)
         self._look = True
         self._next_look = float("inf")
         self._renewed = self._recover_at = self._asked = 0.0
@@ -76,6 +79,7 @@ class Dispatcher:
         # It must not wait 5 ms, the default, whenever a request or a worker computes.
         sys.setswitchinterval(0.001)
         self._owner = owner_name(os.getpid())
+        self._journal.open(self._owner)
         self._pool.start()
         self._database.listen(self._hear)
         self._thread = threading.Thread(target=self._dispatch, name="dispatcher", daemon=True)
@@ -114,6 +118,7 @@ class Dispatcher:
         if self._thread:
             self._thread.join(max(0.0, self._give_up_at - time.monotonic()) + 5)
             self._pool.shut_down()
+            self._journal.close()
 
     def working(self) -> bool:
         """Return whether the dispatcher lives."""
@@ -220,6 +225,7 @@ class Dispatcher:
         self._look = True
         with self._database.read() as session:
             leases = models.leases_of_others(session, self._operations.keys(), self._owner)
+        self._journal.sweep(leases)
         self._recover_at = watch_at if leases else monotonic + LOOK_SECONDS
         return self._watch.dead(leases, monotonic)
 
@@ -328,8 +334,13 @@ class Dispatcher:
         self._renewed = turn.monotonic
 
     def _recover(self, session: Session, dead: Sequence[models.Lease], now: float) -> list[Ended]:
+        """Save what dead runs came to that their processes could not write down any more, and run the others again."""
+        answers = [] if self._troubles else self._journal.answers(dead)
+        ours = models.alive(session, [claim.run for claim in answers])
+        answered = [claim for claim in answers if claim.run.id in ours]
+        saved = transitions.save(session, self._operations, answered, now, self._gate)
         again, lost = transitions.recover(session, self._operations, dead, now, self._owner)
-        return [*(Ended(run, "lost") for run in again), *(Ended(run, "failed", "worker_lost") for run in lost)]
+        return [*saved, *(Ended(run, "lost") for run in again), *(Ended(run, "failed", "worker_lost") for run in lost)]
 
     def _wind_up(self) -> None:
         """While stopping: give back what has not begun; past the time, also what still runs."""

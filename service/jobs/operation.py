@@ -98,12 +98,15 @@ class Run:
 class Operation(ABC):
     """load → work → save. Only `work` takes time, and it touches no database.
 
-    `failure_code` is the code of failures that nobody foresaw; `patience` is for how many seconds a job waits for what
-    does not serve it, from its first unserved run on; `longest_wait` the most seconds that a failed one is put off.
+    `failure_code` is the code of failures that nobody foresaw. `result` is the dataclass that `work` returns, where it
+    must outlive a killed process: since another machine was asked for it. `patience` is for how many seconds a job
+    waits for what does not serve it, from its first unserved run on; `longest_wait` the most seconds that a failed one
+    is put off.
     """
 
     kind: ClassVar[str]
     failure_code: ClassVar[str] = "job_failed"
+    result: ClassVar[type | None] = None
     patience: float = 7200.0
     longest_wait: float = 60.0
 

@@ -3,18 +3,15 @@
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from service.jobs.claims import Claim, ClaimPolicy
 from service.jobs.operation import Cancelled, Failure, Operation, Postponed
+from service.jobs.outcome_journal import OutcomeJournal
 
 SLOW = 1.0
 """Work of more seconds than this is not claimed ahead, so that no other process idles meanwhile."""
-UNHURRIED = 0.03
-"""Work waits until the result before it is stored where that takes at most this part of its time: so a killed process
-has made no more calls in vain than it has threads. Results of quicker work gather."""
 AHEAD = 0.05
 """Seconds of quick work that are claimed ahead, beside two transactions, so that no thread waits for the database."""
 
@@ -29,6 +26,7 @@ class WorkerPool:
         operations: Mapping[str, Operation],
         policies: Sequence[ClaimPolicy],
         workers: int,
+        journal: OutcomeJournal,
         wake: Callable[[], None],
     ) -> None:
         """`wake` is called when results are to be written or more is to be claimed."""
@@ -40,11 +38,10 @@ class WorkerPool:
         self.lock = threading.Lock()
         self._operations = operations
         self._policies = policies
+        self._journal = journal
         self._wake = wake
         self._seconds = AHEAD
         self._storing_seconds = 0.01
-        self._admitted: deque[Claim] = deque()
-        self._submitted = 0
 
     def start(self) -> None:
         """Make the threads; call it after the fork."""
@@ -68,15 +65,13 @@ class WorkerPool:
 
     # The dispatcher's thread.
 
-    def _is_unhurried(self) -> bool:
-        return self._storing_seconds <= UNHURRIED * self._seconds
-
     def note_storing(self, seconds: float) -> None:
         """Note how long it took to store results."""
         self._storing_seconds += 0.1 * (seconds - self._storing_seconds)
 
     def exchange(self, written: Collection[Claim], claimed: Collection[Claim]) -> None:
         """After the commit: forget what is written, and begin what was claimed."""
+        self._journal.forget(written)
         with self.lock:
             self._forget(written)
             del self.finished[: len(written)]
@@ -117,10 +112,7 @@ class WorkerPool:
             return  # what has not begun is given back
         for policy in self._policies:
             claimed = policy.admit(claimed)
-        self._admitted.extend(claimed)
-        while self._admitted and (not self._is_unhurried() or self._submitted + len(self.finished) < self.workers):
-            claim = self._admitted.popleft()
-            self._submitted += 1
+        for claim in claimed:
             claim.future = self._threads.submit(self._work, claim)
 
     # The pool's threads.
@@ -149,9 +141,9 @@ class WorkerPool:
 
     def _finish(self, claim: Claim, seconds: float) -> None:
         claim.seconds = seconds
+        self._journal.add(claim)
         with self.lock:
             self.begun -= 1
-            self._submitted -= 1
             self.finished.append(claim)
             for policy in self._policies:
                 policy.ended(claim)
@@ -160,5 +152,5 @@ class WorkerPool:
                 self._seconds += 0.1 * (seconds - self._seconds)
             waiting = self.under_way - self.begun
             # While enough is claimed ahead, results gather for the next look; one transaction writes them all.
-            if waiting <= self.ahead() // 2 or self._is_unhurried():
+            if waiting <= self.ahead() // 2:
                 self._wake()

@@ -54,6 +54,7 @@ class FaceDetection(Operation):
 
     kind = KIND
     failure_code = "engine_failed"
+    result = Detections
 
     def __init__(self, storage: Storage, engine: Engine, engine_name: str, patience: float) -> None:
         self.storage = storage
