@@ -84,11 +84,12 @@ def test_sums_are_right_from_every_process_at_work_and_after_a_kill(
     os.kill(killed, signal.SIGKILL)
     client.ended(task, 60)
     wait_for(lambda: read(client)[IN_FLIGHT] == 0, what="no call in flight")
-    # Runs are counted after the commit: those that the killed process had just stored, it may not have counted.
+    # Runs and their calls are counted after the commit: what the killed process had just stored or still had to store,
+    # it may not have counted.
     ended = wait_for(lambda: (one := read(client))[JOBS] == written(service) >= 120 - 4 and one, what="120 jobs")
     lost = ended.get("jobs_ended_total kind=face outcome=lost", 0)
     assert ended[SHOWN] == 20
-    assert ended[JOBS] <= ended[CALLS] <= 120 + lost
+    assert 120 - 2 * 4 <= ended[CALLS] <= 120 + lost
     assert ended["engine_call_duration_seconds_count engine=facecloud"] >= ended[CALLS]
     # The new process took the place of the killed one, and its files: two places and the parent.
     assert {re.sub(r"^\w+_\d+", "", path.stem) for path in folder.glob("*.db")} <= {"-0", "-1", ""}
