@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -14,7 +15,7 @@ import sqlalchemy as sa
 from flask import Flask
 
 from service.config import Settings
-from service.db.database import Database, first_line, has_no_tables, is_away, open_database
+from service.db.database import Database, first_line, has_no_tables, open_database
 from service.errors import Unavailable
 from service.http import idempotency_store
 from service.http.services import provided
@@ -24,13 +25,16 @@ from service.jobs.executors import Executor, owner_name
 from service.maintenance import store_ownership
 from service.maintenance.checks import ORPHAN_AGE, Inventory
 from service.maintenance.orphan_files import OrphanFileRemoval, remove_orphans
-from service.maintenance.periodic import Schedule
+from service.maintenance.periodic import PeriodicThread, Schedule
 from service.storage.storage import Storage, StorageMisconfigured
 from service.telemetry import logging as logs
 from service.telemetry.metrics import Metrics
 
 WAIT_SECONDS = 60
 """How long to wait at the start for a database server that is just starting too."""
+
+RETRY_SECONDS = 1.0
+"""The pause before a process tries again to free what dead ones held."""
 
 PR_SET_PDEATHSIG = 1
 """prctl(2): the signal that a process gets when its parent ends."""
@@ -50,6 +54,9 @@ class Hooks:
         self.metrics = provided(Metrics, app)
         self.periodic = provided(Schedule, app)
         self.orphan_files = provided(OrphanFileRemoval, app)
+        self.database = provided(Database, app)
+        self.died_at: dict[str, float] = {}
+        self.release = PeriodicThread("dead processes", self._release_dead, RETRY_SECONDS)
 
     def on_starting(self, server: Any) -> None:
         """Clean up after a crash, before the first process works."""
@@ -116,6 +123,8 @@ class Hooks:
             self.executor.start()
         for work in self.periodic:
             work.start()
+        if self.died_at:
+            self.release.start(first=0.0)
         # A listing of many files takes long: the first process does it beside its work.
         self.orphan_files.start(at_once=worker.age == 1)
         serve = signal.getsignal(signal.SIGTERM)
@@ -131,22 +140,28 @@ class Hooks:
     def worker_exit(self, server: Any, worker: Any) -> None:
         """End the work; the time since SIGTERM counts."""
         self.orphan_files.stop()
+        self.release.stop(0)
         for work in self.periodic:
             work.stop()
         self.executor.stop()
 
     def child_exit(self, server: Any, worker: Any) -> None:
-        """In the parent: the jobs of a process that died may run again at once, and its requests' keys are free."""
-        self.metrics.free_place(server.pid, worker.place)
-        database = open_database(self.settings.database_url)
-        try:
-            with database.write() as session:
-                models.expire(session, owner_name(worker.pid))
-                idempotency_store.release_dead(session, owner_name(worker.pid))
-        except sa.exc.DBAPIError as error:
-            if not is_away(error):
-                raise
-            message = "process died; its jobs run again when their leases run out"
-            logs.event(log, message, logging.WARNING, died=worker.pid)
-        finally:
-            database.close()
+        """In the parent: note that a process died, for those that take its place.
+
+        The parent asks no database, which may be slow just then or fail: it forks nobody meanwhile, and whatever is
+        raised here ends the server. What was held for longer than a lease is free by itself.
+        """
+        with suppress(OSError):
+            self.metrics.free_place(server.pid, worker.place)
+        now, longest = time.monotonic(), max(idempotency_store.LEASE, self.settings.lease_seconds)
+        self.died_at = {name: at for name, at in self.died_at.items() if now - at < longest}
+        self.died_at[owner_name(worker.pid)] = now
+
+    def _release_dead(self) -> None:
+        """Let jobs of those that died before this process run again, and free the keys of their requests."""
+        with self.database.write() as session:
+            self.database.lock(session, ["dead processes"])
+            for owner in self.died_at:
+                models.expire(session, owner)
+                idempotency_store.release_dead(session, owner)
+        self.release.stopping.set()
