@@ -1,6 +1,8 @@
 """What has changed of a task since a version, pages of its images, its name, and compressed answers."""
 
+import gc
 import gzip
+import tracemalloc
 from typing import Any
 
 import orjson
@@ -133,7 +135,13 @@ def test_an_answer_holds_the_first_images_whatever_changes_behind_them(shared_se
             session.flush()
             _add(session, 0, FIRST, version=1)
         try:
-            assert (len(answer().by_id), answer().next_after) == (FIRST, None)
+            tracemalloc.start()
+            documents = answer()
+            gc.collect()
+            taken, _ = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+            assert (len(documents.by_id), documents.next_after) == (FIRST, None)
+            assert taken < documents.size() + 500_000, "the cache counts all that it keeps"
             with database.write() as session:
                 _add(session, FIRST, FIRST + 3, version=2)
             assert (len(answer().by_id), answer().next_after) == (FIRST, FIRST - 1)

@@ -148,6 +148,7 @@ def delete_task(services: Services, task_id: str) -> None:
             raise unknown_task()
         queue.remove(session, task_id)
     services.executor.cancel(task_id)
+    services.documents.forget(task_id)
     delete_files(services.database, services.storage, f"tasks/{task_id}/")
 
 
