@@ -4,12 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
 from operator import itemgetter
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import sqlalchemy as sa
 
-MOST_ROWS = 500
+MOST_ROWS = 512
 """Rows of an insert that go at once: SQLite takes 32,766 values."""
+
+T = TypeVar("T")
 
 
 class Prepared:
@@ -47,14 +49,17 @@ class Prepared:
         """Execute it for each of the rows, of which there is at least one.
 
         SQLite takes many rows of an insert at once. Its driver would let all other threads run between any two.
+        Here they go by powers of two, so that there are few texts for it to keep.
         """
         text, arrange = self._compiled(connection.dialect)
         head, is_insert, row_of_values = text.partition(" VALUES ")
         if not is_insert or not connection.dialect.positional:
             connection.exec_driver_sql(text, [arrange(row) for row in rows])
             return
-        for begin in range(0, len(rows), MOST_ROWS):
-            values = [arrange(row) for row in rows[begin : begin + MOST_ROWS]]
+        left = [arrange(row) for row in rows]
+        while left:
+            number = min(MOST_ROWS, 1 << len(left).bit_length() - 1)
+            values, left = left[:number], left[number:]
             many = ", ".join([row_of_values] * len(values))
             connection.exec_driver_sql(f"{head} VALUES {many}", tuple(chain.from_iterable(values)))
 
@@ -74,6 +79,15 @@ class Prepared:
             return str(compiled), lambda values: {**fixed, **values}
         pick = _picker(compiled.positiontup)
         return str(compiled), lambda values: pick({**fixed, **values})
+
+
+def padded(values: Sequence[T]) -> list[T]:
+    """Return the values for an `IN`, the last of them repeated until their number is a power of two.
+
+    So there are few texts of the statement: each connection's driver keeps the last hundred compiled.
+    """
+    number = 1 << max(0, len(values) - 1).bit_length()
+    return [*values, *(values[-1] for _ in range(number - len(values)))]
 
 
 def _picker(names: Sequence[str]) -> Any:

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import InstrumentedAttribute, Mapped, Session, mapped_column
 
 from service.db.database import ANY, BigId, Model, notify
-from service.db.prepared import Prepared
+from service.db.prepared import Prepared, padded
 from service.jobs.operation import Run
 
 SLACK = 5.0
@@ -169,7 +169,8 @@ def _ours(session: Session, statement: sa.Executable, runs: Collection[Run], **v
     """Execute a statement on the rows of those runs that nobody has taken over; return their ids."""
     if not runs:
         return set()
-    values |= {"ids": [run.id for run in runs], "pairs": [(run.id, run.fence) for run in runs]}
+    pairs = padded([(run.id, run.fence) for run in runs])
+    values |= {"ids": [job for job, _ in pairs], "pairs": pairs}
     return set(session.connection().execute(statement, values).scalars())
 
 

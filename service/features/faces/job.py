@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from service.db.database import at, now
-from service.db.prepared import Prepared
+from service.db.prepared import Prepared, padded
 from service.features.faces.engines.engine import Detections, Engine
 from service.features.faces.face_members import FACE_MEMBERS, numbered
 from service.features.faces.models import Face, Image, Task, image_key
@@ -92,7 +92,7 @@ class FaceDetection(Operation):
             alike[run.attempt, found.searched_width, found.rotation, versions[run.task]].append(run.subject)
         for values, images in alike.items():
             named = dict(zip(("attempt", "searched", "turned", "task_version"), values, strict=True))
-            connection.execute(_IMAGES_DONE, {"images": images, "found_by": self.engine_name, **named})
+            connection.execute(_IMAGES_DONE, {"images": padded(images), "found_by": self.engine_name, **named})
 
     def postpone(self, session: Session, failures: Sequence[tuple[Run, Failure]]) -> None:
         """Show at the image what went wrong; it stays pending."""
