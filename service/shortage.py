@@ -4,6 +4,8 @@ import errno
 import mmap
 
 _SHORT = (errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.EAGAIN)
+_WORDS = ("can't start new thread", "out of memory")
+"""Of Python and of libvips, whose errors have nothing else to tell them by."""
 SLACK = 32_000_000
 """Bytes that a library takes beside the data that it works on."""
 
@@ -12,7 +14,7 @@ def is_shortage(error: BaseException) -> bool:
     """Return whether this is what a lack of memory, open files or threads raises."""
     if isinstance(error, OSError):
         return error.errno in _SHORT
-    return isinstance(error, MemoryError) or "can't start new thread" in str(error)
+    return isinstance(error, MemoryError) or any(words in str(error) for words in _WORDS)
 
 
 def has_memory(size: int) -> bool:

@@ -1,6 +1,7 @@
 import fcntl
 import io
 import random
+import resource
 import subprocess
 import sys
 import threading
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.errors import Invalid, Problem, TooLarge, Unavailable
+from service.errors import Invalid, Problem, ServiceFault, TooLarge, Unavailable
 from service.imaging import decode as decoding
 from service.imaging import transform as pictures
 from service.imaging.pixel_budget import PixelBudget
@@ -233,6 +234,17 @@ def test_what_does_not_decode_is_refused() -> None:
     for data in (encoded(corners())[:-100], encoded(corners(), "PNG")[:-40], encoded(corners(), "WEBP")[:-10]):
         with pytest.raises(Invalid):
             list(copies(data, [rotate()]))
+
+
+def test_a_copy_that_cannot_be_written_is_no_fault_of_the_picture() -> None:
+    noise = encoded(Image.effect_noise((300, 300), 90), "PNG")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    try:
+        with pytest.raises(ServiceFault):
+            list(copies(noise, [gray()]))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_of_mutated_files_each_gives_a_copy_or_a_refusal() -> None:

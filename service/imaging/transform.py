@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from service.errors import Invalid, NoRoom, ServiceFault, TooLarge
+from service.errors import NoRoom, ServiceFault, TooLarge
 from service.imaging.colour import colours_of
 from service.imaging.header import Header
 from service.imaging.pixel_budget import PixelBudget
 from service.imaging.structure import read_pixels, read_structure, refusing_damage
 from service.imaging.vips import vips
-from service.shortage import check_memory, has_memory
+from service.shortage import check_memory
 from service.storage.spools import SpoolFolder
 from service.storage.storage import is_full
 
@@ -129,8 +129,10 @@ def _made(
         check_size(width, height, media_type)
     lossless = header.is_lossless and header.media_type == media_type
     memory = _memory(header, sizes, media_type)
-    with budget.room_for(memory), _refusing_failure(memory):
-        image = _upright(data, header, sizes)
+    with budget.room_for(memory), _refusing_failure():
+        check_memory(memory)  # without it libvips may end the process
+        with refusing_damage("The image", header.media_type, memory):
+            image = _upright(data, header, sizes)
         for edit, (width, height) in zip(edits, sizes, strict=True):
             with spools.file() as file:
                 _write(edit.draw(image, width, height), file.fileno(), media_type, quality, lossless=lossless)
@@ -148,10 +150,12 @@ def _memory(header: Header, sizes: Sequence[tuple[int, int]], media_type: str) -
 
 
 @contextmanager
-def _refusing_failure(memory: int) -> Iterator[None]:
-    import pyvips
+def _refusing_failure() -> Iterator[None]:
+    """Raise NoRoom and ServiceFault for what fails in the block: its picture is decoded, so that is no fault of it.
 
-    check_memory(memory)  # without it libvips may end the process
+    What libvips says is of all threads of a process, so it may tell of another one's failure.
+    """
+    import pyvips
 
     try:
         yield
@@ -160,9 +164,7 @@ def _refusing_failure(memory: int) -> Iterator[None]:
             raise NoRoom("There is no room to make the picture: nothing was stored. Try again later.") from error
         if isinstance(error, OSError):
             raise
-        if "out of memory" in str(error) or not has_memory(memory):
-            raise ServiceFault("The picture could not be made: this machine has no memory for it now.") from error
-        raise Invalid("The image does not decode: it is damaged or cut off. Save it anew, or leave it out.") from error
+        raise ServiceFault("The picture could not be made for a lack or a fault of this machine. Try again.") from error
 
 
 # --- libvips -----------------------------------------------------------------------------------------------------
@@ -173,8 +175,7 @@ def _upright(data: bytes, header: Header, sizes: Sequence[tuple[int, int]]) -> "
     options: dict[str, Any] = {"access": "sequential", "fail_on": "error"}
     if header.media_type == "image/jpeg":
         options["shrink"] = _shrink(header, sizes)
-    with refusing_damage("The image", header.media_type):
-        pixels = read_pixels(io.BytesIO(data), header)
+    pixels = read_pixels(io.BytesIO(data), header)
     image = getattr(vips().Image, _DECODERS[header.media_type])(pixels, **options)
     # The turn comes after the decoder's lines are in memory: it reads them in another order.
     return _TURNS[header.orientation](_in_srgb(image, header.profile).copy_memory())
