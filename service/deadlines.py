@@ -90,16 +90,21 @@ class _Watchdog:
     """One thread a process, which sleeps until the first deadline; calls that end in time seldom wake it."""
 
     def __init__(self) -> None:
+        self.begin()
+        os.register_at_fork(after_in_child=self.begin)
+
+    def begin(self) -> None:
+        """Begin anew: a fork takes no threads along, and a lock as whoever held it just then left it."""
         self._changed = threading.Condition()
         self._deadlines: set[Deadline] = set()
         self._wakes_at = float("inf")
-        self._process = 0
+        self._has_begun = False
 
     def add(self, bound: Deadline) -> None:
         with self._changed:
-            if self._process != os.getpid():  # a fork takes no threads along
-                self._process, self._deadlines, self._wakes_at = os.getpid(), set(), float("inf")
+            if not self._has_begun:
                 threading.Thread(target=self._watch, name="deadlines", daemon=True).start()
+                self._has_begun = True
             self._deadlines.add(bound)
             if bound.ends_at < self._wakes_at:
                 self._changed.notify()
@@ -160,11 +165,16 @@ class _Lookups:
     """Names that are being looked up, each once in a thread of its own: getaddrinfo takes no time-out."""
 
     def __init__(self) -> None:
+        self.begin()
+        os.register_at_fork(after_in_child=self.begin)
+
+    def begin(self) -> None:
+        """Begin anew: a fork takes no threads along, and a lock as whoever held it just then left it."""
         self._lock = threading.Lock()
-        self._under_way: dict[tuple[int, Resolve, str, int], Future[list[str]]] = {}
+        self._under_way: dict[tuple[Resolve, str, int], Future[list[str]]] = {}
 
     def find(self, resolve: Resolve, name: str, port: int) -> Future[list[str]]:
-        place = (os.getpid(), resolve, name, port)  # a fork takes no threads along
+        place = (resolve, name, port)
         with self._lock:
             if place not in self._under_way:
                 future: Future[list[str]] = Future()
@@ -172,8 +182,8 @@ class _Lookups:
                 self._under_way[place] = future
             return self._under_way[place]
 
-    def _run(self, place: tuple[int, Resolve, str, int], future: Future[list[str]]) -> None:
-        _, resolve, name, port = place
+    def _run(self, place: tuple[Resolve, str, int], future: Future[list[str]]) -> None:
+        resolve, name, port = place
         try:
             future.set_result(resolve(name, port))
         except Exception as error:  # noqa: BLE001 - those who wait raise it

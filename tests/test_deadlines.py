@@ -3,6 +3,8 @@
 import io
 import secrets
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +25,7 @@ from service.storage.s3 import S3Storage
 from service.storage.s3_client import S3Access
 from service.storage.storage import Storage
 from service.storage.sts import SecurityTokenService
-from tests.support import photo
+from tests.support import ROOT, photo
 
 Behaviour = Callable[[socket.socket], None]
 PAUSE = 0.1
@@ -252,3 +254,31 @@ def test_each_megabyte_is_worth_a_second() -> None:
         assert bound.ends_at - begun == pytest.approx(5, abs=0.1)
         bound.extend(2_000_000)
         assert bound.ends_at - begun == pytest.approx(7, abs=0.1)
+
+
+FORKS = """
+import os, signal, sys, threading
+from service.deadlines import deadline
+
+def call():
+    while True:
+        with deadline(5):
+            pass
+
+sys.setswitchinterval(1e-6)
+for _ in range(4):
+    threading.Thread(target=call, daemon=True).start()
+for _ in range(5):
+    child = os.fork()
+    if not child:
+        signal.alarm(20)
+        with deadline(5):
+            os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+def test_a_fork_in_the_middle_of_calls_leaves_the_child_its_own() -> None:
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORKS]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 0, ended.stderr

@@ -130,6 +130,9 @@ class Hooks:
         serve = signal.getsignal(signal.SIGTERM)
 
         def stop(number: int, frame: FrameType | None) -> None:
+            # A second signal, such as that of a supervisor who tells all processes, would come in between and wait for
+            # the locks that this one holds.
+            signal.signal(signal.SIGTERM, serve)
             self.executor.begin_stop()
             self.waiting.stop()
             if callable(serve):
