@@ -1,7 +1,7 @@
 """A fork server: starts programs from a process that has imported their libraries already.
 
-Importing Flask, SQLAlchemy and pydantic takes half a second of CPU, most of a service's start. Only other people's
-libraries come with the fork: the service's own modules are imported by each program, from the folder it runs in.
+Importing Flask, SQLAlchemy, pydantic and the modules of the service takes three quarters of a second of CPU, most of a
+service's start. The application is made by each program, since it reads the settings.
 
 The server is this file as a program. It forks a keeper for each program, which forks the program, says its id and, when
 it has ended, how.
@@ -11,6 +11,7 @@ import atexit
 import json
 import os
 import runpy
+import secrets
 import signal
 import socket
 import subprocess
@@ -38,6 +39,9 @@ LIBRARIES = {"gunicorn": SERVED, "flask": SERVED, "celery": ("celery.bin.celery"
 
 gunicorn is not among them: its import notes the folder in which it serves.
 """
+ROOT = Path(__file__).parent.parent
+SERVICE = "service.app"
+"""The module that imports the service, for programs in `ROOT`: in another folder is another service."""
 LARGEST_REQUEST = 1_000_000  # bytes
 
 
@@ -143,9 +147,13 @@ def _server(libraries: Sequence[str]) -> ForkServer:
     return ForkServer(libraries)
 
 
-def fork_server(program: str) -> ForkServer:
-    """Return the server for programs of this name, with no library where none is listed; it ends with this process."""
-    return _server(LIBRARIES.get(program, ()))
+def fork_server(program: str, folder: Path) -> ForkServer:
+    """Return the server for programs of this name in this folder; it ends with this process.
+
+    Programs without a list of libraries are forked without any.
+    """
+    libraries = LIBRARIES.get(program, ())
+    return _server((*libraries, SERVICE) if libraries and folder == ROOT else libraries)
 
 
 def _serve(control: socket.socket) -> None:
@@ -184,9 +192,13 @@ def _keep(request: bytes, told: int, *files: int) -> None:
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
+    # What an import makes for one start of the service, and two must not share.
+    if executors := sys.modules.get("service.jobs.executors"):
+        vars(executors)["_FAMILY"] = secrets.token_hex(4)
 
 
 if __name__ == "__main__":
+    sys.path[0] = str(ROOT)
     for library in sys.argv[2:]:
         import_module(library)
     _serve(socket.socket(fileno=int(sys.argv[1])))

@@ -35,11 +35,10 @@ from service.http.services import provided
 from service.maintenance.doctor import examine
 from service.storage.spools import SpoolFolder
 from tests.clock import Clock
-from tests.fork_server import Program, fork_server
+from tests.fork_server import ROOT, Program, fork_server
 
 T = TypeVar("T")
 Process = subprocess.Popen[bytes] | Program
-ROOT = Path(__file__).parent.parent
 
 STORED = {
     1: None,
@@ -136,7 +135,7 @@ def run_program(
     """Run a program of the environment to its end, with the code that is there and these settings alone."""
     command = [str(BIN / program), *map(str, arguments)]
     environment = {"PATH": os.environ["PATH"], **{name: str(value) for name, value in settings.items()}}
-    return fork_server(program).run(command, root, environment, given, seconds)
+    return fork_server(program, root).run(command, root, environment, given, seconds)
 
 
 def flask(database_url: object, *arguments: str, root: Path = ROOT) -> None:
@@ -303,7 +302,7 @@ class Service:
         with self.log.open("ab") as log:
             if not self.clock:
                 with Path(os.devnull).open("rb") as nothing:
-                    server = fork_server(program)
+                    server = fork_server(program, self.root)
                     return server.start(command, self.root, environment, given=nothing, output=log, errors=log)
             # All that a program imports must see the clock.
             command = [sys.executable, "-m", "tests.clock", str(self.clock.path), *command]
