@@ -265,7 +265,7 @@ BAD = {
     "cut off": (photo(0, (200, 200))[:-500], 422),
     "only a beginning": (b"\xff\xd8\xff\xe0" + bytes(50), 422),
     "too many bytes": (photo(0) + bytes(200_000), 413),
-    "too many pixels": (_png((10_000, 10_000)), 413),
+    "too many pixels": (_png((8_000, 6_251)), 413),
 }
 
 
