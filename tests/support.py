@@ -150,6 +150,7 @@ def application(folder: Path, database_url: object = None) -> Iterator[Flask]:
     (folder / "files").mkdir(exist_ok=True)
     settings = Settings(
         api_password="unused",
+        secret_key="unused",  # or one is made from the password, slowly
         database_url=str(database_url or f"sqlite:///{folder}/service.db"),
         storage_url=str(folder / "files"),
     )
@@ -163,7 +164,12 @@ def application(folder: Path, database_url: object = None) -> Iterator[Flask]:
 def inconsistencies(folder: Path, database_url: object = None) -> list[str]:
     """Return what `flask doctor` finds in a service's folder when all is quiet: then no file is too young."""
     with application(folder, database_url) as app:
-        return list(examine(app, newest_revision(), orphan_age=0))
+        return examined(app)
+
+
+def examined(app: Flask) -> list[str]:
+    """Return what `flask doctor` finds for this application when all is quiet."""
+    return list(examine(app, newest_revision(), orphan_age=0))
 
 
 class Client(requests.Session):

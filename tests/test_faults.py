@@ -42,7 +42,7 @@ from service.maintenance.orphan_files import remove_orphans
 from service.storage.storage import Storage
 from service.telemetry.metrics import Metrics
 from tests.conftest import MakeService, facecloud
-from tests.support import Client, Service, application, faces_of, inconsistencies, photo, silence, wait_for
+from tests.support import Client, Service, application, examined, faces_of, inconsistencies, photo, silence, wait_for
 from tests.test_processes import check_complete
 
 PASSWORD = ("admin", "unused")
@@ -175,7 +175,7 @@ class Patient:
         """After the sweep of a start nothing is half done."""
         storage = provided(Storage, self.app)
         remove_orphans(provided(Database, self.app), storage, provided(Inventory, self.app).known_keys, 0)
-        assert inconsistencies(self.folder) == []
+        assert examined(self.app) == []
 
 
 @pytest.fixture(params=["database", "store", "full store"])
@@ -308,7 +308,7 @@ def test_whichever_call_below_fails_while_results_are_saved_each_image_counts_on
             check_complete(wait_for(lambda task=task: ended(patient, task), 30, "the end"), PHOTOS[:2])
             fired = patient.faults.fired
             patient.faults.disarm()
-            assert inconsistencies(patient.folder) == []
+            assert examined(patient.app) == []
             if not fired:
                 return
         pytest.fail("saving two results makes a hundred calls")
