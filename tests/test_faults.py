@@ -23,7 +23,6 @@ import requests
 import sqlalchemy as sa
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy.engine.interfaces import DBAPICursor
 from werkzeug.test import TestResponse
 
 from devtools.facecloud_emulator.server import EmulatorServer
@@ -131,17 +130,46 @@ class Breaking(io.RawIOBase):
         return content
 
 
+class FaultyCursor(sqlite3.Cursor):
+    """Executes statements that may fail."""
+
+    connection: "FaultyConnection"
+
+    def execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
+        self.connection.count(statement)
+        return super().execute(statement, *values)
+
+    def executemany(self, statement: str, *values: Any) -> sqlite3.Cursor:
+        self.connection.count(statement)
+        return super().executemany(statement, *values)
+
+
+class FaultyConnection(sqlite3.Connection):
+    """A connection of which single statements fail."""
+
+    faults: Faults
+
+    def count(self, statement: str) -> None:
+        if self.in_transaction and not statement.startswith("PRAGMA"):
+            self.faults.count(lambda: sqlite3.OperationalError("disk I/O error"))
+
+    def cursor(self, factory: Any = FaultyCursor) -> Any:
+        return super().cursor(factory)
+
+
 @contextmanager
 def faulty_database(faults: Faults) -> Iterator[None]:
-    """Let statements and commits count as calls."""
+    """Let statements and commits count as calls, of connections that are opened from now on."""
 
-    def execute(_cursor: DBAPICursor, _statement: str, _parameters: Any, _context: Any) -> None:
-        faults.count(lambda: sqlite3.OperationalError("disk I/O error"))
+    def connect(_dialect: sa.Dialect, _record: Any, given: list[Any], options: dict[str, Any]) -> FaultyConnection:
+        made = sqlite3.connect(*given, factory=FaultyConnection, **options)
+        made.faults = faults
+        return made
 
     def commit(_connection: sa.Connection) -> None:
         faults.count(lambda: sa.exc.OperationalError("COMMIT", None, sqlite3.OperationalError("disk I/O error")))
 
-    listeners = (("do_execute", execute), ("do_executemany", execute), ("commit", commit))
+    listeners = (("do_connect", connect), ("commit", commit))
     for name, listener in listeners:
         sa.event.listen(sa.Engine, name, listener)
     try:

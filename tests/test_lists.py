@@ -6,6 +6,7 @@
 import datetime
 import os
 import shutil
+import sqlite3
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -139,22 +140,24 @@ STREAMS = [
 def plans(stage: Stage, ask: Callable[[], object]) -> list[str]:
     """Return how SQLite finds the rows of all that is read meanwhile."""
     database = provided(Database, stage.http.application)
-    asked: list[tuple[str, Any]] = []
+    asked: list[str] = []
 
-    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        asked.append((statement, parameters))
+    def trace(connection: sqlite3.Connection, *_: Any) -> None:
+        connection.set_trace_callback(asked.append)
 
-    sa.event.listen(database.reading, "before_cursor_execute", note)
+    sa.event.listen(database.reading, "checkout", trace)
     try:
         ask()
     finally:
-        sa.event.remove(database.reading, "before_cursor_execute", note)
+        sa.event.remove(database.reading, "checkout", trace)
     with database.reading.connect() as connection:
+        cursor: Any = connection.connection.cursor()
+        cursor.connection.set_trace_callback(None)
         return [
             f"{row[3]}: {statement[:2000]}"
-            for statement, parameters in asked
+            for statement in asked
             if statement.startswith("SELECT")
-            for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            for row in cursor.execute(f"EXPLAIN QUERY PLAN {statement}")
         ]
 
 
