@@ -128,7 +128,7 @@ def test_an_answer_holds_the_first_images_whatever_changes_behind_them(shared_se
             with database.read() as session:
                 task = session.get(Task, "long")
                 assert task
-                return cache.first_images(session, task.id, task.version)
+                return cache.first_images(session.connection(), task.id, task.version)
 
         with database.write() as session:
             session.add(Task(id="long", created_at="2026-01-02T03:04:05.678Z"))

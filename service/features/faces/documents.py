@@ -6,8 +6,8 @@ from itertools import islice
 from typing import Any
 
 import orjson
+import sqlalchemy as sa
 from cachetools import LRUCache
-from sqlalchemy.orm import Session
 
 from service.features.faces import rows
 from service.features.faces.representation import FacesByImage, image_with_faces, is_done
@@ -46,7 +46,7 @@ class DocumentCache:
         self._kept: LRUCache[str, tuple[int, Documents]] = LRUCache(room, getsizeof=lambda kept: kept[1].size())
         self._lock = threading.Lock()
 
-    def first_images(self, session: Session, task_id: str, version: int) -> Documents:
+    def first_images(self, connection: sa.Connection, task_id: str, version: int) -> Documents:
         """Return a task's first images at this version, which is the one that a reading transaction sees."""
         with self._lock:
             since, before = self._kept.get(task_id, _NONE)
@@ -54,7 +54,7 @@ class DocumentCache:
             return before
         if since > version:  # another request sees a later moment than this one
             since, before = _NONE
-        documents = up_to_date(session, task_id, before, since)
+        documents = up_to_date(connection, task_id, before, since)
         with self._lock:
             if documents.size() <= self._kept.maxsize // 2:
                 self._kept[task_id] = version, documents
@@ -66,12 +66,12 @@ class DocumentCache:
             self._kept.pop(task_id, None)
 
 
-def up_to_date(session: Session, task_id: str, before: Documents, since: int) -> Documents:
+def up_to_date(connection: sa.Connection, task_id: str, before: Documents, since: int) -> Documents:
     """Return a task's first images as they are now, given what they were at a version; 0 is that of none at all."""
     if not since:
-        return read(session, task_id)
-    removed = rows.removed_since(session.connection(), task_id, since)
-    changed = read(session, task_id, since=since)
+        return read(connection, task_id)
+    removed = rows.removed_since(connection, task_id, since)
+    changed = read(connection, task_id, since=since)
     by_id = {**before.by_id, **changed.by_id}  # what is new comes last, as it does in the order of upload
     for image_id in removed:
         by_id.pop(image_id, None)
@@ -79,12 +79,11 @@ def up_to_date(session: Session, task_id: str, before: Documents, since: int) ->
         return Documents(by_id)
     if before.next_after is not None and not removed:
         return Documents(dict(islice(by_id.items(), FIRST)), before.next_after)
-    return read(session, task_id)  # there are more than that now, or others have moved up
+    return read(connection, task_id)  # there are more than that now, or others have moved up
 
 
-def read(session: Session, task_id: str, *, since: int = 0, after: int = -1, limit: int = FIRST) -> Documents:
+def read(connection: sa.Connection, task_id: str, *, since: int = 0, after: int = -1, limit: int = FIRST) -> Documents:
     """Return the images that have changed after a version, those after a position, at most so many: two queries."""
-    connection = session.connection()
     found = rows.read_images(connection, task_id, since=since, after=after, most=limit + 1)
     shown, next_after = found[:limit], found[limit - 1][-1] if len(found) > limit else None
     faces: FacesByImage = {}

@@ -157,14 +157,14 @@ def start(services: Services, task_id: str) -> Changed:
 
     Return the task as it is then, with nothing done yet.
     """
-    with services.database.read() as session:
-        since = _known(rows.read_state(session.connection(), task_id)).version
-        before = services.documents.first_images(session, task_id, since)
+    with services.database.connect() as connection:
+        since = _known(rows.read_state(connection, task_id)).version
+        before = services.documents.first_images(connection, task_id, since)
     with services.database.write() as session:
         task = _hold_state(services, session, task_id)
         is_same = task.version == since and task.status == "forming"  # a start after an error changes images
         task = _start(session, task)
-        images = before if is_same else up_to_date(session, task_id, before, since)
+        images = before if is_same else up_to_date(session.connection(), task_id, before, since)
         started = Changed(task_summary(task, waiting_for(session)), images)
         record_result(session, lambda: started)
     return started
@@ -182,7 +182,7 @@ def stop(services: Services, task_id: str) -> Changed:
             raise Conflict(detail, code="task_not_processing")
         stop_images(session, task_id)
         session.refresh(task)
-        stopped = Changed(task_summary(task), documents.read(session, task_id))
+        stopped = Changed(task_summary(task), documents.read(session.connection(), task_id))
         record_result(session, lambda: stopped)
     services.executor.cancel(task_id, KIND)
     return stopped

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy.orm import Session
+import sqlalchemy as sa
 
 from service.features.faces import documents, rows
 from service.features.faces.documents import Documents
@@ -39,7 +39,8 @@ def view_task(
     With `since` the images are those that changed after that version, and the members tell which were removed.
     """
     with services.database.read() as session:
-        row = rows.read_task(session.connection(), task_id)
+        connection = session.connection()
+        row = rows.read_task(connection, task_id)
         if not row:
             raise unknown_task()
         if is_known(row.version):
@@ -47,19 +48,19 @@ def view_task(
             return version
         members = task_summary(row, waiting_for(session) if row.status == "processing" else None)
         if since is not None:
-            members |= {"version": row.version, "removed": rows.removed_since(session.connection(), task_id, since)}
-        return TaskView(row.version, members, _images(services, session, row, since) if images else None)
+            members |= {"version": row.version, "removed": rows.removed_since(connection, task_id, since)}
+        return TaskView(row.version, members, _images(services, connection, row, since) if images else None)
 
 
-def _images(services: Services, session: Session, task: Any, since: int | None) -> Documents:
+def _images(services: Services, connection: sa.Connection, task: Any, since: int | None) -> Documents:
     if since is None:
-        return services.documents.first_images(session, task.id, task.version)
-    return documents.read(session, task.id, since=since)
+        return services.documents.first_images(connection, task.id, task.version)
+    return documents.read(connection, task.id, since=since)
 
 
 def page_of_images(services: Services, task_id: str, limit: int, after: int, since: int) -> Documents:
     """Return a page of images in the order of upload, those that changed after a version; raise NotFound."""
-    with services.database.read() as session:
-        if not rows.read_state(session.connection(), task_id):
+    with services.database.connect() as connection:
+        if not rows.read_state(connection, task_id):
             raise unknown_task()
-        return documents.read(session, task_id, since=since, after=after, limit=limit)
+        return documents.read(connection, task_id, since=since, after=after, limit=limit)
