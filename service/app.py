@@ -102,7 +102,7 @@ def create_app(settings: Settings, features: Sequence[Feature] = FEATURES) -> Fl
 def make_kernel(settings: Settings, prefixes: Sequence[str]) -> Kernel:
     """Make what all features stand on, with the implementations that the settings name."""
     database = open_database(settings.database_url)
-    signed_urls = SignedUrls(settings.signing_key, settings.public_url)
+    signed_urls = SignedUrls(lambda: settings.signing_key, settings.public_url)
     shared = f"headcount-{settings.database_name}"
     runtime_folder = RuntimeFolder(settings.metrics_folder, settings.xdg_runtime_dir, settings.data_folder, shared)
     return Kernel(

@@ -10,7 +10,7 @@ from tests.support import Client, Service, photo, wait_for
 
 def links_of(service: Service) -> SignedUrls:
     """Return links signed as the service signs them: the key follows from its password."""
-    return SignedUrls(Settings(api_password=service.password).signing_key, service.url)
+    return SignedUrls(lambda: Settings(api_password=service.password).signing_key, service.url)
 
 
 def test_a_link_gives_the_file_without_credentials_whole_or_in_part_until_it_ends(

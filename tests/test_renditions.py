@@ -319,10 +319,10 @@ def test_an_image_is_deleted_by_id_by_owner_and_by_the_url_or_key_of_its_origina
 
 def test_a_link_that_has_ended_still_tells_which_image_to_delete(service: Service, client: Client) -> None:
     image = made(client, {"user_id": uuid.uuid4().hex})
-    links = SignedUrls(Settings(api_password=service.password).signing_key)
+    links = SignedUrls(lambda: Settings(api_password=service.password).signing_key)
     ended_link = service.url + links.make(image["original"]["key"], -10, Download("a.jpg"))
     assert requests.get(ended_link, timeout=30).status_code == 403
-    forged = service.url + SignedUrls("another key").make(image["original"]["key"], 10, Download("a.jpg"))
+    forged = service.url + SignedUrls(lambda: "another key").make(image["original"]["key"], 10, Download("a.jpg"))
     problem(client.delete("/images", params={"url": forged}), 404)
     assert client.delete("/images", params={"url": ended_link}).status_code == 204
     problem(client.get(f"/images/{image['id']}"), 404)

@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from tests.support import ROOT
 
 PROGRAM = """
@@ -13,12 +15,18 @@ print(json.dumps({"loaded": sorted(sys.modules), "collects": gc.isenabled(), "fr
 """
 UNNEEDED = {
     *("alembic", "boto3", "celery", "numpy", "onnxruntime", "pyvips"),
-    *("email_validator", "pydantic_settings", "sqlalchemy.dialects.postgresql"),
+    *("email_validator", "pydantic_settings", "requests", "sqlalchemy.dialects.postgresql"),
 }
 
 
-def test_a_start_imports_nothing_that_it_does_not_use_and_garbage_is_collected_after_it() -> None:
-    account = {"FACECLOUD_EMAIL": "developer@example.com", "FACECLOUD_PASSWORD": "any"}
+@pytest.mark.parametrize(
+    "account",
+    [{}, {"FACECLOUD_EMAIL": "developer@example.com", "FACECLOUD_PASSWORD": "any"}],
+    ids=["embedded engine", "FaceCloud"],
+)
+def test_a_start_imports_nothing_that_it_does_not_use_and_garbage_is_collected_after_it(
+    account: dict[str, str],
+) -> None:
     environment = {"API_PASSWORD": "unused, as nobody asks", **account}
     ended = subprocess.run(
         [sys.executable, "-c", PROGRAM], cwd=ROOT, env=environment, check=True, capture_output=True, text=True

@@ -23,7 +23,7 @@ from service.storage.storage import Storage
 from tests.object_store import ObjectStore
 from tests.power_cuts import PowerCuts
 
-LINKS = SignedUrls("a key of the tests")
+LINKS = SignedUrls(lambda: "a key of the tests")
 
 
 def on_disk(folder: Path) -> DiskStorage:
@@ -192,19 +192,19 @@ def test_a_sweep_removes_what_no_row_knows_below_its_prefixes_and_nothing_else(
 
 def test_a_link_to_a_file_on_the_disk_carries_all_that_is_needed_and_ends(tmp_path: Path) -> None:
     download = Download('Grüße / "2"\r\n.jpg', "image/jpeg", inline=True)
-    link = DiskStorage(tmp_path, SignedUrls("key", "https://media.example.com/")).url("tasks/a", 60, download)
+    link = DiskStorage(tmp_path, SignedUrls(lambda: "key", "https://media.example.com/")).url("tasks/a", 60, download)
     assert link.startswith("https://media.example.com/files/")
     token = link.split("/")[4]
-    key, left, read = SignedUrls("key").read(token)
+    key, left, read = SignedUrls(lambda: "key").read(token)
     assert (key, read) == ("tasks/a", download)
     assert 55 < left <= 60
     for wrong in (token[:-1] + ("Q" if token[-1] != "Q" else "A"), token[1:], "", "x.y"):
         with pytest.raises(NotFound):
-            SignedUrls("key").read(wrong)
+            SignedUrls(lambda: "key").read(wrong)
     with pytest.raises(NotFound):
-        SignedUrls("another key").read(token)
+        SignedUrls(lambda: "another key").read(token)
     with pytest.raises(Forbidden):
-        SignedUrls("key").read(SignedUrls("key").make("tasks/a", -1, download).split("/")[2])
+        SignedUrls(lambda: "key").read(SignedUrls(lambda: "key").make("tasks/a", -1, download).split("/")[2])
 
 
 GIVEN_OUT = [
@@ -225,17 +225,17 @@ ENDED = "WyJ0YXNrcy9hIiwxNzY3MjI1NjAwLCIiLCJhcHBsaWNhdGlvbi9vY3RldC1zdHJlYW0iLGZ
 
 @pytest.mark.parametrize(("token", "download"), GIVEN_OUT)
 def test_a_link_that_an_earlier_version_gave_out_is_still_read(token: str, download: Download) -> None:
-    key, left, read = SignedUrls("key").read(token)
+    key, left, read = SignedUrls(lambda: "key").read(token)
     assert (key, read) == ("tasks/a", download)
     assert left > 0
-    assert SignedUrls("key").key_of(f"https://media.example.com/files/{token}/a%20b.jpg") == "tasks/a"
+    assert SignedUrls(lambda: "key").key_of(f"https://media.example.com/files/{token}/a%20b.jpg") == "tasks/a"
 
 
 def test_a_link_that_an_earlier_version_gave_out_ends_and_still_tells_its_key() -> None:
     with pytest.raises(Forbidden):
-        SignedUrls("key").read(ENDED)
-    assert SignedUrls("key").key_of(f"/files/{ENDED}/file") == "tasks/a"
-    assert SignedUrls("another key").key_of(f"/files/{ENDED}/file") is None
+        SignedUrls(lambda: "key").read(ENDED)
+    assert SignedUrls(lambda: "key").key_of(f"/files/{ENDED}/file") == "tasks/a"
+    assert SignedUrls(lambda: "another key").key_of(f"/files/{ENDED}/file") is None
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,9 @@
 import re
 import time
 import unicodedata
+from collections.abc import Callable
 from dataclasses import astuple, dataclass
+from functools import cached_property
 from urllib.parse import quote, urlsplit
 
 from itsdangerous import BadSignature, URLSafeSerializer
@@ -48,9 +50,14 @@ class SignedUrls:
     The token is itsdangerous' own: `[key, end, name, media type, inline]`, with the end in Unix seconds.
     """
 
-    def __init__(self, key: str, base: str = "") -> None:
-        self._serializer = URLSafeSerializer(key, salt="link to a file")
+    def __init__(self, key: Callable[[], str], base: str = "") -> None:
+        """Ask for the key with the first link: it may be slow to make."""
+        self._key = key
         self._base = base.rstrip("/")
+
+    @cached_property
+    def _serializer(self) -> URLSafeSerializer:
+        return URLSafeSerializer(self._key(), salt="link to a file")
 
     def make(self, key: str, lifetime: float, download: Download) -> str:
         """Return a url of the key: with the base before it, or without one a mere path."""
