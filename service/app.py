@@ -1,9 +1,9 @@
 """The composition root: makes the kernel, then the features of the catalogue on it."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from flask import Flask
 
@@ -40,6 +40,7 @@ from service.web.readiness import ReadinessMonitor, readiness
 from service.web.system_routes import web
 
 T = TypeVar("T", bound=Dispatcher)
+V = TypeVar("V", bound=Callable[..., Any])
 
 MAX_JSON_BYTES = 1_000_000
 OWN_TAGS = {
@@ -48,9 +49,17 @@ OWN_TAGS = {
 }
 
 
+class Application(Flask):
+    """Flask without coroutines: it would look at each view and hook of each request whether it is one."""
+
+    def ensure_sync(self, func: V) -> V:
+        """Return the function, which is none."""
+        return func
+
+
 def create_app(settings: Settings, features: Sequence[Feature] = FEATURES) -> Flask:
     """Make the application. It starts no thread and opens no connection: a fork may follow."""
-    app = Flask("service", static_folder=None)
+    app = Application("service", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_JSON_BYTES
     known_keys = {prefix: known for feature in features for prefix, known in feature.known_keys.items()}
     kernel = make_kernel(settings, tuple(known_keys))

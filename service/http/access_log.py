@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from flask import Flask, request
+from flask import Flask, Request
 from werkzeug.wsgi import ClosingIterator
 
 from service.http.openapi_views import template
@@ -17,20 +17,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_ROUTE = "service.route"
 _ID = "_id"
 """How the parts of a path that may be logged end: others may be secrets, such as a signed link's token."""
 
 
 def install(app: Flask, metrics: Metrics) -> None:
     """Log and count every request of the application."""
-    app.before_request(_note_route)
     app.wsgi_app = AccessLog(app.wsgi_app, metrics)  # type: ignore[method-assign]
-
-
-def _note_route() -> None:
-    rule = request.url_rule
-    request.environ[_ROUTE] = (template(rule.rule) if rule else OTHER, request.view_args or {})
 
 
 class AccessLog:
@@ -45,10 +38,11 @@ class AccessLog:
         begin = time.perf_counter()
         request_id = environ[logs.REQUEST_ID] = logs.request_id(environ.get("HTTP_X_REQUEST_ID"))
         status, size = "", 0
+        request: Request | None = None
 
         def start(line: str, headers: list[tuple[str, str]], *more: Any) -> Any:
-            nonlocal status
-            status = line[:3]
+            nonlocal status, request
+            status, request = line[:3], environ.get("werkzeug.request")  # Flask takes it out again after the answer
             return start_response(line, [*headers, ("X-Request-Id", request_id)], *more)
 
         def counted() -> Iterator[bytes]:
@@ -58,12 +52,15 @@ class AccessLog:
                 yield part
 
         body = self._app(environ, start)
-        closed = [lambda: self._record(environ, status, size, begin), getattr(body, "close", lambda: None)]
+        closed = [lambda: self._record(environ, request, status, size, begin), getattr(body, "close", lambda: None)]
         return ClosingIterator(counted(), closed)
 
-    def _record(self, environ: "WSGIEnvironment", status: str, size: int, begin: float) -> None:
+    def _record(
+        self, environ: "WSGIEnvironment", request: Request | None, status: str, size: int, begin: float
+    ) -> None:
         seconds = time.perf_counter() - begin
-        route, ids = environ.get(_ROUTE, (OTHER, {}))
+        rule = request and request.url_rule
+        route, ids = (template(rule.rule), request.view_args or {}) if request and rule else (OTHER, {})
         method = environ["REQUEST_METHOD"]
         counted = method if method in METHODS else OTHER
         self._metrics.requests.labels(route, counted, status).inc()

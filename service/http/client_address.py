@@ -1,6 +1,7 @@
 """The address that a request's failed logins count for."""
 
 import ipaddress
+from functools import lru_cache
 
 from flask import request
 
@@ -10,6 +11,7 @@ def address() -> str:
     return network_of(request.remote_addr or "")
 
 
+@lru_cache(1_000)
 def network_of(text: str) -> str:
     """Return an address as what one client has: of IPv6 the /64."""
     try:

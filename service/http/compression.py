@@ -37,14 +37,13 @@ def compress(response: Response) -> Response:
         _mark(response)
     if response.mimetype not in TYPES or response.direct_passthrough or "Content-Encoding" in response.headers:
         return response
-    response.vary.add("Accept-Encoding")
-    if not request.accept_encodings.quality("gzip"):
+    response.headers.add("Vary", "Accept-Encoding")
+    is_short = not response.is_streamed and (response.content_length or 0) < LEAST
+    if is_short or not request.accept_encodings.quality("gzip"):
         return response
     if response.is_streamed:
         pieces = response.response
         response.response = ClosingIterator(_compressed(pieces), getattr(pieces, "close", None))
-    elif (response.content_length or 0) < LEAST:
-        return response
     else:
         response.set_data(b"".join(_compressed([response.get_data()])))
     response.headers["Content-Encoding"] = "gzip"

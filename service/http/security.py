@@ -90,10 +90,11 @@ def harden(page: str, response: Response) -> Response:
     """Set the security headers of an answer: no type is guessed, nothing embeds it, a page loads only what it may."""
     if response.status_code in (204, 304):
         response.headers.pop("Content-Type", None)  # of nothing; Flask would say text/html
-    is_page = response.mimetype == "text/html"
-    for name, value in HEADERS.items():
-        response.headers.setdefault(name, value)
-    response.headers.setdefault("Content-Security-Policy", page if is_page else CONTENT)
+    policy = page if response.mimetype == "text/html" else CONTENT
+    given = {name.lower() for name, _ in response.headers}
+    for name, value in (*HEADERS.items(), ("Content-Security-Policy", policy)):
+        if name.lower() not in given:
+            response.headers.add(name, value)
     return response
 
 

@@ -57,7 +57,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         # waits for nobody.
         self.uploads = ThreadPoolExecutor(self.cfg.threads * 3 // 4, "upload")
         self.health_checks = ThreadPoolExecutor(1, "health")
-        self.looked_at = 0.0
+        self.looked_at = self.beaten_at = 0.0
         self.connections: Counter[str] = Counter()
         self.counting = threading.Lock()  # several threads close connections
         self.most_of_address = 0
@@ -108,6 +108,13 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self.connections[network] += 1
         sock.on_close = partial(self._forget, network)
         return False
+
+    def notify(self) -> None:
+        """Tell the parent that this process lives: once a second, since each time lets the other threads run first."""
+        now = time.monotonic()
+        if now >= self.beaten_at + 1:
+            self.beaten_at = now
+            super().notify()
 
     def _forget(self, network: str) -> None:
         with self.counting:
