@@ -223,10 +223,12 @@ class Dispatcher:
         if monotonic < self._recover_at:
             return ()
         self._look = True
+        self._recover_at = monotonic + LOOK_SECONDS  # before the question, since news may come meanwhile
         with self._database.read() as session:
             leases = models.leases_of_others(session, self._operations.keys(), self._owner)
         self._journal.sweep(leases)
-        self._recover_at = watch_at if leases else monotonic + LOOK_SECONDS
+        if leases:
+            self._recover_at = min(self._recover_at, watch_at)
         return self._watch.dead(leases, monotonic)
 
     def _overdue_tasks(self, finished: Sequence[Claim], now: float) -> set[str]:

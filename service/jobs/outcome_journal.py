@@ -15,7 +15,6 @@ from service.jobs.claims import Claim
 from service.jobs.models import Lease
 from service.jobs.operation import Answered, Operation, Run
 
-_SUFFIX = ".outcomes"
 _RUN = TypeAdapter(Run)
 
 
@@ -31,14 +30,15 @@ class OutcomeJournal:
         """The folder must be this user's alone; it is asked for when the work begins."""
         self._folder = folder
         self._results = {each.kind: TypeAdapter[Any](each.result) for each in operations if each.result}
+        # Others look after the files of the kinds that they run too.
+        self._suffix = f".{'-'.join(self._results)}.outcomes"
         self._files: list[_File] = []
         self._lock = Lock()
 
     def open(self, owner: str) -> None:
         """Begin to keep this process's answers; call it after the fork."""
         if self._results:
-            name = "-".join([owner, *self._results])
-            self._files = [_File(self._folder() / f"{name}.{number}{_SUFFIX}") for number in range(2)]
+            self._files = [_File(self._folder() / f"{owner}.{number}{self._suffix}") for number in range(2)]
 
     def close(self) -> None:
         """Remove the files: what ran is committed, or was given back."""
@@ -78,7 +78,7 @@ class OutcomeJournal:
                 path.unlink(missing_ok=True)
 
     def _of_dead(self) -> Iterator[Path]:
-        paths: Sequence[Path] = sorted(self._folder().glob(f"*{_SUFFIX}")) if self._files else ()
+        paths: Sequence[Path] = sorted(self._folder().glob(f"*{self._suffix}")) if self._files else ()
         for path in paths:
             with suppress(FileNotFoundError), path.open("rb") as file, suppress(BlockingIOError):
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
