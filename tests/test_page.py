@@ -113,6 +113,7 @@ def test_boxes_lie_where_the_faces_are(visit: Visit, client: Client, shared_emul
     task = client.run(on_its_side)["id"]
     page = visit.open(f"/tasks/{task}")
     page.locator(".photo").click()
+    expect(page.locator(".viewer .frame img:only-of-type")).to_be_visible()
     for frame in (page.locator(".grid .fit"), page.locator(".viewer .frame")):
         outer, box = frame.bounding_box(), frame.locator("rect.box").bounding_box()
         assert outer

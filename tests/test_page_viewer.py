@@ -9,7 +9,7 @@ from playwright.sync_api import Locator, Page, expect
 from devtools.facecloud_emulator.server import EmulatorServer
 from service.features.faces.engines.engine import Detection
 from tests.browser import Visit, check_accessible
-from tests.support import Client, photo
+from tests.support import Client, photo, wait_for
 
 
 @pytest.fixture
@@ -60,6 +60,7 @@ def test_a_photo_is_zoomed_by_keys_wheel_and_double_click_up_to_twice_its_pixels
     assert width(frame) < fitting
     page.keyboard.press("0")
     page.set_viewport_size({"width": 500, "height": 400})
+    wait_for(lambda: width(frame) <= 500, what="the photo in the smaller window")
     page.locator(".stage").hover()
     before = width(frame)
     page.mouse.wheel(0, -300)

@@ -128,7 +128,7 @@ def test_the_list_comes_back_as_long_and_where_it_was(visit: Visit, client: Clie
     before = scroll_to(page, mark)
     page.get_by_role("link", name="Number 3", exact=True).click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Number 3")
-    assert page.evaluate("scrollY") == 0
+    wait_for(lambda: page.evaluate("scrollY") == 0, what="the beginning of the page")
     page.go_back()
     stays(page, mark, before)
     page.reload()
@@ -140,6 +140,7 @@ def test_a_task_comes_back_at_the_photo_that_was_in_view(visit: Visit, album: st
     page = visit.open(album)
     page.locator(".photo").first.focus()
     page.keyboard.press("End")
+    expect(page.locator(".photo").last).to_be_focused()
     mark = f"[id='{page.locator('.card').nth(-10).get_attribute('id')}']"
     before = scroll_to(page, mark)
     page.reload()
