@@ -1,6 +1,8 @@
 # make run, make test and make demo are all a newcomer needs; each makes the environment first.
 PYTHON ?= python3
 BIN := .venv/bin
+# Each of several test processes would compile all tests again, where the shell keeps Python from noting what it compiled.
+unexport PYTHONDONTWRITEBYTECODE
 # What is passed on to pytest, such as ARGS="tests/test_tasks.py -k retry".
 ARGS ?=
 
@@ -22,7 +24,7 @@ test: install-dev ## Runs all tests, or what ARGS says.
 	$(BIN)/pytest -n 4 --dist loadfile $(ARGS)
 
 test-fast: install-dev ## Runs the tests that need no server, browser or broker.
-	$(BIN)/pytest -n 2 --dist loadfile -m "not server" $(ARGS)
+	$(BIN)/pytest -n 3 --dist loadfile -m "not server" $(ARGS)
 
 chaos: install-dev ## Runs the tests of crashes, races, outages and clocks in all their cases, more than an hour.
 	FULL_MATRIX=1 CHAOS_ROUNDS=200 RACES_ROUNDS=1000 OUTAGE_SECONDS=600 OUTAGE_CASES=1000 KILLS=100 $(BIN)/pytest -s \

@@ -7,6 +7,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
 import requests
 
 from service.app import create_app
@@ -60,6 +61,7 @@ def test_a_result_without_faces_has_a_page_too(tmp_path: Path) -> None:
     assert "0 faces were found in 0 photos" in (tmp_path / "result" / "report.html").read_text("utf-8")
 
 
+@pytest.mark.server
 def test_a_checked_sample_gives_the_report_intervals(tmp_path: Path) -> None:
     root, result, port = tmp_path / "photos", tmp_path / "result", free_port()
     root.mkdir()

@@ -36,7 +36,7 @@ def on_s3(store: ObjectStore, bucket: str) -> S3Storage:
     return S3Storage(bucket, "media", S3Access(endpoint=store.url, key_id=key, secret=secret))
 
 
-@pytest.fixture(params=["disk", "s3"])
+@pytest.fixture(params=["disk", pytest.param("s3", marks=pytest.mark.server)])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
     if request.param == "disk":
         return on_disk(tmp_path / "files")
