@@ -36,13 +36,19 @@ FLAGS = (
 )
 
 
-@contextmanager
-def chromium() -> Iterator[Browser]:
-    """Give the browser of this machine. Its event loop ends with the block, so that no other test runs beside one."""
+def chromium_path() -> str:
+    """Return where the browser of this machine is; skip the test if there is none."""
     path = next(filter(None, map(shutil.which, NAMES)), None)
     if not path:
         assert not os.environ.get("CI"), "Chromium must be installed where CI runs"
         pytest.skip("Chromium is not installed: apt-get install chromium-headless-shell")
+    return path
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Give the browser of this machine. Its event loop ends with the block, so that no other test runs beside one."""
+    path = chromium_path()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=[*FLAGS])
         yield browser
