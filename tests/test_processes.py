@@ -25,7 +25,7 @@ ROUNDS = 4 if FULL_MATRIX else 2
 
 
 def done(client: Client, task: str) -> int:
-    number: int = client.show(task)["progress"]["done"]
+    number: int = client.show(task, images=False)["progress"]["done"]
     return number
 
 
