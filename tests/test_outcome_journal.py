@@ -91,9 +91,9 @@ def test_only_answers_of_the_very_run_are_taken(folder: Path) -> None:
 
 def test_files_of_the_dead_stay_as_long_as_a_lease_needs_them(folder: Path) -> None:
     reader = journal_in(folder, "reader")
-    reader.sweep([lease(2)])
+    reader.sweep(reader.left(), [lease(2)])
     assert len(list(folder.glob("writer*"))) == 1
-    reader.sweep([lease(2, fence=8), lease(9)])
+    reader.sweep(reader.left(), [lease(2, fence=8), lease(9)])
     assert list(folder.glob("writer*")) == []
     reader.close()
     assert list(folder.iterdir()) == []
@@ -103,7 +103,7 @@ def test_files_of_the_living_are_left_alone(tmp_path: Path) -> None:
     writer, reader = journal_in(tmp_path, "writer"), journal_in(tmp_path, "reader")
     writer.add(claim(1))
     assert reader.answers([lease(1)]) == []
-    reader.sweep([])
+    reader.sweep(reader.left(), [])
     assert len(list(tmp_path.glob("writer*"))) == 2
 
 

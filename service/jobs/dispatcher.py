@@ -224,9 +224,10 @@ class Dispatcher:
             return ()
         self._look = True
         self._recover_at = monotonic + LOOK_SECONDS  # before the question, since news may come meanwhile
+        left = self._journal.left()  # before it too: who is dead by now claims nothing more
         with self._database.read() as session:
             leases = models.leases_of_others(session, self._operations.keys(), self._owner)
-        self._journal.sweep(leases)
+        self._journal.sweep(left, leases)
         if leases:
             self._recover_at = min(self._recover_at, watch_at)
         return self._watch.dead(leases, monotonic)

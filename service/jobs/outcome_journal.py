@@ -2,7 +2,7 @@
 
 import fcntl
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
@@ -68,24 +68,27 @@ class OutcomeJournal:
     def answers(self, dead: Collection[Lease]) -> list[Claim]:
         """Return what runs of dead processes of this machine came to, of those with these leases."""
         wanted = {(lease.id, lease.fence) for lease in dead}
-        return [claim for path in self._of_dead() for claim in self._claims(path) if _key(claim) in wanted]
+        return [claim for kept in self.left().values() for claim in self._claims(kept) if _key(claim) in wanted]
 
-    def sweep(self, leases: Collection[Lease]) -> None:
-        """Remove the files of dead processes that none of these leases needs any more."""
-        held = {(lease.id, lease.fence) for lease in leases}
-        for path in self._of_dead():
-            if not any(_key(claim) in held for claim in self._claims(path)):
-                path.unlink(missing_ok=True)
-
-    def _of_dead(self) -> Iterator[Path]:
+    def left(self) -> dict[Path, bytes]:
+        """Return the files of dead processes of this machine; another process may remove one at any time."""
         paths: Sequence[Path] = sorted(self._folder().glob(f"*{self._suffix}")) if self._files else ()
+        found = {}
         for path in paths:
             with suppress(FileNotFoundError), path.open("rb") as file, suppress(BlockingIOError):
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                yield path
+                found[path] = file.read()
+        return found
 
-    def _claims(self, path: Path) -> Iterator[Claim]:
-        for line in path.read_bytes().splitlines():
+    def sweep(self, left: Mapping[Path, bytes], leases: Collection[Lease]) -> None:
+        """Remove those of the files that none of these leases needs, which were read after them: all there were."""
+        held = {(lease.id, lease.fence) for lease in leases}
+        for path, kept in left.items():
+            if not any(_key(claim) in held for claim in self._claims(kept)):
+                path.unlink(missing_ok=True)
+
+    def _claims(self, kept: bytes) -> Iterator[Claim]:
+        for line in kept.splitlines():
             with suppress(ValueError):  # a line that the death of its process, or full memory, cut off
                 yield self._claim(orjson.loads(line))
 
