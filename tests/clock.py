@@ -30,6 +30,10 @@ class Clock:
         self.path = path
         if not path.exists():
             path.write_bytes(_LAYOUT.pack(_monotonic(), _monotonic(), 1.0, 0.0))
+        self.follow(path)
+
+    def follow(self, path: Path) -> None:
+        """Show what the clock in this file shows."""
         with path.open("r+b") as file:
             self._shared = mmap.mmap(file.fileno(), _LAYOUT.size)
 

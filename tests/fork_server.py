@@ -4,7 +4,7 @@ Importing Flask, SQLAlchemy, pydantic and the modules of the service takes three
 service's start. The application is made by each program, since it reads the settings.
 
 The server is this file as a program. It forks a keeper for each program, which forks the program, says its id and, when
-it has ended, how.
+it has ended, how. Programs by a clock of their tests are forked from a server that has imported all by such a clock.
 """
 
 import atexit
@@ -16,11 +16,12 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import IO
 
 SERVED = (
@@ -88,12 +89,15 @@ class Program:
 class ForkServer:
     """The process from which all programs with the same libraries are forked."""
 
-    def __init__(self, libraries: Sequence[str]) -> None:
+    def __init__(self, libraries: Sequence[str], *, clocked: bool = False) -> None:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        command = [sys.executable, __file__, str(theirs.fileno()), *libraries]
+        self._folder = TemporaryDirectory()
+        clock = ["-m", "tests.clock", f"{self._folder.name}/clock"] if clocked else []
+        command = [sys.executable, *clock, __file__, str(theirs.fileno()), *libraries]
         with theirs:
             self._process = subprocess.Popen(
                 command,
+                cwd=ROOT,
                 env={"PATH": os.environ["PATH"]},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -110,10 +114,14 @@ class ForkServer:
         given: IO[bytes],
         output: IO[bytes],
         errors: IO[bytes],
+        clock: Path | None = None,
     ) -> Program:
-        """Start a Python program in a session of its own, in this folder, with this environment alone."""
+        """Start a Python program in a session of its own, in this folder, with this environment alone.
+
+        `clock` is the file of the clock that it goes by, if the server is one for that.
+        """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        request = json.dumps([list(command), str(folder), dict(environment)]).encode()
+        request = json.dumps([list(command), str(folder), dict(environment), clock and str(clock)]).encode()
         with theirs:
             files = [file.fileno() for file in (theirs, given, output, errors)]
             socket.send_fds(self._control, [request], files)
@@ -140,20 +148,21 @@ class ForkServer:
     def _end(self) -> None:
         self._control.close()
         self._process.wait()
+        self._folder.cleanup()
 
 
 @cache
-def _server(libraries: Sequence[str]) -> ForkServer:
-    return ForkServer(libraries)
+def _server(libraries: Sequence[str], clocked: bool) -> ForkServer:
+    return ForkServer(libraries, clocked=clocked)
 
 
-def fork_server(program: str, folder: Path) -> ForkServer:
+def fork_server(program: str, folder: Path, *, clocked: bool = False) -> ForkServer:
     """Return the server for programs of this name in this folder; it ends with this process.
 
     Programs without a list of libraries are forked without any.
     """
     libraries = LIBRARIES.get(program, ())
-    return _server((*libraries, SERVICE) if libraries and folder == ROOT else libraries)
+    return _server((*libraries, SERVICE) if libraries and folder == ROOT else libraries, clocked)
 
 
 def _serve(control: socket.socket) -> None:
@@ -187,11 +196,13 @@ def _keep(request: bytes, told: int, *files: int) -> None:
         os.dup2(file, standard)
         os.close(file)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    sys.argv, folder, environment = json.loads(request)
+    sys.argv, folder, environment, clock = json.loads(request)
     sys.path[0] = str(Path(sys.argv[0]).parent)
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
+    if clock:
+        time.monotonic.follow(Path(clock))  # type: ignore[attr-defined]
     # What an import makes for one start of the service, and two must not share.
     if executors := sys.modules.get("service.jobs.executors"):
         vars(executors)["_FAMILY"] = secrets.token_hex(4)

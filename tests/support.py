@@ -38,7 +38,6 @@ from tests.clock import Clock
 from tests.fork_server import ROOT, Program, fork_server
 
 T = TypeVar("T")
-Process = subprocess.Popen[bytes] | Program
 
 STORED = {
     1: None,
@@ -287,8 +286,8 @@ class Service:
             "METRICS_FOLDER": folder / "metrics",
             **settings,
         }
-        self.process: Process | None = None
-        self.work: list[Process] = []
+        self.process: Program | None = None
+        self.work: list[Program] = []
 
     @property
     def url(self) -> str:
@@ -298,25 +297,19 @@ class Service:
         """Return a new client."""
         return Client(self.url, str(self.settings["API_PASSWORD"]))
 
-    def _popen(self, program: str, *arguments: object) -> Process:
+    def _popen(self, program: str, *arguments: object) -> Program:
         # Every setting is given, if as empty, so that a developer's own .env does not reach into the tests.
         defaults = dict.fromkeys((name.upper() for name in Settings.model_fields), "")
         defaults["WEB_CONCURRENCY"] = "2"  # gunicorn reads it too, and wants a number
         given = {name: str(value) for name, value in self.settings.items()}
         environment = {"PATH": os.environ["PATH"], **defaults, **given}
         command = [str(BIN / program), *map(str, arguments)]
-        with self.log.open("ab") as log:
-            if not self.clock:
-                with Path(os.devnull).open("rb") as nothing:
-                    server = fork_server(program, self.root)
-                    return server.start(command, self.root, environment, given=nothing, output=log, errors=log)
-            # All that a program imports must see the clock.
-            command = [sys.executable, "-m", "tests.clock", str(self.clock.path), *command]
-            return subprocess.Popen(
-                command, cwd=self.root, env=environment, stdout=log, stderr=log, start_new_session=True
-            )
+        with self.log.open("ab") as log, Path(os.devnull).open("rb") as nothing:
+            server = fork_server(program, self.root, clocked=bool(self.clock))
+            files = {"given": nothing, "output": log, "errors": log}
+            return server.start(command, self.root, environment, **files, clock=self.clock.path if self.clock else None)
 
-    def start_work(self, *pool: object) -> Process:
+    def start_work(self, *pool: object) -> Program:
         """Start a process that works on jobs without serving, as EXECUTOR says; it ends with `kill`."""
         if self.settings.get("EXECUTOR") != "celery":
             self.work.append(self._popen("flask", "jobs", "work"))
@@ -353,7 +346,7 @@ class Service:
             self.begin_work(self.celery_workers)
         return client
 
-    def begin_work(self, number: int, *pool: object) -> list[Process]:
+    def begin_work(self, number: int, *pool: object) -> list[Program]:
         """Start so many processes that work, and wait until they do."""
 
         def beginnings() -> int:

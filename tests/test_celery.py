@@ -16,8 +16,9 @@ import redis as client_library
 
 from devtools.facecloud_emulator.server import EmulatorServer
 from tests.conftest import FULL_MATRIX, MakeService, facecloud, on_database
+from tests.fork_server import Program
 from tests.redis import RedisServer
-from tests.support import Process, Service, photo, refused, run_program, wait_for
+from tests.support import Service, photo, refused, run_program, wait_for
 from tests.test_processes import calls, check_complete, done
 
 ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "4"))
@@ -280,7 +281,7 @@ def test_workers_and_brokers_that_die_at_random_moments_lose_nothing_and_double_
     assert not service.left_files()
 
 
-def strike(what: str, worker: Process, broker: RedisServer) -> None:
+def strike(what: str, worker: Program, broker: RedisServer) -> None:
     """Do to a worker or to the broker what the round says."""
     if what == "kill":
         worker.kill()

@@ -201,7 +201,7 @@ def test_a_finger_leads_from_photo_to_photo_and_back_closes(on_a_phone: Visit, a
     viewer = page.get_by_role("dialog")
     expect(viewer).to_contain_text("1 из 50")
     wire = on_a_phone.context.new_cdp_session(page)
-    for way, place in ((-120, "2 из 50"), (-120, "3 из 50"), (120, "2 из 50"), (-20, "2 из 50")):
+    for way, place in ((-120, "2 из 50"), (-120, "3 из 50"), (120, "2 из 50"), (-20, "2 из 50"), (-120, "3 из 50")):
         swipe(wire, way)
         expect(viewer).to_contain_text(place)
     page.go_back()
