@@ -12,7 +12,6 @@ from urllib.parse import SplitResult, urlsplit
 
 import certifi
 
-from service import deadlines
 from service.deadlines import deadline, look_up, watch
 from service.http.special_addresses import is_public
 
@@ -132,19 +131,20 @@ class _Connection(HTTPConnection):
         """Connect to the first address that answers."""
         for number, address in enumerate(self._addresses, 1):
             try:
-                self.sock = socket.create_connection((address, self.port), _CONNECT_SECONDS)
+                sock = socket.create_connection((address, self.port), _CONNECT_SECONDS)
                 break
             except OSError:
                 if number == len(self._addresses):
                     raise
-        deadlines.check()
-        self.sock.settimeout(SECONDS)
-        if self._secure:
-            # The handshake comes last, so that the deadline can cut it: before, there are two sockets for a moment.
-            secured = _trust().wrap_socket(self.sock, server_hostname=self.host, do_handshake_on_connect=False)
-            self.sock = secured
-            secured.do_handshake()
+        sock.settimeout(SECONDS)
+        # Python leaks a socket that is cut before it is wrapped, so the deadline has it only then.
+        self.sock = self._secured(sock) if self._secure else sock
         watch(self)
+        if isinstance(self.sock, ssl.SSLSocket):
+            self.sock.do_handshake()
+
+    def _secured(self, sock: socket.socket) -> ssl.SSLSocket:
+        return _trust().wrap_socket(sock, server_hostname=self.host, do_handshake_on_connect=False)
 
 
 @cache
