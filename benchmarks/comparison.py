@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import pipeline, small_tasks, stage, upload
+from benchmarks import pipeline, small_tasks, stage, stages, upload
 from benchmarks.show_task import finished, times
 from tests.support import ROOT, Service
 
@@ -136,6 +136,10 @@ def main() -> None:
                     print(row, flush=True)
                     if high < FLOOR:
                         slower.append(line.name)
+        print(f"\n| CPU of a photo, ms | here | {given.against} | ratio |\n|---|---|---|---|", flush=True)
+        with stage.emulator(0.0) as url:
+            print("\n".join(stages.table((ROOT, Path(earlier)), url)), flush=True)
+            print(stages.of_work(url))
     if slower:
         sys.exit(f"Slower than {given.against} by a tenth or more: {', '.join(slower)}.")
 

@@ -79,13 +79,13 @@ def costs(service: Service) -> dict[str, float]:
 
 
 def _cost(service: Service, call: Callable[[str], object], arguments: Sequence[str]) -> float:
-    before = _cpu(service)
+    before = cpu(service)
     for argument in arguments:
         call(argument)
-    return (_cpu(service) - before) / len(arguments) * 1000
+    return (cpu(service) - before) / len(arguments) * 1000
 
 
-def _cpu(service: Service) -> float:
+def cpu(service: Service) -> float:
     """Return the seconds of CPU that the server's processes have taken."""
     ticks = 0
     for pid in service.workers():
