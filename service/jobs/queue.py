@@ -30,7 +30,7 @@ class Enqueuing:
     def enqueue(self, session: Session, **values: Any) -> None:
         """Add a job for each row of the query with these values."""
         added = self._statement.execute(session.connection(), of_kind=self._kind, moment=time.time(), **values)
-        notify(session, self._kind, added.scalars().all())
+        notify(session, self._kind, [job for (job,) in added])
 
 
 def _adding(rows: sa.Select[str, str, int]) -> sa.Executable:
