@@ -21,7 +21,7 @@ demo: install ## Starts a service of its own, sends it the photos in samples/, p
 	@$(BIN)/python -m samples.demo
 
 test: install-dev ## Runs all tests, or what ARGS says.
-	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/pytest -n 4 --dist loadfile $(ARGS)
 
 test-fast: install-dev ## Runs the tests that need no server, browser or broker.
 	$(BIN)/pytest -n 3 --dist loadfile -m "not server" $(ARGS)

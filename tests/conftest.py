@@ -58,20 +58,8 @@ SERVERS = frozenset(
 """Fixtures of what a server, a browser or a broker stands on."""
 
 
-LONGEST = (
-    *("outages", "processes", "celery", "clock_jumps", "questions", "operations", "openapi", "faults", "commands"),
-    *("object_store", "workers", "package", "docs", "page"),
-)
-"""Modules that take more than a minute, most of it waiting: others fill their waits, so none may begin last."""
-
-
 def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
-    """Put the longest modules first, and mark the tests that need a server, a browser or a broker.
-
-    `make test-fast` leaves those out.
-    """
-    places = {f"test_{name}": place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+    """Mark the tests that need a server, a browser or a broker, which `make test-fast` leaves out."""
     for item in items:
         parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
         if SERVERS.intersection(item.fixturenames) or "postgresql" in parameters:
