@@ -56,6 +56,7 @@ MODULES = {
     "service.imaging.vips",
     "service.jobs",
     "service.jobs.operation",
+    "service.once",
     "service.shortage",
 }
 """What the engine loads of the service, beside its own modules: nothing of the web, the database or the settings."""

@@ -5,15 +5,14 @@ import fcntl
 import math
 import shutil
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import cache
 from pathlib import Path
 from typing import IO
 
 from service.errors import Unavailable
+from service.once import Once
 
 SLOT = 16_000_000
 """Bytes that each file stands for."""
@@ -24,17 +23,9 @@ PATIENCE = 30.0
 _LOOK_SECONDS = 0.01
 
 
-_making = threading.Lock()
-
-
+@Once
 def own_folder() -> Path:
     """Return a folder of this process's own, for where there is no service."""
-    with _making:  # two threads would make two, each with the whole memory to give
-        return _own_folder()
-
-
-@cache
-def _own_folder() -> Path:
     folder = tempfile.mkdtemp(prefix="headcount-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return Path(folder)

@@ -1,23 +1,16 @@
 """libvips, loaded with the first picture that it decodes: after a fork, and for those processes only that get one."""
 
-import threading
-from functools import cache
 from typing import Any
 
-_setting_up = threading.Lock()
+from service.once import Once
 
 
+@Once
 def vips() -> Any:
     """Return pyvips: one thread a picture, nothing remembered, and no decoders but three."""
-    # Between two of the calls below all decoders are blocked, so nobody may see pyvips before the last one.
-    with _setting_up:
-        return _set_up()
-
-
-@cache
-def _set_up() -> Any:
     import pyvips
 
+    # Between two of the calls below all decoders are blocked, so nobody may see pyvips before the last one.
     # The pool has as many threads as there are cores to use. And no two pictures are the same.
     pyvips.concurrency_set(1)
     pyvips.cache_set_max(0)

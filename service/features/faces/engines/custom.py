@@ -2,13 +2,12 @@
 
 import logging
 import math
-import threading
 from collections.abc import Callable
-from functools import cached_property
 from typing import Any, get_args
 
 from service.features.faces.engines.engine import Detection, Detections, Gender, Quality, never
 from service.jobs.operation import Cancelled, Failure
+from service.once import Once
 
 LARGEST_NUMBER = 2**31 - 1  # what the database's integers hold
 
@@ -22,16 +21,13 @@ class CustomEngine:
     """
 
     def __init__(self, make: Callable[[], Any], name: str) -> None:
-        self._make = make
+        self._engine = Once(make)
         self._name = name
-        self._making = threading.Lock()
 
     def detect(self, image: bytes, cancelled: Callable[[], bool] = never, due_at: float = 0.0) -> Detections:
         """Return the faces, largest box first. Whatever the engine raises is an `engine_failed`, worth two attempts."""
         try:
-            with self._making:
-                engine = self._engine
-            return checked(engine.detect(image))
+            return checked(self._engine().detect(image))
         except (Failure, Cancelled):
             raise
         except Exception as error:
@@ -41,12 +37,8 @@ class CustomEngine:
 
     def close(self) -> None:
         """Close the engine, if it was made and can be closed."""
-        if close := getattr(self.__dict__.get("_engine"), "close", None):
+        if close := getattr(self._engine.made, "close", None):
             close()
-
-    @cached_property
-    def _engine(self) -> Any:
-        return self._make()
 
 
 def checked(answer: Any) -> Detections:
