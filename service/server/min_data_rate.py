@@ -76,6 +76,11 @@ class MinRateSocket(socket.socket):
         """Measure from here on: what the peer acknowledges of earlier answers counts as moved."""
         self.waited, self.moved, self.begun = 0.0, self._unacknowledged(), time.monotonic()
 
+    def setblocking(self, flag: bool) -> None:
+        """Have calls wait or not; no system call is made where it is so already, as it mostly is."""
+        if self.gettimeout() != (None if flag else 0.0):
+            super().setblocking(flag)
+
     def _unacknowledged(self) -> int:
         """Return the bytes that only fill this system's buffer: a peer that takes nothing must not gain time by them.
 

@@ -18,7 +18,7 @@ class SpoolFolder:
     """The folder of the spools; those of this process have at most `most` bytes together. It serves all threads."""
 
     def __init__(self, folder: Path, most: int) -> None:
-        self._folder = folder
+        self.path = folder
         self._most = most
         self._taken = 0
         self._lock = threading.Lock()
@@ -38,8 +38,8 @@ class SpoolFolder:
 
     def made(self) -> Path:
         """Return the folder, made if need be."""
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return self._folder
+        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return self.path
 
     @contextmanager
     def file(self, size: int = 0) -> Iterator[BinaryIO]:
@@ -64,7 +64,7 @@ class Spool:
     def __init__(self, folder: SpoolFolder) -> None:
         self.size = 0
         self._folder = folder
-        self._file = tempfile.SpooledTemporaryFile(IN_MEMORY, dir=str(folder.made()))  # noqa: SIM115 - see close
+        self._file = tempfile.SpooledTemporaryFile(IN_MEMORY, dir=str(folder.path))  # noqa: SIM115 - see close
         self._lock = threading.Lock()
 
     def append(self, data: bytes) -> None:
@@ -73,6 +73,8 @@ class Spool:
         self.size += len(data)
         try:
             with self._lock:
+                if self.size > IN_MEMORY:
+                    self._folder.made()
                 self._file.seek(0, 2)
                 self._file.write(data)
         except OSError as error:
