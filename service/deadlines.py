@@ -221,6 +221,7 @@ def look_up(name: str, port: int, most: Any = None) -> list[str]:
 class WatchedConnection:
     """What a connection of urllib3 inherits first, so that a `deadline` can cut it, also while it is being made."""
 
+    sock: Any
     timeout: Any
     port: int
     host: str
@@ -231,13 +232,15 @@ class WatchedConnection:
         """Connect; a TLS handshake has the rest of the time."""
         # Python leaks a socket that is cut just before its handshake. What goes before that is asked of a proxy alone.
         if self._tunnel_host:
-            watch(self)  # type: ignore[arg-type]  # the class beside this one in a connection's bases has the socket
+            watch(self)  # the class beside this one in a connection's bases has the socket
         super().connect()  # type: ignore[misc]
-        watch(self)  # type: ignore[arg-type]  # the time may have been up before there was a socket
+        watch(self)  # the time may have been up before there was a socket
 
     def request(self, *args: Any, **options: Any) -> None:
         """Send a request."""
-        watch(self)  # type: ignore[arg-type]
+        watch(self)
+        if self.sock and getattr(_of_thread, "deadline", None):
+            self.timeout = None  # that was for connecting; else each piece that is sent is waited for by itself
         super().request(*args, **options)  # type: ignore[misc]
 
     def _new_conn(self) -> socket.socket:

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
@@ -62,6 +62,21 @@ def notify(session: Session, topic: str, ids: Iterable[int] = ()) -> None:
     session.info.setdefault(_NEWS, {}).setdefault(topic, []).extend(ids)
 
 
+class _Session(Session):
+    """A session in a transaction of a connection, which it neither begins nor ends.
+
+    What is executed by the connection alone, as most is, costs half of what it does in a session's own transaction.
+    """
+
+    def __init__(self, connection: sa.Connection) -> None:
+        super().__init__(connection, expire_on_commit=False)
+        self._given = connection
+
+    def connection(self, *_: Any, **__: Any) -> sa.Connection:
+        """Return the connection."""
+        return self._given
+
+
 class Database(ABC):
     """Gives transactions. Safe for all threads of a process; make it after a fork, or use it only then.
 
@@ -80,7 +95,7 @@ class Database(ABC):
     @contextmanager
     def read(self) -> Iterator[Session]:
         """Yield a transaction that sees one moment of the database and commits nothing."""
-        with Session(self.reading) as session:
+        with self.reading.connect() as connection, _Session(connection) as session:
             yield session
 
     @contextmanager
@@ -95,9 +110,10 @@ class Database(ABC):
 
         In SQLite it is the only one. In PostgreSQL others write meanwhile: `lock` what is read first and written later.
         """
-        with Session(self.writing, expire_on_commit=False) as session:
-            with session.begin():
+        with self.writing.connect() as connection:
+            with connection.begin(), _Session(connection) as session:
                 yield session
+                session.flush()
                 news: News = session.info.pop(_NEWS, {})
                 if news:
                     self._send_with(session, news)

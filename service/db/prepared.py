@@ -21,25 +21,41 @@ class Prepared:
     """A statement that is compiled once and then given to the driver itself: a quarter of the cost.
 
     Its parameters are named by `bindparam`, in an insert by the `columns`, by default all. Values go to the driver
-    unconverted, and so rows come back from it, except by `rows`: it is for texts, numbers and nulls. A list of values
-    (`expanding`) is no parameter of it. SQLAlchemy's events of statements do not tell of it.
+    unconverted, and so rows come back from it, except by `rows`: it is for texts, numbers and nulls. `lists` are those
+    that are `expanding`, each with at least one value, or tuple of values. SQLAlchemy's events of statements do not
+    tell of it.
     """
 
-    def __init__(self, statement: sa.Executable, columns: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, statement: sa.Executable, columns: Sequence[str] | None = None, lists: Sequence[str] = ()
+    ) -> None:
         self._statement = statement
         self._columns = columns
+        self._lists = lists
         self._compiled = lru_cache(self._compile)
         self._converters = lru_cache(self._find_converters)
 
     def execute(self, connection: sa.Connection, **values: Any) -> sa.Result[Any]:
         """Execute it with these values, and return the rows, all of which are read."""
-        text, arrange = self._compiled(connection.dialect)
+        text, arrange = self._prepare(connection, values)
         names, rows = _execute(connection, text, arrange(values))
         return IteratorResult(_metadata(names), iter(rows))
 
+    def _prepare(self, connection: sa.Connection, values: dict[str, Any]) -> Any:
+        """Expand the lists among the values, and return the text for so many with what arranges them."""
+        shapes = []
+        for name in self._lists:
+            listed = _padded(values.pop(name))
+            is_of_tuples = isinstance(listed[0], tuple)
+            shapes.append((name, len(listed), len(listed[0]) if is_of_tuples else 0))
+            if is_of_tuples:
+                listed = list(chain.from_iterable(listed))
+            values.update(zip(_expanded_names(*shapes[-1]), listed, strict=True))
+        return self._compiled(connection.dialect, *shapes)
+
     def rows(self, connection: sa.Connection, **values: Any) -> list[Sequence[Any]]:
         """Execute a query with these values, and return its rows with booleans and JSON as Python has them."""
-        text, arrange = self._compiled(connection.dialect)
+        text, arrange = self._prepare(connection, values)
         _, found = _execute(connection, text, arrange(values))
         converters = self._converters(connection.dialect)
         if not converters:
@@ -77,22 +93,33 @@ class Prepared:
         ]
         return [(place, convert) for place, convert in found if convert]
 
-    def _compile(self, dialect: sa.Dialect) -> Any:
+    def _compile(self, dialect: sa.Dialect, *shapes: tuple[str, int, int]) -> Any:
         compiled = self._statement.compile(dialect=dialect, column_keys=self._columns)  # type: ignore[attr-defined]
         fixed = {name: parameter.value for name, parameter in compiled.binds.items() if not parameter.required}
-        if not compiled.positiontup:
-            return str(compiled), lambda values: {**fixed, **values}
-        pick = _picker(compiled.positiontup)
-        return str(compiled), lambda values: pick({**fixed, **values})
+        samples = {name: [(0,) * members if members else 0] * number for name, number, members in shapes}
+        state = compiled.construct_expanded_state({**dict.fromkeys(compiled.binds), **samples})
+        if not state.positiontup:
+            return state.statement, lambda values: {**fixed, **values}
+        pick = _picker(state.positiontup)
+        return state.statement, lambda values: pick({**fixed, **values})
 
 
-def padded(values: Sequence[T]) -> list[T]:
+def _padded(values: Sequence[T]) -> list[T]:
     """Return the values for an `IN`, the last of them repeated until their number is a power of two.
 
     So there are few texts of the statement: each connection's driver keeps the last hundred compiled.
     """
     number = 1 << max(0, len(values) - 1).bit_length()
     return [*values, *(values[-1] for _ in range(number - len(values)))]
+
+
+@cache
+def _expanded_names(name: str, number: int, members: int) -> list[str]:
+    """Return the names that SQLAlchemy gives to the values of a list, or of a list of tuples."""
+    places = range(1, number + 1)
+    if not members:
+        return [f"{name}_{place}" for place in places]
+    return [f"{name}_{place}_{member}" for place in places for member in range(1, members + 1)]
 
 
 def _execute(connection: sa.Connection, text: str, values: Any) -> tuple[tuple[str, ...], list[Sequence[Any]]]:

@@ -31,7 +31,10 @@ class SQLite(Database):
 
     def __init__(self, url: str) -> None:
         super().__init__()
-        self.reading = sa.create_engine(url, pool_size=20, max_overflow=20, connect_args={"timeout": BUSY_SECONDS})
+        # The connection used last has most of the file's pages at hand.
+        self.reading = sa.create_engine(
+            url, pool_size=20, max_overflow=20, pool_use_lifo=True, connect_args={"timeout": BUSY_SECONDS}
+        )
         self._path = Path(self.reading.url.database or ":memory:")
         self._was_there = self._path.exists()
         self._opened: tuple[int, int] | None = None

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import InstrumentedAttribute, Mapped, Session, mapped_column
 
 from service.db.database import ANY, BigId, Model, notify
-from service.db.prepared import Prepared, padded
+from service.db.prepared import Prepared
 from service.jobs.operation import Run
 
 SLACK = 5.0
@@ -116,8 +116,8 @@ _IS_FRESH = sa.case((Job.unserved_since.is_(None), 1), else_=0)
 _PROBE = _claiming(sa.func.abs(_IS_FRESH - sa.bindparam("fresh", type_=sa.Integer)), sa.func.random())
 
 
-def _ours_become(**values: Any) -> sa.Executable:
-    return sa.update(Job).where(_STILL).values(**values).returning(Job.id)
+def _ours_become(**values: Any) -> Prepared:
+    return Prepared(sa.update(Job).where(_STILL).values(**values).returning(Job.id), lists=("ids", "pairs"))
 
 
 _FINISH = _ours_become(status="succeeded", owner=None, error=None)
@@ -132,7 +132,7 @@ _REQUEUE = _ours_become(**_AGAIN, attempts=Job.attempts + 1)
 _AWAIT = _ours_become(**_AGAIN, unserved_since=sa.bindparam("since"))
 _GIVE_BACK = _ours_become(status="queued", owner=None, not_before=sa.bindparam("due"))
 _RENEW = _ours_become(lease_expires_at=sa.bindparam("until"))
-_ALIVE = sa.select(Job.id).where(_STILL)
+_ALIVE = Prepared(sa.select(Job.id).where(_STILL), lists=("ids", "pairs"))
 
 
 def claim(session: Session, kind: str, count: int, *, owner: str, now: float, latest: float, until: float) -> list[Run]:
@@ -165,13 +165,13 @@ def _runs(rows: Iterable[Any]) -> list[Run]:
     return [Run(*row) for row in rows]
 
 
-def _ours(session: Session, statement: sa.Executable, runs: Collection[Run], **values: Any) -> set[int]:
+def _ours(session: Session, statement: Prepared, runs: Collection[Run], **values: Any) -> set[int]:
     """Execute a statement on the rows of those runs that nobody has taken over; return their ids."""
     if not runs:
         return set()
-    pairs = padded([(run.id, run.fence) for run in runs])
-    values |= {"ids": [job for job, _ in pairs], "pairs": pairs}
-    return set(session.connection().execute(statement, values).scalars())
+    pairs = [(run.id, run.fence) for run in runs]
+    found = statement.execute(session.connection(), ids=[job for job, _ in pairs], pairs=pairs, **values)
+    return set(found.scalars())
 
 
 def finish(session: Session, runs: Collection[Run]) -> set[int]:

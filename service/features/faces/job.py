@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from service.db.database import at, now
-from service.db.prepared import Prepared, padded
+from service.db.prepared import Prepared
 from service.features.faces.engines.engine import Detections, Engine
 from service.features.faces.face_members import FACE_MEMBERS, numbered
 from service.features.faces.models import Face, Image, Task, image_key
@@ -21,7 +21,7 @@ from service.storage.storage import Storage
 
 KIND = "face"
 
-_IMAGES_DONE = (
+_IMAGES_DONE = Prepared(
     sa.update(Image)
     .where(Image.id.in_(sa.bindparam("images", expanding=True)))
     .values(
@@ -33,7 +33,8 @@ _IMAGES_DONE = (
         searched_width=sa.bindparam("searched"),
         rotation=sa.bindparam("turned"),
         version=sa.bindparam("task_version"),
-    )
+    ),
+    lists=("images",),
 )
 _IMAGE_ERROR = Prepared(
     sa.update(Image)
@@ -92,7 +93,7 @@ class FaceDetection(Operation):
             alike[run.attempt, found.searched_width, found.rotation, versions[run.task]].append(run.subject)
         for values, images in alike.items():
             named = dict(zip(("attempt", "searched", "turned", "task_version"), values, strict=True))
-            connection.execute(_IMAGES_DONE, {"images": padded(images), "found_by": self.engine_name, **named})
+            _IMAGES_DONE.execute(connection, images=images, found_by=self.engine_name, **named)
 
     def postpone(self, session: Session, failures: Sequence[tuple[Run, Failure]]) -> None:
         """Show at the image what went wrong; it stays pending."""
