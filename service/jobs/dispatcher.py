@@ -29,7 +29,9 @@ log = logging.getLogger(__name__)
 
 AWAY = "the database is away or busy; the dispatcher tries again"
 TURN_SECONDS = 0.01
-"""The pause between two turns while something runs or waits for room: results gather for so long."""
+"""The pause between two turns while something runs or waits for room."""
+GATHER_SECONDS = 0.03
+"""The same while enough is claimed: results gather for so long, since a turn costs as much as many of them."""
 LOOK_SECONDS = 15.0
 """Without news the jobs are looked at so often: for lost news, and since the clock may have been set."""
 WATCH_SECONDS = 2.0
@@ -157,6 +159,8 @@ class Dispatcher:
 
     def _pause(self) -> float:
         """Return the seconds until the next turn, where no news comes before."""
+        if self._pool.has_enough():
+            return GATHER_SECONDS
         if self._pool.claims or self._is_looking():
             return TURN_SECONDS
         return max(TURN_SECONDS, min(self._next_look, self._recover_at) - time.monotonic())

@@ -63,6 +63,10 @@ class WorkerPool:
         seconds = AHEAD + 2 * self._storing_seconds
         return min(16 * self.workers, max(self.workers, int(self.workers * seconds / max(self._seconds, 1e-4))))
 
+    def has_enough(self) -> bool:
+        """Return whether as much waits to begin as keeps all threads busy for a while."""
+        return self.under_way - self.begun > self.ahead() // 2
+
     # The dispatcher's thread.
 
     def note_storing(self, seconds: float) -> None:
@@ -150,7 +154,6 @@ class WorkerPool:
             self._begin()
             if not isinstance(claim.outcome, Postponed):
                 self._seconds += 0.1 * (seconds - self._seconds)
-            waiting = self.under_way - self.begun
             # While enough is claimed ahead, results gather for the next look; one transaction writes them all.
-            if waiting <= self.ahead() // 2:
+            if not self.has_enough():
                 self._wake()
