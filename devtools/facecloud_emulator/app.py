@@ -53,12 +53,14 @@ class Emulator(Controls):
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         """Answer one request."""
-        request = Request(environ)
+        return self.answer(Request(environ))(environ, start_response)
+
+    def answer(self, request: Request) -> Response:
+        """Answer one request, for a server that needs no WSGI between."""
         try:
-            response = self._answer(request)
+            return self._answer(request)
         except Refused as refused:
-            response = error(refused.status, refused.message)
-        return response(environ, start_response)
+            return error(refused.status, refused.message)
 
     def _answer(self, request: Request) -> Response:
         path = request.path
@@ -137,7 +139,7 @@ class Emulator(Controls):
             raise Refused(413, "The image is too large")
         if not image.startswith(b"\xff\xd8\xff") or (self.decode and not decodes(image)):
             raise Refused(400, "The image is not a valid JPEG")
-        asked = request.args
+        asked = request.args.to_dict()  # of a plain one a dozen members are asked at less cost
         faces, rotation = self._find(image, sha256, is_asked(asked, "rotate_until_faces_found"))
         if "face" in asked:
             faces = [given_face(asked["face"], faces)]

@@ -13,6 +13,8 @@ from http import HTTPStatus
 from types import TracebackType
 from typing import IO, Any, NoReturn, Self
 
+from werkzeug.wrappers import Request
+
 from devtools.facecloud_emulator.app import Emulator
 from devtools.facecloud_emulator.faults import Dropped
 
@@ -50,23 +52,18 @@ class _Connection(socketserver.BaseRequestHandler):
         if environ is None:
             return False
         goes_on: bool = environ.get("HTTP_CONNECTION", "").lower() != "close"
-        status = ""
-        headers: list[tuple[str, str]] = []
-
-        def start_response(line: str, fields: list[tuple[str, str]], _: Any = None) -> Any:
-            nonlocal status, headers
-            status, headers = line, fields
-
         try:
-            body = b"".join(self.server.app(environ, start_response))
+            answer = self.server.app.answer(Request(environ))
         except Dropped as dropped:
             if not dropped.parts:
                 raise
             self._drip(dropped)
             return False
-        head = "".join(f"{name}: {value}\r\n" for name, value in headers if name != "Content-Length")
+        body = answer.get_data()
+        head = "".join(f"{name}: {value}\r\n" for name, value in answer.headers if name != "Content-Length")
         ending = "" if goes_on else "Connection: close\r\n"
-        self.request.sendall(f"HTTP/1.1 {status}\r\n{head}Content-Length: {len(body)}\r\n{ending}\r\n".encode() + body)
+        head = f"HTTP/1.1 {answer.status}\r\n{head}Content-Length: {len(body)}\r\n{ending}\r\n"
+        self.request.sendall(head.encode() + body)
         return goes_on
 
     def _drip(self, dropped: Dropped) -> None:
