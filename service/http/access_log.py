@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Request
@@ -32,6 +33,7 @@ class AccessLog:
     def __init__(self, app: "WSGIApplication", metrics: Metrics) -> None:
         self._app = app
         self._metrics = metrics
+        self._counters = cache(self._find_counters)  # to look them up costs more than to count
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         """Answer a request, with its id in the header `X-Request-Id`."""
@@ -63,8 +65,9 @@ class AccessLog:
         route, ids = (template(rule.rule), request.view_args or {}) if request and rule else (OTHER, {})
         method = environ["REQUEST_METHOD"]
         counted = method if method in METHODS else OTHER
-        self._metrics.requests.labels(route, counted, status).inc()
-        self._metrics.request_seconds.labels(route, counted).observe(seconds)
+        count, observe = self._counters(route, counted, status)
+        count()
+        observe(seconds)
         logs.event(
             log,
             "request",
@@ -77,3 +80,7 @@ class AccessLog:
             request_id=environ[logs.REQUEST_ID],
             address=environ.get("REMOTE_ADDR"),
         )
+
+    def _find_counters(self, route: str, method: str, status: str) -> tuple[Callable[[], None], Callable[[float], None]]:
+        requests = self._metrics.requests.labels(route, method, status)
+        return requests.inc, self._metrics.request_seconds.labels(route, method).observe
