@@ -81,6 +81,8 @@ class AccessLog:
             address=environ.get("REMOTE_ADDR"),
         )
 
-    def _find_counters(self, route: str, method: str, status: str) -> tuple[Callable[[], None], Callable[[float], None]]:
+    def _find_counters(
+        self, route: str, method: str, status: str
+    ) -> tuple[Callable[[], None], Callable[[float], None]]:
         requests = self._metrics.requests.labels(route, method, status)
         return requests.inc, self._metrics.request_seconds.labels(route, method).observe

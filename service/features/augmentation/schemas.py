@@ -60,7 +60,9 @@ class PasswordIn(
 
 
 class TokenOut(
-    BaseModel, json_schema_extra={"examples": [{"access_token": "(a token)", "token_type": "bearer", "user_id": _USER}]}
+    BaseModel,
+    defer_build=True,
+    json_schema_extra={"examples": [{"access_token": "(a token)", "token_type": "bearer", "user_id": _USER}]},
 ):
     """A token for the header `Authorization: Bearer`, good for 24 hours."""
 
@@ -69,20 +71,20 @@ class TokenOut(
     user_id: str
 
 
-class UploadedOut(BaseModel, json_schema_extra={"examples": [{"task_id": _TASK}]}):
+class UploadedOut(BaseModel, defer_build=True, json_schema_extra={"examples": [{"task_id": _TASK}]}):
     """The task that an upload became."""
 
     task_id: str
 
 
-class AugmentationError(BaseModel):
+class AugmentationError(BaseModel, defer_build=True):
     """Why an image has no copies."""
 
     code: str
     detail: str
 
 
-class Copied(BaseModel):
+class Copied(BaseModel, defer_build=True):
     """An image and its copies, whose links are null until it is finished."""
 
     name: str

@@ -17,7 +17,7 @@ class ProcessingQuery(StrictModel):
     cursor: Annotated[Cursor | None, Field(description="That of the page before, from its `Link`.")] = None
 
 
-class FilesOut(BaseModel, json_schema_extra={"examples": [{"file_ids": [1, 2]}]}):
+class FilesOut(BaseModel, defer_build=True, json_schema_extra={"examples": [{"file_ids": [1, 2]}]}):
     """The ids of the files, in the order of the parts."""
 
     file_ids: list[int]
@@ -62,7 +62,7 @@ class RotateIn(StrictModel):
 PARAMS: dict[str, type[StrictModel]] = {"flip": FlipIn, "resize": ResizeIn, "rotate": RotateIn}
 
 
-class TaskIdsOut(BaseModel, json_schema_extra={"examples": [{"task_ids": [1, 2]}]}):
+class TaskIdsOut(BaseModel, defer_build=True, json_schema_extra={"examples": [{"task_ids": [1, 2]}]}):
     """The ids of the tasks, in the order of the files."""
 
     task_ids: list[int]

@@ -40,7 +40,7 @@ IMAGE = {"image": FILE | {"description": "The image."}}
 
 
 def _owner_text(name: str) -> dict[str, Any]:
-    about = OwnerIn.model_json_schema()["properties"][name]["description"]
+    about = OwnerIn.model_fields[name].description
     return {"type": "string", "description": about, "examples": [OWNER[name]]}
 
 
