@@ -11,12 +11,8 @@ Two loops take turns in one run over the sample photos, each with one thread and
 Read the column `ratio`: engine over bare, the median of the rounds' ratios. The bar is 0.95. One thread is measured in
 CPU time, which a busy machine hardly moves; all cores in time by the clock. The last column is the part of the
 engine's time, on one thread, that is spent inside `session.run`: no loop can save on that.
-
-`--against DIR` compares with the engine of another checkout instead, CPU time of one thread in turns; photos that are
-named join the built-in ones.
 """
 
-import argparse
 import io
 import os
 import statistics
@@ -29,7 +25,6 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
-from benchmarks import engine_turns
 from service.features.faces.engines.local import MODELS, LocalEngine
 from service.features.faces.engines.local.alignment import crops, placement
 from service.features.faces.engines.local.attributes import CAFFE_MEAN, DEEP_RISE, DEEP_ZOOM, DLIB_MEAN
@@ -50,8 +45,6 @@ ROOT = Path(__file__).parents[1]
 ROUNDS = 9
 SECONDS = 1.5
 CORES = os.cpu_count() or 1
-BARS = {"portrait": 1.0, "group of 4": 0.85, "12 megapixels": 0.4}
-"""Photos a second over those of the engine before this one, which searched at 640 pixels."""
 
 
 def photos() -> dict[str, tuple[bytes, int]]:
@@ -156,10 +149,10 @@ def check_inputs(engine: LocalEngine, bare: Bare) -> None:
         raise SystemExit("The engine and the bare loop do not give the networks the same inputs.")
 
 
-def rate(work: Callable[[], object], threads: int) -> float:
+def rate(work: Callable[[], object], threads: int, seconds: float = SECONDS) -> float:
     """Return how many a second so many threads do: of CPU time for one, by the clock for more."""
     clock = time.process_time if threads == 1 else time.perf_counter
-    end = time.perf_counter() + SECONDS
+    end = time.perf_counter() + seconds
 
     def until_the_end(_: int) -> int:
         done = 0
@@ -181,14 +174,6 @@ def resident_megabytes() -> float:
 
 def main() -> None:
     """Print a line for each photo and number of threads, then the memory."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("photos", type=Path, nargs="*")
-    parser.add_argument("--against", type=Path)
-    given = parser.parse_args()
-    if given.against:
-        own = {photo.name: photo.read_bytes() for photo in given.photos}
-        engine_turns.compare({name: data for name, (data, _) in photos().items()} | own, given.against, BARS)
-        return
     engine = LocalEngine()
     before = resident_megabytes()
     begin = time.perf_counter()

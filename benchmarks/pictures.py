@@ -5,8 +5,8 @@ Photos of 12 megapixels and of half a one, as JPEG and PNG, each into WebP of it
 goes from bytes in memory to bytes in memory; that they are the same pictures is seen after it.
 
 Each way has both cores: here two processes of one thread, as the service has; sharp's own pool of threads; two
-processes with Pillow. They take turns, and the ratio is the median of the rounds. Without Node and sharp
-(`npm install --no-save sharp`, here or in SHARP_FOLDER) its part is skipped.
+processes with Pillow. They take turns, and the ratio is the median of the rounds. `make bench` installs sharp where npm
+is; without it its part is left out.
 """
 
 import argparse
@@ -21,7 +21,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +30,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from benchmarks.row import Bar, Row, in_turns
 from service.imaging import transform as pictures
 from service.imaging.pixel_budget import PixelBudget
 from service.storage.spools import SpoolFolder
@@ -44,6 +46,9 @@ COPIES = {
 }
 OPERATIONS = ("renditions", *COPIES)
 CORES, BAR = 2, 0.97
+FEW_ROUNDS = {"renditions": 2, "scale": 2}
+"""Of those that take long; the others have six."""
+SHARP_MODULES = ROOT / ".cache" / "sharp" / "node_modules"
 TYPES = {".jpg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
 Work = Callable[[str, bytes, str], dict[str, bytes]]
 """Return the files made of a photo of this name and these bytes by an operation, by their names."""
@@ -95,17 +100,17 @@ class Cost(NamedTuple):
     memory: float  # MB at most
 
 
-def draw(folder: Path) -> None:
-    """Write the photos: a sample enlarged and with a sensor's noise, so that encoders have work."""
+def draw(folder: Path, large: int = 4) -> None:
+    """Write so many large photos, and smaller ones: a sample with a sensor's noise, so that encoders have work."""
     sample = Image.open(ROOT / "samples" / "astronaut.png").convert("RGB")
     random_numbers = np.random.default_rng(1)
     for number, (width, height, kind) in enumerate(
-        [(4000, 3000, "jpg")] * 4 + [(800, 600, "jpg")] * 12 + [(1600, 1200, "png")] * 4
+        [(4000, 3000, "jpg")] * large + [(800, 600, "jpg")] * 3 * large + [(1600, 1200, "png")] * large
     ):
         left, top = random.Random(number).choices(range(100), k=2)
-        large = sample.crop((left, top, left + 400, top + 300)).resize((width, height), Image.Resampling.BICUBIC)
+        enlarged = sample.crop((left, top, left + 400, top + 300)).resize((width, height), Image.Resampling.BICUBIC)
         noise = random_numbers.normal(0, 4, (height, width, 1))
-        photo = Image.fromarray((np.asarray(large) + noise).clip(0, 255).astype(np.uint8))
+        photo = Image.fromarray((np.asarray(enlarged) + noise).clip(0, 255).astype(np.uint8))
         photo.save(folder / f"{number:02}.{kind}", quality=90)
 
 
@@ -187,15 +192,14 @@ def in_processes(work: Work, photos: Path, to: Path, what: str) -> Cost:
 def in_sharp(photos: Path, to: Path, what: str) -> Cost:
     """Return the cost of sharp's process."""
     command = ["node", "-e", SHARP, str(photos), str(to), what]
-    modules = os.environ.get("SHARP_FOLDER", str(ROOT)) + "/node_modules"
-    output = subprocess.run(command, env={**os.environ, "NODE_PATH": modules}, check=True, capture_output=True).stdout
+    environment = {**os.environ, "NODE_PATH": str(SHARP_MODULES)}
+    output = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE).stdout
     return Cost(**json.loads(output))
 
 
 def has_sharp() -> bool:
     """Tell whether node finds sharp."""
-    modules = Path(os.environ.get("SHARP_FOLDER", str(ROOT))) / "node_modules" / "sharp"
-    return bool(shutil.which("node")) and modules.exists()
+    return bool(shutil.which("node")) and (SHARP_MODULES / "sharp").exists()
 
 
 def likeness(one: Path, other: Path) -> float:
@@ -239,6 +243,23 @@ def compare(photos: Path, outputs: Path, what: str, rounds: int) -> None:
             f"{what:>10} {name:>6}: {faster:.2f} of {reference} by the clock{bar}, {leaner:.2f} by CPU, "
             f"{seconds:.2f} s, {cpu:.2f} s of CPU, {memory:.0f} MB, files of {size(outputs / name):.2f} MB{alike}"
         )
+
+
+def rows(_: Path) -> Iterator[Row]:
+    """Yield each operation beside sharp: all photos, by the clock."""
+    with tempfile.TemporaryDirectory() as name:
+        photos, made = Path(name, "photos"), Path(name, "made")
+        photos.mkdir()
+        made.mkdir()
+        draw(photos, 2)
+        count = len(list(photos.iterdir()))
+        for what in OPERATIONS:
+            ways: dict[str, Callable[[], Cost]] = {"ours": partial(in_processes, here, photos, made, what)}
+            if has_sharp():
+                ways["peer"] = partial(in_sharp, photos, made, what)
+            costs = in_turns(FEW_ROUNDS.get(what, 6), ways, warm_up=False)
+            found = {way: [count / cost.seconds for cost in each] for way, each in costs.items()}
+            yield Row(f"`{what}` of {count} pictures", "photos/s", found, peer_name="sharp", bars=[Bar(BAR, "peer")])
 
 
 def main() -> None:

@@ -1,28 +1,23 @@
 """Tasks of one photo, eight clients at a time: tasks a second, and milliseconds of CPU of the server for each call.
 
-In four calls (create, upload, start, look until it has ended) the bar is 60 tasks a second, in one form 75. Of the
-calls, the look at one image has 0.8 ms, the upload of a photo of 50 KB 2.6, its start 1.5. The emulator answers at
-once, and clients, server and emulator share the cores.
-
-`--against DIR` takes turns with the code of another checkout: each round runs both.
+The four calls are create, upload, start, and look until it has ended; a form makes all but the last of them. The
+emulator answers at once; clients, server and emulator share the cores. The limit is an empty view of Flask, called by
+the same clients as often, which need not look twice.
 """
 
-import argparse
-import os
-import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from benchmarks import stage
 from benchmarks.photos import photos
-from tests.support import ROOT, Client, Service
+from benchmarks.row import PAIRS, Bar, Row, in_turns, of
+from tests.support import Client, Service
 
 CLIENTS, TASKS, CALLS = 8, 80, 100
-BARS = {"four calls": 60.0, "one form": 75.0, "look": 0.8, "upload": 2.6, "start": 1.5}
-"""Tasks a second at least, milliseconds a call at most."""
+Way = Callable[[Client], object]
 
 
 def _part() -> dict[str, tuple[str, bytes, str]]:
@@ -47,7 +42,20 @@ def _await(client: Client, task: str) -> None:
         time.sleep(0.02)
 
 
-def rate(service: Service, way: Callable[[Client], None]) -> float:
+def four_empty_calls(client: Client) -> None:
+    """Call an empty view as often as a task is made of."""
+    client.post("/", json={})
+    one_empty_form(client)
+    client.post("/")
+
+
+def one_empty_form(client: Client) -> None:
+    """Send a photo in a form, and look once."""
+    client.post("/", data={"start": "true"}, files=_part())
+    client.get("/?bytes=900")
+
+
+def rate(service: Service, way: Way) -> float:
     """Return the tasks a second of all clients together."""
     clients = [service.client() for _ in range(CLIENTS)]
 
@@ -78,55 +86,44 @@ def costs(service: Service) -> dict[str, float]:
     }
 
 
+def empty_costs(service: Service) -> dict[str, float]:
+    """Return what such calls of an empty view cost."""
+    client, paths = service.client(), ["/?bytes=600"] * CALLS
+    return {
+        "upload": _cost(service, partial(client.post, files=_part()), paths),
+        "look": _cost(service, client.get, paths),
+        "start": _cost(service, client.post, paths),
+    }
+
+
 def _cost(service: Service, call: Callable[[str], object], arguments: Sequence[str]) -> float:
-    before = cpu(service)
+    before = stage.cpu(service)
     for argument in arguments:
         call(argument)
-    return (cpu(service) - before) / len(arguments) * 1000
+    return (stage.cpu(service) - before) / len(arguments) * 1000
 
 
-def cpu(service: Service) -> float:
-    """Return the seconds of CPU that the server's processes have taken."""
-    ticks = 0
-    for pid in service.workers():
-        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
-
-
-def rates(service: Service) -> dict[str, float]:
-    """Return the tasks a second in both ways."""
-    return {"four calls": rate(service, in_four_calls), "one form": rate(service, in_one_form)}
-
-
-def measured(
-    roots: Sequence[Path], rounds: int, measure: Callable[[Service], dict[str, float]], **settings: object
-) -> list[list[dict[str, float]]]:
-    """Return in each round the figures of the code in each folder, which take turns."""
-    with ExitStack() as stack:
-        services = [stack.enter_context(stage.service(root=root, **settings)) for root in roots]
-        for service in services:
-            measure(service)  # the first round is slower
-        return [[measure(service) for service in services] for _ in range(rounds)]
-
-
-def main() -> None:
-    """Print the median of each figure, beside it the other checkout's, and the bar."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--against", type=Path)
-    parser.add_argument("--rounds", type=int, default=5)
-    given = parser.parse_args()
-    roots = [ROOT, *([given.against.resolve()] if given.against else [])]
-    with stage.emulator(0.0) as url:
-        settings = stage.facecloud(url)
-        found = [
-            *measured(roots, given.rounds, rates, **settings),
-            *measured(roots, given.rounds, costs, WEB_WORKS="false", **settings),
-        ]
-    for name, bar in BARS.items():
-        of_each = zip(*([figures[name] for figures in row] for row in found if name in row[0]), strict=True)
-        print(f"{name}: {', against '.join(f'{statistics.median(each):.2f}' for each in of_each)} (bar {bar:g})")
-
-
-if __name__ == "__main__":
-    main()
+def rows(peer: Path) -> Iterator[Row]:
+    """Yield the rates, then the costs of the calls."""
+    with stage.both(peer) as (ours, theirs, _), stage.empty_view() as empty:
+        for what, way, bare, bar in (
+            ("tasks of one photo, four calls", in_four_calls, four_empty_calls, 60.0),
+            ("tasks of one photo, one form", in_one_form, one_empty_form, 75.0),
+        ):
+            measures: dict[str, tuple[Service, Way]] = {
+                "ours": (ours, way),
+                "peer": (theirs, way),
+                "limit": (empty, bare),
+            }
+            found = in_turns(PAIRS, {name: partial(rate, *measure) for name, measure in measures.items()})
+            yield Row(what, "tasks/s", found, bars=[Bar(bar)])
+    with stage.both(peer, WEB_WORKS="false") as (ours, theirs, _), stage.empty_view() as empty:
+        called = in_turns(
+            PAIRS, {"ours": partial(costs, ours), "peer": partial(costs, theirs), "limit": partial(empty_costs, empty)}
+        )
+        for name, what, bar in (
+            ("upload", "upload of one photo, in a request of its own", 2.6),
+            ("look", "look at one image", 0.8),
+            ("start", "start of a task of one photo", 1.5),
+        ):
+            yield Row(what, "ms of CPU", of(called, name), bars=[Bar(bar)])

@@ -4,10 +4,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from benchmarks.bare_calls import PROCESSES, THREADS
 from tests.support import ROOT, Service, flask
 
 
@@ -40,9 +42,37 @@ def service(*, root: Path = ROOT, **settings: object) -> Iterator[Service]:
         shutil.rmtree(folder)
 
 
+@contextmanager
+def both(peer: Path, latency: float = 0.0, **settings: object) -> Iterator[tuple[Service, Service, str]]:
+    """Run the code here and that of a folder over one emulator; give both services and the emulator's address."""
+    with ExitStack() as stack:
+        url = stack.enter_context(emulator(latency))
+        given = facecloud(url, **{"WEB_CONCURRENCY": PROCESSES, "WORKERS": THREADS, **settings})
+        ours, theirs = (stack.enter_context(service(root=root, **given)) for root in (ROOT, peer))
+        yield ours, theirs, url
+
+
+@contextmanager
+def empty_view() -> Iterator[Service]:
+    """Run a server whose one view does nothing."""
+    with tempfile.TemporaryDirectory() as folder:
+        stage = Service(Path(folder), root=ROOT / "benchmarks" / "empty_view", WEB_CONCURRENCY=PROCESSES)
+        stage.start()
+        try:
+            yield stage
+        finally:
+            stage.stop()
+
+
 def facecloud(url: str, **settings: object) -> dict[str, object]:
     """Return the settings that point a service at an emulator."""
     return {"FACECLOUD_URL": url, "FACECLOUD_EMAIL": "developer@example.com", "FACECLOUD_PASSWORD": "any", **settings}
+
+
+def cpu(service: Service) -> float:
+    """Return the seconds of CPU that the server's processes have taken, ended threads included (Linux)."""
+    # The number of a process's clock, as clock_getcpuclockid(3) makes it.
+    return sum(time.clock_gettime((~pid << 3) | 2) for pid in service.workers())
 
 
 def resident(pid: int) -> float:

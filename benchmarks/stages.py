@@ -1,62 +1,62 @@
-"""Milliseconds of CPU that a photo of 50 KB costs the server at each stage, HTTP included.
+"""Milliseconds of CPU that a photo of 50 KB costs the server at each stage of a large task, HTTP included.
 
-The server's processes are read from outside, so that the code of another checkout can take turns (`--against DIR`).
-Of the work on a photo, what claims and saves is told from what calls FaceCloud in this process, for the code here
-alone. The emulator answers at once.
+The server's processes are read from outside. Of the work on a photo, what claims and saves is told from what calls
+FaceCloud in this process, for the code here alone. The emulator answers at once. The limits are the same photos
+decoded, written and synced in one thread, and calls of FaceCloud in a bare loop.
 """
 
-import argparse
-import statistics
 import tempfile
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
-from benchmarks import small_tasks, stage
+from benchmarks import bare_calls, stage, upload
 from benchmarks.photos import NUMBER, photos
+from benchmarks.row import PAIRS, Row, in_turns, of
 from service.app import create_app
 from service.config import Settings
 from service.http.services import provided
 from service.jobs.executors import Executor
-from tests.support import ROOT, Client, Service, flask, wait_for
+from tests.support import Client, Service, flask, wait_for
 
-PHOTOS, LOOKS, ROUNDS = 500, 50, 5
+PHOTOS, LOOKS = 500, 50
 STAGES = {
-    "many": "upload, 100 photos a request",
-    "upload": "upload, one photo a request",
-    "start of many": "start of a task of 500",
-    "start": "start of a task of one",
-    "work": "work and save",
-    "look at many": "look at a task of 500",
-    "look": "look at one photo",
+    "upload": "a photo of a large task: upload, 100 a request",
+    "work": "start, work and save",
+    "look": "its part of a look at the finished task of 500",
 }
 PASSWORD = "long enough"
 
 
-def of_many(service: Service) -> dict[str, float]:
-    """Return the figures of a task of many photos, which is worked on."""
+def costs(service: Service) -> dict[str, float]:
+    """Return the milliseconds of a photo at each stage of a task of many."""
     client = service.client()
-    marks, task = [small_tasks.cpu(service)], client.task()
-    stages = {
-        "many": partial(_upload, client, task),
-        "start of many": partial(client.start, task),
-        "work": partial(wait_for, partial(_has_ended, client)),
-        "look at many": partial(_look, client, task),
+    marks, task = [stage.cpu(service)], client.task()
+    stages: dict[str, Callable[[], object]] = {
+        "upload": partial(_upload, client, task),
+        "work": partial(_work, client, task),
+        "look": partial(_look, client, task),
     }
     for run in stages.values():
         run()
-        marks.append(small_tasks.cpu(service))
+        marks.append(stage.cpu(service))
     client.delete(f"/api/v1/tasks/{task}")
     taken = [1000 * (after - before) / PHOTOS for before, after in pairwise(marks)]
-    return dict(zip(stages, taken, strict=True)) | {"look at many": taken[-1] / LOOKS}
+    return dict(zip(stages, taken, strict=True)) | {"look": taken[-1] / LOOKS}
 
 
 def _upload(client: Client, task: str) -> None:
     for first in range(0, PHOTOS, 100):
         parts = [("image", ("photo.jpg", photos()[number % NUMBER])) for number in range(first, first + 100)]
         assert client.post(f"/api/v1/tasks/{task}/images", files=parts).status_code == 201
+
+
+def _work(client: Client, task: str) -> None:
+    client.start(task)
+    wait_for(lambda: _has_ended(client))
 
 
 def _has_ended(client: Client) -> bool:
@@ -69,8 +69,16 @@ def _look(client: Client, task: str) -> None:
         client.get(f"/api/v1/tasks/{task}", headers={"Accept-Encoding": "identity"})
 
 
-def of_work(url: str) -> str:
-    """Return what of the work on a photo each kind of threads takes, in an application of this process."""
+def bare_costs(url: str) -> dict[str, float]:
+    """Return what cannot be left out of an upload, and of the work."""
+    before = time.process_time()
+    upload.bare(PHOTOS)
+    uploaded = time.process_time() - before
+    return {"upload": 1000 * uploaded / PHOTOS, "work": 1000 * bare_calls.run(url, PHOTOS).cpu / PHOTOS}
+
+
+def costs_of_work(url: str) -> dict[str, float]:
+    """Return what of the work each kind of threads takes, in an application of this process."""
     with tempfile.TemporaryDirectory() as name:
         database = f"sqlite:///{name}/service.db"
         flask(database, "database", "upgrade")
@@ -89,51 +97,28 @@ def of_work(url: str) -> str:
         try:
             path = f"/api/v1/tasks/{task}?images=false"
             wait_for(lambda: client.get(path, auth=auth).get_json()["status"] == "completed")
-            seconds: dict[str, float] = {"worker": 0.0, "dispatcher": 0.0}
+            milliseconds: dict[str, float] = {"worker": 0.0, "dispatcher": 0.0}
             for thread in threading.enumerate():
                 kind = thread.name.partition("_")[0]
-                if kind in seconds:
-                    seconds[kind] += _cpu_of(thread)
+                if kind in milliseconds:
+                    milliseconds[kind] += 1000 * _cpu_of(thread) / PHOTOS
+            return milliseconds
         finally:
             executor.stop()
-        calls, saving = (1000 * taken / PHOTOS for taken in seconds.values())
-        return f"Of work and save, the calls take {calls:.2f} ms, claiming and saving {saving:.2f}."
 
 
 def _cpu_of(thread: threading.Thread) -> float:
     return int(Path(f"/proc/self/task/{thread.native_id}/schedstat").read_text().split()[0]) / 1e9
 
 
-def table(roots: Sequence[Path], url: str, rounds: int = ROUNDS) -> list[str]:
-    """Return the rows of the table: the code in each folder takes turns, and the first is the one here."""
-    settings = stage.facecloud(url)
-    found = [
-        *small_tasks.measured(roots, rounds, of_many, **settings),
-        *small_tasks.measured(roots, rounds, small_tasks.costs, WEB_WORKS="false", **settings),
-    ]
-    rows = []
-    for name, text in STAGES.items():
-        each = [statistics.fmean(costs) for costs in zip(*_figures(found, name), strict=True)]
-        ratio = f"{each[1] / each[0]:.2f}" if len(each) > 1 else ""
-        rows.append(f"| {text} | {' | '.join(f'{cost:.3g}' for cost in each)} | {ratio} |")
-    return rows
-
-
-def _figures(found: Sequence[Sequence[dict[str, float]]], name: str) -> list[list[float]]:
-    return [[figures[name] for figures in row] for row in found if name in row[0]]
-
-
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--against", type=Path)
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    given = parser.parse_args()
-    roots = [ROOT, *([given.against.resolve()] if given.against else [])]
-    with stage.emulator(0.0) as url:
-        print("\n".join(table(roots, url, given.rounds)))
-        print(of_work(url))
-
-
-if __name__ == "__main__":
-    main()
+def rows(peer: Path) -> Iterator[Row]:
+    """Yield the stages, then the parts of the work."""
+    with stage.both(peer) as (ours, theirs, url):
+        found = in_turns(
+            PAIRS, {"ours": partial(costs, ours), "peer": partial(costs, theirs), "limit": partial(bare_costs, url)}
+        )
+        for name, what in STAGES.items():
+            yield Row(what, "ms of CPU", of(found, name))
+        of_work = in_turns(2, {"ours": partial(costs_of_work, url)})
+        yield Row("of the work, the threads that call FaceCloud", "ms of CPU", of(of_work, "worker"))
+        yield Row("of the work, claiming and saving", "ms of CPU", of(of_work, "dispatcher"))

@@ -1,26 +1,29 @@
-"""Upload of 1,000 photos of 50 KB in one connection, 50 a request: the bar is 1.2 s.
+"""Upload of photos of 50 KB in one connection, and how much memory it takes.
 
-Beside it, in the same run, the bare cost of what cannot be left out: decoding each photo in full at
-reduced scale, and writing and syncing it, in one thread.
+The limit is the bare cost of what cannot be left out: decoding each photo in full at reduced scale, and writing and
+syncing it, in one thread.
 """
 
 import io
 import os
 import tempfile
 import time
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import requests
 from PIL import Image
 
+from benchmarks import stage
 from benchmarks.photos import NUMBER, photos
-from benchmarks.stage import resident, service
-from tests.support import Client
+from benchmarks.row import PAIRS, Bar, Row, in_turns
+from tests.support import Client, Service
 
-COUNT, BATCH = 1_000, 50
+COUNT = 200
 
 
-def upload(client: Client, count: int = COUNT, batch: int = BATCH) -> float:
+def upload(client: Client, count: int, batch: int) -> float:
     """Return the seconds that the upload takes, `batch` photos a request, the building of the requests not counted."""
     task = client.task()
     bodies = []
@@ -39,7 +42,7 @@ def _post(url: str, parts: list[tuple[str, tuple[str, bytes, str]]]) -> requests
     return requests.Request("POST", url, files=parts)
 
 
-def bare(count: int = COUNT) -> float:
+def bare(count: int) -> float:
     """Return the seconds for decoding, writing and syncing alone."""
     with tempfile.TemporaryDirectory() as folder:
         begin = time.perf_counter()
@@ -54,20 +57,20 @@ def bare(count: int = COUNT) -> float:
         return time.perf_counter() - begin
 
 
-def main() -> None:
-    """Print the times and their ratio."""
-    with service() as stage:
-        client = stage.client()
-        upload(client)
-        rounds = [(upload(client), upload(client, COUNT // 5, 1) * 5, bare()) for _ in range(3)]
-        memory = max(resident(pid) for pid in stage.workers())
-    batches, single, floor = (min(times) for times in zip(*rounds, strict=True))
-    print(
-        f"{COUNT} photos of {len(photos()[0]) / 1000:.0f} KB, {BATCH} a request: {batches:.2f} s (bar 1.2), "
-        f"{batches / floor:.2f} of decoding and syncing alone ({floor:.2f} s; bar 1.0); one a request: {single:.2f} s, "
-        f"{single / floor:.2f} of that (bar 1.8); {memory:.0f} MB a process"
-    )
+def rows(peer: Path) -> Iterator[Row]:
+    """Yield the uploads in portions and one by one."""
 
+    def rate(service: Service, batch: int) -> float:
+        return COUNT / upload(service.client(), COUNT, batch)
 
-if __name__ == "__main__":
-    main()
+    with stage.both(peer) as (ours, theirs, _):
+        for what, batch, bar in (("50 photos a request", 50, 1.0), ("one photo a request", 1, 1 / 1.8)):
+            found = in_turns(
+                PAIRS,
+                {
+                    "ours": partial(rate, ours, batch),
+                    "peer": partial(rate, theirs, batch),
+                    "limit": lambda: COUNT / bare(COUNT),
+                },
+            )
+            yield Row(f"upload, {what}", "photos/s", found, bars=[Bar(round(bar, 2), "limit")])

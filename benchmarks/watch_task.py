@@ -1,75 +1,109 @@
 """A look at a task that is being processed: milliseconds of CPU, ten images having changed since the look before.
 
-The bars are 10 ms at 4,000 images and 25 ms at 10,000 for the whole task, without compression; that may take 12 ms a
-megabyte more. `since` and `images=false` are what the page and programs use. HTTP is not among it: the application is
-called in this process.
+Images have a face each. Nobody works on them: what a worker would change is written straight into the database. `since`
+and `images=false` are what the page and programs use, and earlier code has not. The limit is as many bytes from an
+empty view.
 """
 
-import tempfile
-import time
-from base64 import b64encode
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
 from pathlib import Path
-from uuid import uuid4
 
-import sqlalchemy as sa
-from flask.testing import FlaskClient
+from benchmarks import stage
+from benchmarks.row import PAIRS, Bar, Row, in_turns
+from benchmarks.show_task import IMAGES
+from tests.support import Client, Service
 
-from service.db.database import Database
-from service.features.faces.models import Face, Image, Task
-from service.http.services import provided
-from tests.support import application, flask
-
-CREATED = "2026-01-02T03:04:05.678Z"
-CHANGED = 10
-LOOKS = 20
-VIEWS = {"whole": "", "since": "?since={version}", "images=false": "?images=false"}
+CHANGED, LOOKS = 10, 5
+VIEWS: tuple[tuple[str, str, str, list[Bar]], ...] = (
+    ("compressed", "", "gzip", [Bar(32)]),
+    ("`since`", "?since={version}", "identity", []),
+    ("`images=false`", "?images=false", "identity", []),
+)
 
 
-def make_task(database: Database, size: int) -> tuple[str, list[str]]:
-    """Make a task that is being processed, its images done with a face each; return its id and theirs."""
-    task, ids = str(uuid4()), [str(uuid4()) for _ in range(size)]
-    image = {"task_id": task, "status": "done", "media_type": "image/jpeg", "size": 50_000, "width": 640}
-    face = {"number": 1, "x": 1, "y": 2, "width": 100, "height": 120, "gender": "male", "age": 26.0, "score": 0.99}
-    with database.write() as session:
-        session.add(Task(id=task, status="processing", created_at=CREATED, total=size, done=size - 1))
-        session.flush()
-        rows = [{"id": name, "position": n, "name": f"{n}.jpg", "height": 480, **image} for n, name in enumerate(ids)]
-        session.execute(sa.insert(Image), rows)
-        session.execute(sa.insert(Face), [{"image_id": name, **face} for name in ids])
-    return task, ids
+def connect(service: Service) -> sqlite3.Connection:
+    """Return a connection to a service's database."""
+    return sqlite3.connect(str(service.settings["DATABASE_URL"]).removeprefix("sqlite:///"), isolation_level=None)
 
 
-def look(client: FlaskClient, database: Database, task: str, ids: list[str], query: str, coding: str) -> float:
-    """Return the milliseconds of CPU of a look, on average."""
-    headers = {"Authorization": f"Basic {b64encode(b'admin:unused').decode()}", "Accept-Encoding": coding}
-    taken = 0.0
-    for number in range(LOOKS):
-        changed = ids[number * CHANGED : (number + 1) * CHANGED]
-        with database.write() as session:
-            row = session.get_one(Task, task)
-            row.version += 1
-            session.execute(sa.update(Image).where(Image.id.in_(changed)).values(version=row.version))
-            before = row.version - 1
-        begin = time.process_time()
-        answer = client.get(f"/api/v1/tasks/{task}{query.format(version=before)}", headers=headers)
-        taken += time.process_time() - begin
+def add_faces(database: sqlite3.Connection, task: str, each: int) -> None:
+    """Give each image of a task so many faces, with the columns that both versions of the code have."""
+    number = "number" if "number" in _columns(database, "face") else "position"
+    columns = f"image_id, {number}, x, y, width, height, gender, age, score"
+    images = [image for (image,) in database.execute("SELECT id FROM image WHERE task_id = ?", (task,))]
+    rows = [(image, face, 1, 2, 100, 120, "male", 26.0, 0.99) for image in images for face in range(1, each + 1)]
+    database.execute("BEGIN")
+    database.executemany(f"INSERT INTO face ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+    database.execute("UPDATE image SET status = 'done' WHERE task_id = ?", (task,))
+    database.execute("COMMIT")
+
+
+def _columns(database: sqlite3.Connection, table: str) -> set[str]:
+    return {name for _, name, *_ in database.execute(f"PRAGMA table_info({table})")}
+
+
+class Watched:
+    """A task of so many images that is being processed."""
+
+    def __init__(self, service: Service, images: int) -> None:
+        self._service = service
+        self.client: Client = service.client()
+        self._task = self.client.task(*(IMAGES[number % len(IMAGES)] for number in range(images)))
+        with closing(connect(service)) as database:
+            add_faces(database, self._task, 1)
+            database.execute("UPDATE task SET status = 'processing', done = total - 1 WHERE id = ?", (self._task,))
+        for _ in range(8):
+            self.look()  # each process reads all of them once
+
+    def look(self, query: str = "", coding: str = "identity") -> bytes:
+        """Change images and look; return the answer."""
+        with closing(connect(self._service)) as database:
+            (version,) = database.execute("SELECT version FROM task WHERE id = ?", (self._task,)).fetchone()
+            database.execute("BEGIN")
+            database.execute("UPDATE task SET version = version + 1 WHERE id = ?", (self._task,))
+            if "version" in _columns(database, "image"):
+                chosen = f"SELECT id FROM image WHERE task_id = ? ORDER BY random() LIMIT {CHANGED}"
+                change = f"UPDATE image SET version = {version + 1} WHERE id IN ({chosen})"
+                database.execute(change, (self._task,))
+            database.execute("COMMIT")
+        path = f"/api/v1/tasks/{self._task}{query.format(version=version)}"
+        answer = self.client.get(path, headers={"Accept-Encoding": coding})
         assert answer.status_code == 200, answer.text
-    return taken / LOOKS * 1000
+        return answer.content
+
+    def cost(self, query: str = "", coding: str = "identity") -> float:
+        """Return the milliseconds of CPU of a look."""
+        before = stage.cpu(self._service)
+        for _ in range(LOOKS):
+            self.look(query, coding)
+        return (stage.cpu(self._service) - before) / LOOKS * 1000
 
 
-def main() -> None:
-    """Print a line for each size."""
-    with tempfile.TemporaryDirectory() as folder:
-        flask(f"sqlite:///{folder}/service.db", "database", "upgrade")
-        with application(Path(folder)) as app:
-            client, database = app.test_client(), provided(Database, app)
-            for size in (1_000, 4_000, 10_000):
-                task, ids = make_task(database, size)
-                look(client, database, task, ids, "", "identity")  # the first one reads all of them
-                views = {name: (query, "identity") for name, query in VIEWS.items()} | {"compressed": ("", "gzip")}
-                figures = {name: look(client, database, task, ids, *view) for name, view in views.items()}
-                print(f"{size} images:", ", ".join(f"{name} {figure:.1f} ms" for name, figure in figures.items()))
+def empty_cost(service: Service, size: int) -> float:
+    """Return what a look at an empty view costs."""
+    client, before = service.client(), stage.cpu(service)
+    for _ in range(LOOKS):
+        client.get(f"/?bytes={size}")
+    return (stage.cpu(service) - before) / LOOKS * 1000
 
 
-if __name__ == "__main__":
-    main()
+def rows(peer: Path) -> Iterator[Row]:
+    """Yield looks at the whole of two tasks, and at the smaller one in other ways."""
+    with stage.both(peer, WEB_WORKS="false") as (ours, theirs, _), stage.empty_view() as empty:
+        for images, bar in ((10_000, 25), (4_000, 10)):
+            here, there = (Watched(service, images) for service in (ours, theirs))
+            found = in_turns(
+                PAIRS,
+                {
+                    "ours": here.cost,
+                    "peer": there.cost,
+                    "limit": partial(empty_cost, empty, len(here.look())),
+                },
+            )
+            yield Row(f"look at a task of {images:,} being processed", "ms of CPU", found, bars=[Bar(bar)])
+        for what, query, coding, bars in VIEWS:
+            found = in_turns(PAIRS, {"ours": partial(here.cost, query, coding)})
+            yield Row(f"the same of 4,000, {what}", "ms of CPU", found, bars=bars)

@@ -297,17 +297,21 @@ class Service:
         """Return a new client."""
         return Client(self.url, str(self.settings["API_PASSWORD"]))
 
-    def _popen(self, program: str, *arguments: object) -> Program:
-        # Every setting is given, if as empty, so that a developer's own .env does not reach into the tests.
+    @property
+    def environment(self) -> dict[str, str]:
+        """What its programs run with: every setting, if as empty, so that a developer's own .env does not reach in."""
         defaults = dict.fromkeys((name.upper() for name in Settings.model_fields), "")
         defaults["WEB_CONCURRENCY"] = "2"  # gunicorn reads it too, and wants a number
         given = {name: str(value) for name, value in self.settings.items()}
-        environment = {"PATH": os.environ["PATH"], **defaults, **given}
+        return {"PATH": os.environ["PATH"], **defaults, **given}
+
+    def _popen(self, program: str, *arguments: object) -> Program:
         command = [str(BIN / program), *map(str, arguments)]
         with self.log.open("ab") as log, Path(os.devnull).open("rb") as nothing:
             server = fork_server(program, self.root, clocked=bool(self.clock))
             files = {"given": nothing, "output": log, "errors": log}
-            return server.start(command, self.root, environment, **files, clock=self.clock.path if self.clock else None)
+            clock = self.clock.path if self.clock else None
+            return server.start(command, self.root, self.environment, **files, clock=clock)
 
     def start_work(self, *pool: object) -> Program:
         """Start a process that works on jobs without serving, as EXECUTOR says; it ends with `kill`."""
