@@ -41,18 +41,6 @@ class Prepared:
         names, rows = _execute(connection, text, arrange(values))
         return IteratorResult(_metadata(names), iter(rows))
 
-    def _prepare(self, connection: sa.Connection, values: dict[str, Any]) -> Any:
-        """Expand the lists among the values, and return the text for so many with what arranges them."""
-        shapes = []
-        for name in self._lists:
-            listed = _padded(values.pop(name))
-            is_of_tuples = isinstance(listed[0], tuple)
-            shapes.append((name, len(listed), len(listed[0]) if is_of_tuples else 0))
-            if is_of_tuples:
-                listed = list(chain.from_iterable(listed))
-            values.update(zip(_expanded_names(*shapes[-1]), listed, strict=True))
-        return self._compiled(connection.dialect, *shapes)
-
     def rows(self, connection: sa.Connection, **values: Any) -> list[Sequence[Any]]:
         """Execute a query with these values, and return its rows with booleans and JSON as Python has them."""
         text, arrange = self._prepare(connection, values)
@@ -83,6 +71,18 @@ class Prepared:
             values, left = left[:number], left[number:]
             many = ", ".join([row_of_values] * len(values))
             _execute(connection, f"{head} VALUES {many}", tuple(chain.from_iterable(values)))
+
+    def _prepare(self, connection: sa.Connection, values: dict[str, Any]) -> Any:
+        """Expand the lists among the values, and return the text for so many with what arranges them."""
+        shapes = []
+        for name in self._lists:
+            listed = _padded(values.pop(name))
+            is_of_tuples = isinstance(listed[0], tuple)
+            shapes.append((name, len(listed), len(listed[0]) if is_of_tuples else 0))
+            if is_of_tuples:
+                listed = list(chain.from_iterable(listed))
+            values.update(zip(_expanded_names(*shapes[-1]), listed, strict=True))
+        return self._compiled(connection.dialect, *shapes)
 
     def _find_converters(self, dialect: sa.Dialect) -> list[tuple[int, Callable[[Any], Any]]]:
         columns = cast(sa.Select[Any], self._statement).selected_columns
