@@ -1,6 +1,7 @@
 """The embedded engine against a bare loop over its networks: `python -m benchmarks.local_engine`.
 
-Two loops take turns in one run over the sample photos, each with one thread and with as many as there are cores:
+Two loops take turns over the sample photos, here on as many threads as there are cores, by the clock; on one thread in
+`make bench`:
 
 * **engine**: `LocalEngine.detect`, from the file's bytes to the list of detections.
 * **bare**: what nobody can leave out, in a few lines of Pillow and numpy: decode the bytes at the same reduced scale,
@@ -8,23 +9,22 @@ Two loops take turns in one run over the sample photos, each with one thread and
   checked. The sizes, the tiles and the places of the faces are worked out beforehand: it reads no answers, and checks,
   sorts and returns nothing.
 
-Read the column `ratio`: engine over bare, the median of the rounds' ratios. The bar is 0.95. One thread is measured in
-CPU time, which a busy machine hardly moves; all cores in time by the clock. The last column is the part of the
-engine's time, on one thread, that is spent inside `session.run`: no loop can save on that.
+The part of the bare loop's time that is spent inside `session.run` is printed too: no loop can save on that.
 """
 
 import io
 import os
-import statistics
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 from PIL import Image
 
+from benchmarks.row import HEADER, Bar, Row, in_turns
 from service.features.faces.engines.local import MODELS, LocalEngine
 from service.features.faces.engines.local.alignment import crops, placement
 from service.features.faces.engines.local.attributes import CAFFE_MEAN, DEEP_RISE, DEEP_ZOOM, DLIB_MEAN
@@ -173,7 +173,7 @@ def resident_megabytes() -> float:
 
 
 def main() -> None:
-    """Print a line for each photo and number of threads, then the memory."""
+    """Print the memory, then a row for each photo."""
     engine = LocalEngine()
     before = resident_megabytes()
     begin = time.perf_counter()
@@ -184,23 +184,16 @@ def main() -> None:
         assert len(engine.detect(data).faces) == faces
     print(f"resident: {before:.0f} MB before, {resident_megabytes():.0f} MB with the engine at work\n")
 
-    print(f"{'photo':<13} threads  engine/s    bare/s    ratio    networks")
+    print(HEADER)
     for name, (data, _) in inputs.items():
         bare = Bare(data)
         check_inputs(engine, bare)
-        works = (lambda data=data: engine.detect(data), bare.run)
-        for threads in sorted({1, CORES}):
-            pairs = []
-            shares = []
-            for turn in range(ROUNDS):
-                rates = {index: rate(works[index], threads) for index in ((0, 1) if turn % 2 else (1, 0))}
-                pairs.append((rates[0], rates[1]))
-                bare.run()
-                shares.append(bare.networks)
-            ours, theirs = (statistics.median(column) for column in zip(*pairs, strict=True))
-            ratio = statistics.median(one / other for one, other in pairs)
-            share = f"{statistics.median(shares) * ours:>9.0%}" if threads == 1 else ""
-            print(f"{name:<13} {threads:>7}  {ours:>8.1f}  {theirs:>8.1f}  {ratio:>7.3f}   {share}")
+        begin = time.thread_time()
+        bare.run()
+        what = f"{name}, {CORES} threads, {bare.networks / (time.thread_time() - begin):.0%} of one in the networks"
+        ways = {"ours": partial(engine.detect, data), "limit": bare.run}
+        found = in_turns(ROUNDS, {way: partial(rate, work, CORES) for way, work in ways.items()})
+        print(Row(what, "photos/s", found, bars=[Bar(0.95, "limit")]))
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ def rows(peer: Path) -> Iterator[Row]:
         yield thousand
         # Ten times the images may take eleven times as long.
         bar = Bar(round(statistics.median(thousand.ours) / 1.1))
-        yield Row("10,000 images at 0 ms", "images/s", _compared(services, 10_000, 1, warm_up=False), bars=[bar])
+        yield Row("10,000 images at 0 ms, once", "images/s", _compared(services, 10_000, 1, warm_up=False), bars=[bar])
         memory = {"ours": [most_memory(ours)], "peer": [most_memory(theirs)]}
         yield Row("memory of a server process after these", "MB", memory, bars=[Bar(150)])
         with database("postgresql") as settings, service(**facecloud(url, WORKERS=THREADS, **settings)) as other:
