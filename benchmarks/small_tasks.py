@@ -5,6 +5,7 @@ emulator answers at once; clients, server and emulator share the cores. The limi
 the same clients as often, which need not look twice.
 """
 
+import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from benchmarks import stage
 from benchmarks.photos import photos
+from benchmarks.plain_client import PlainClient, form
 from benchmarks.row import PAIRS, Bar, Row, in_turns, of
 from tests.support import Client, Service
 
@@ -71,29 +73,32 @@ def rate(service: Service, way: Way) -> float:
 
 def costs(service: Service) -> dict[str, float]:
     """Return the milliseconds of CPU of a call of each kind; nobody works on the images, which would count too."""
-    client = service.client()
-    tasks = [client.post("/api/v1/tasks", json={}).json()["id"] for _ in range(CALLS)]
     images: list[str] = []
+    photo = form(photos()[:1])
+    with PlainClient(service) as client:
 
-    def upload(task: str) -> None:
-        answer = client.post(f"/api/v1/tasks/{task}/images", files=_part())
-        images.append(f"/api/v1/tasks/{task}/images/{answer.json()['items'][0]['id']}")
+        def upload(task: str) -> None:
+            added = json.loads(client.call("POST", f"{task}/images", *photo))["items"][0]["id"]
+            images.append(f"{task}/images/{added}")
 
-    return {
-        "upload": _cost(service, upload, tasks),
-        "look": _cost(service, client.get, images),
-        "start": _cost(service, client.start, tasks),
-    }
+        made = [json.loads(client.call("POST", "/api/v1/tasks"))["id"] for _ in range(CALLS)]
+        tasks = [f"/api/v1/tasks/{task}" for task in made]
+        return {
+            "upload": _cost(service, upload, tasks),
+            "look": _cost(service, partial(client.call, "GET"), images),
+            "start": _cost(service, lambda task: client.call("POST", f"{task}/start"), tasks),
+        }
 
 
 def empty_costs(service: Service) -> dict[str, float]:
     """Return what such calls of an empty view cost."""
-    client, paths = service.client(), ["/?bytes=600"] * CALLS
-    return {
-        "upload": _cost(service, partial(client.post, files=_part()), paths),
-        "look": _cost(service, client.get, paths),
-        "start": _cost(service, client.post, paths),
-    }
+    paths, photo = ["/?bytes=600"] * CALLS, form(photos()[:1])
+    with PlainClient(service) as client:
+        return {
+            "upload": _cost(service, lambda path: client.call("POST", path, *photo), paths),
+            "look": _cost(service, partial(client.call, "GET"), paths),
+            "start": _cost(service, partial(client.call, "POST"), paths),
+        }
 
 
 def _cost(service: Service, call: Callable[[str], object], arguments: Sequence[str]) -> float:

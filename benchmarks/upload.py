@@ -12,34 +12,29 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-import requests
 from PIL import Image
 
 from benchmarks import stage
 from benchmarks.photos import NUMBER, photos
+from benchmarks.plain_client import PlainClient, form
 from benchmarks.row import PAIRS, Bar, Row, in_turns
-from tests.support import Client, Service
+from tests.support import Service
 
 COUNT = 200
 
 
-def upload(client: Client, count: int, batch: int) -> float:
+def upload(service: Service, count: int, batch: int) -> float:
     """Return the seconds that the upload takes, `batch` photos a request, the building of the requests not counted."""
-    task = client.task()
-    bodies = []
-    for first in range(0, count, batch):
-        numbers = range(first, first + batch)
-        parts = [("image", (f"{number}.jpg", photos()[number % NUMBER], "image/jpeg")) for number in numbers]
-        request = client.prepare_request(_post(f"{client.url}/api/v1/tasks/{task}/images", parts))
-        bodies.append(request)
-    begin = time.perf_counter()
-    for request in bodies:
-        assert client.send(request).status_code == 201
-    return time.perf_counter() - begin
-
-
-def _post(url: str, parts: list[tuple[str, tuple[str, bytes, str]]]) -> requests.Request:
-    return requests.Request("POST", url, files=parts)
+    numbers = range(count)
+    bodies = [
+        form([photos()[number % NUMBER] for number in numbers[first : first + batch]]) for first in numbers[::batch]
+    ]
+    path = f"/api/v1/tasks/{service.client().task()}/images"
+    with PlainClient(service) as client:
+        begin = time.perf_counter()
+        for body in bodies:
+            client.call("POST", path, *body)
+        return time.perf_counter() - begin
 
 
 def bare(count: int) -> float:
@@ -61,7 +56,7 @@ def rows(peer: Path) -> Iterator[Row]:
     """Yield the uploads in portions and one by one."""
 
     def rate(service: Service, batch: int) -> float:
-        return COUNT / upload(service.client(), COUNT, batch)
+        return COUNT / upload(service, COUNT, batch)
 
     with stage.both(peer) as (ours, theirs, _):
         for what, batch, bar in (("50 photos a request", 50, 1.0), ("one photo a request", 1, 1 / 1.8)):
