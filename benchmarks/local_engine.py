@@ -26,8 +26,15 @@ from PIL import Image
 
 from benchmarks.row import HEADER, Bar, Row, in_turns
 from service.features.faces.engines.local import MODELS, LocalEngine
-from service.features.faces.engines.local.alignment import crops, placement
-from service.features.faces.engines.local.attributes import CAFFE_MEAN, DEEP_RISE, DEEP_ZOOM, DLIB_MEAN
+from service.features.faces.engines.local.alignment import crop, placement
+from service.features.faces.engines.local.attributes import (
+    CAFFE_MEAN,
+    DEEP_RISE,
+    DEEP_ZOOM,
+    DLIB_MEAN,
+    less,
+    with_mirror_image,
+)
 from service.features.faces.engines.local.engine import DECODED_SIDE
 from service.features.faces.engines.local.search import (
     EFFORTS,
@@ -38,7 +45,7 @@ from service.features.faces.engines.local.search import (
     tiles,
     worthwhile_scale,
 )
-from service.features.faces.engines.local.sessions import Floats, load
+from service.features.faces.engines.local.sessions import Floats, load, share_arena
 from service.features.faces.engines.local.yunet import YuNet
 
 ROOT = Path(__file__).parents[1]
@@ -65,6 +72,7 @@ class Bare:
     """The networks, fed by hand, for one photo in which all faces are upright."""
 
     def __init__(self, data: bytes) -> None:
+        share_arena()
         names = ("yunet", "faceres-deep", "gender-v1", "agegender-fa")
         self.detector, self.deep, self.gender, self.second = (load(MODELS / f"{name}.onnx") for name in names)
         self.data = data
@@ -97,16 +105,14 @@ class Bare:
         self.networks = 0.0
         for scale in self.scales:
             for canvas in self.canvases(image, scale):
-                self.timed(self.detector, None, {"input": canvas})
-        wide = crops(image, self.wide, 224)
-        bgr = np.empty(wide.shape, np.float32)
-        for colour, mean in enumerate(CAFFE_MEAN):
-            np.subtract(wide[:, 2 - colour], mean, out=bgr[:, colour])
-        self.timed(self.deep, ["age_pred/Softmax", "gender_pred/Sigmoid"], {"input_1": bgr})
-        tight, tiny = (crops(image, self.tight, side) for side in (112, 32))
-        tight, tiny = (np.concatenate([faces, faces[..., ::-1]]).astype(np.float32) for faces in (tight, tiny))
-        self.timed(self.second, ["age", "gender"], {"image": tight})
-        self.timed(self.gender, None, {"images": (tiny - DLIB_MEAN[:, None, None]) / 256})
+                self.timed(self.detector, None, {"planes": canvas})
+        for tight, wide in zip(self.tight, self.wide, strict=True):
+            face = crop(image, wide, 224)[None]
+            self.timed(self.deep, ["age_pred/Softmax", "gender_pred/Sigmoid"], {"planes": less(face, CAFFE_MEAN)})
+            pairs = (with_mirror_image(crop(image, tight, side)) for side in (112, 32))
+            second, gender = ({"planes": less(pair, DLIB_MEAN)} for pair in pairs)
+            self.timed(self.second, ["age", "gender"], second)
+            self.timed(self.gender, None, gender)
 
     def timed(
         self, network: onnxruntime.InferenceSession, outputs: list[str] | None, inputs: dict[str, Floats]
@@ -117,13 +123,13 @@ class Bare:
         self.networks += time.thread_time() - begin
 
     def canvases(self, image: Image.Image, scale: float) -> Iterator[Floats]:
-        """Yield the detector's inputs for one scale: BGR planes, padded to multiples of 32."""
+        """Yield the detector's inputs for one scale: planes, padded to multiples of 32."""
         size = (round(image.width * scale), round(image.height * scale))
         small = image if size == image.size else image.resize(size, Image.Resampling.BILINEAR, reducing_gap=1.0)
         for box in tiles(small.size):
             tile = small.crop(box)
             canvas = np.zeros((1, 3, -(-tile.height // 32) * 32, -(-tile.width // 32) * 32), np.float32)
-            for plane, colour in enumerate("BGR"):
+            for plane, colour in enumerate("RGB"):
                 values = np.frombuffer(tile.tobytes("raw", colour), np.uint8)
                 canvas[0, plane, : tile.height, : tile.width] = values.reshape(tile.height, tile.width)
             yield canvas

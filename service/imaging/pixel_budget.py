@@ -57,22 +57,29 @@ class PixelBudget:
         with _opened(folder, "door") as door:
             while not _is_locked(door):
                 self._wait(deadline)
-            free = [held.enter_context(_opened(folder, str(slot))) for slot in range(SLOTS)]
-            while number:
-                locked = next((file for file in free if _is_locked(file)), None)
-                if locked is None:
-                    self._wait(deadline)
-                else:
-                    free.remove(locked)
-                    number -= 1
-        for file in free:
-            file.close()
+            while number := number - _lock_free_slots(folder, number, held):
+                self._wait(deadline)
 
     def _wait(self, deadline: float) -> None:
         if time.monotonic() > deadline:
             detail = "Too many large images are being decoded on this machine. Try again in half a minute."
             raise Unavailable(detail, retry_after=math.ceil(PATIENCE), code="busy")
         time.sleep(_LOOK_SECONDS)
+
+
+def _lock_free_slots(folder: Path, most: int, held: ExitStack) -> int:
+    """Lock up to so many slots that are free, and return how many. A photo needs one, so most are not even opened."""
+    locked = 0
+    for slot in range(SLOTS):
+        if locked == most:
+            break
+        file = _opened(folder, str(slot))
+        if _is_locked(file):
+            held.enter_context(file)
+            locked += 1
+        else:
+            file.close()
+    return locked
 
 
 def _opened(folder: Path, name: str) -> IO[bytes]:

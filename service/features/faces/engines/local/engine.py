@@ -15,7 +15,7 @@ from PIL import Image
 from service.features.faces.engines.engine import Detection, Detections, Gender, Quality, never
 from service.features.faces.engines.local.attributes import AttributeNetworks, Attributes
 from service.features.faces.engines.local.search import EFFORTS, Found, Search, finest_scale, worthwhile_scale
-from service.features.faces.engines.local.sessions import Floats
+from service.features.faces.engines.local.sessions import Floats, share_arena
 from service.features.faces.engines.local.yunet import YuNet
 from service.imaging.decode import upright
 from service.imaging.failures import image_failures
@@ -129,6 +129,7 @@ class _Networks:
     """All networks of the engine, loaded."""
 
     def __init__(self, models: Path) -> None:
+        share_arena()
         self._search = Search(YuNet(models))
         self._attributes = AttributeNetworks(models)
 

@@ -53,44 +53,39 @@ class YuNet:
 
     def __init__(self, models: Path) -> None:
         self._session = load(models / "yunet.onnx")
-        self._outputs = [output.name for output in self._session.get_outputs()]
+        self._outputs = [f"{kind}_{stride}" for stride in STRIDES for kind in ("scores", "places")]
 
     def detect(self, picture: Image.Image) -> Candidates:
         """Return the candidates in an RGB picture, overlapping ones too."""
-        canvas = _canvas(picture)
-        results = self._session.run(self._outputs, {"input": canvas})
-        output = {name: values[0] for name, values in zip(self._outputs, results, strict=True)}
-        columns = canvas.shape[3]
-        seen = [part for stride in STRIDES if (part := _decode(output, stride, columns // stride))]
-        return Candidates.join(seen)
+        results = self._session.run(self._outputs, {"planes": _canvas(picture)})
+        grids = zip(results[::2], results[1::2], STRIDES, strict=True)
+        return Candidates.join([part for grid in grids if (part := _decode(*grid))])
 
 
 def _canvas(picture: Image.Image) -> Floats:
-    """Return the network's input, BGR planes from 0 to 255 of shape (1, 3, h, w), padded to multiples of 32."""
+    """Return the network's input, planes from 0 to 255 of shape (1, 3, h, w), padded to multiples of 32."""
     width, height = picture.size
     canvas = np.empty((1, 3, -(-height // 32) * 32, -(-width // 32) * 32), np.float32)
     canvas[..., height:, :] = canvas[..., width:] = 0  # the padding alone: to clear all of it takes a quarter longer
-    for plane, colour in enumerate("BGR"):  # faster than to transpose the pixels, or to split them into pictures
-        values = np.frombuffer(picture.tobytes("raw", colour), np.uint8)
-        canvas[0, plane, :height, :width] = values.reshape(height, width)
+    for plane, colour in zip(canvas[0], "RGB", strict=True):  # faster than to transpose the pixels, or to split them
+        plane[:height, :width] = np.frombuffer(picture.tobytes("raw", colour), np.uint8).reshape(height, width)
     return canvas
 
 
-def _decode(output: dict[str, Floats], stride: int, columns: int) -> Candidates | None:
+def _decode(scores: Floats, places: Floats, stride: int) -> Candidates | None:
     """Read one grid of the network's answers, in pixels of the canvas; None where it is empty.
 
     A cell's score is √(class · objectness); its box is centre + offset · stride, eˢⁱᶻᵉ · stride; its landmarks are
     cell + offset · stride: OpenCV's `FaceDetectorYN`, modules/objdetect/src/face_detect.cpp, `postProcess`.
     """
-    chances = output[f"cls_{stride}"][:, 0] * output[f"obj_{stride}"][:, 0]
-    likely = np.flatnonzero(chances >= LEAST_SCORE**2)
-    if not likely.size:
+    chances = scores[0, 0] * scores[0, 1]
+    rows, columns = np.nonzero(chances >= LEAST_SCORE**2)
+    if not rows.size:
         return None
-    rows, places = np.divmod(likely, columns)
-    cells = np.stack([places, rows], axis=1).astype(np.float32) * stride
-    shapes = output[f"bbox_{stride}"][likely]
-    centres = cells + shapes[:, :2] * stride
-    halves = np.exp(shapes[:, 2:]) * stride / 2
-    offsets = output[f"kps_{stride}"][likely].reshape(-1, 5, 2)
+    cells = np.stack([columns, rows], axis=1).astype(np.float32) * stride
+    found = places[0, :, rows, columns]
+    centres = cells + found[:, :2] * stride
+    halves = np.exp(found[:, 2:4]) * stride / 2
+    offsets = found[:, 4:].reshape(-1, 5, 2)
     boxes = np.concatenate([centres - halves, centres + halves], axis=1)
-    return Candidates(boxes, np.sqrt(chances[likely].clip(0, 1)), offsets * stride + cells[:, None])
+    return Candidates(boxes, np.sqrt(chances[rows, columns].clip(0, 1)), offsets * stride + cells[:, None])
