@@ -26,15 +26,8 @@ from PIL import Image
 
 from benchmarks.row import HEADER, Bar, Row, in_turns
 from service.features.faces.engines.local import MODELS, LocalEngine
-from service.features.faces.engines.local.alignment import crop, placement
-from service.features.faces.engines.local.attributes import (
-    CAFFE_MEAN,
-    DEEP_RISE,
-    DEEP_ZOOM,
-    DLIB_MEAN,
-    less,
-    with_mirror_image,
-)
+from service.features.faces.engines.local.alignment import crops, placement
+from service.features.faces.engines.local.attributes import DEEP_RISE, DEEP_ZOOM, with_mirror_images
 from service.features.faces.engines.local.engine import DECODED_SIDE
 from service.features.faces.engines.local.search import (
     EFFORTS,
@@ -45,7 +38,7 @@ from service.features.faces.engines.local.search import (
     tiles,
     worthwhile_scale,
 )
-from service.features.faces.engines.local.sessions import Floats, load, share_arena
+from service.features.faces.engines.local.sessions import Bytes, load, share_arena
 from service.features.faces.engines.local.yunet import YuNet
 
 ROOT = Path(__file__).parents[1]
@@ -106,29 +99,29 @@ class Bare:
         for scale in self.scales:
             for canvas in self.canvases(image, scale):
                 self.timed(self.detector, None, {"planes": canvas})
-        for tight, wide in zip(self.tight, self.wide, strict=True):
-            face = crop(image, wide, 224)[None]
-            self.timed(self.deep, ["age_pred/Softmax", "gender_pred/Sigmoid"], {"planes": less(face, CAFFE_MEAN)})
-            pairs = (with_mirror_image(crop(image, tight, side)) for side in (112, 32))
-            second, gender = ({"planes": less(pair, DLIB_MEAN)} for pair in pairs)
-            self.timed(self.second, ["age", "gender"], second)
-            self.timed(self.gender, None, gender)
+        wide = crops(image, self.wide, 224)[:, None]
+        tight, tiny = (with_mirror_images(crops(image, self.tight, side)) for side in (112, 32))
+        for face in wide:
+            self.timed(self.deep, ["age_pred/Softmax", "gender_pred/Sigmoid"], {"planes": face})
+        for pair in tight:
+            self.timed(self.second, ["age", "gender"], {"planes": pair})
+        for pair in tiny:
+            self.timed(self.gender, ["probabilities"], {"planes": pair})
 
-    def timed(
-        self, network: onnxruntime.InferenceSession, outputs: list[str] | None, inputs: dict[str, Floats]
-    ) -> None:
+    def timed(self, network: onnxruntime.InferenceSession, outputs: list[str] | None, inputs: dict[str, Bytes]) -> None:
         """Run one network."""
         begin = time.thread_time()
         network.run(outputs, inputs)
         self.networks += time.thread_time() - begin
 
-    def canvases(self, image: Image.Image, scale: float) -> Iterator[Floats]:
+    def canvases(self, image: Image.Image, scale: float) -> Iterator[Bytes]:
         """Yield the detector's inputs for one scale: planes, padded to multiples of 32."""
         size = (round(image.width * scale), round(image.height * scale))
         small = image if size == image.size else image.resize(size, Image.Resampling.BILINEAR, reducing_gap=1.0)
-        for box in tiles(small.size):
-            tile = small.crop(box)
-            canvas = np.zeros((1, 3, -(-tile.height // 32) * 32, -(-tile.width // 32) * 32), np.float32)
+        boxes = list(tiles(small.size))
+        for box in boxes:
+            tile = small.crop(box) if len(boxes) > 1 else small
+            canvas = np.zeros((1, 3, -(-tile.height // 32) * 32, -(-tile.width // 32) * 32), np.uint8)
             for plane, colour in enumerate("RGB"):
                 values = np.frombuffer(tile.tobytes("raw", colour), np.uint8)
                 canvas[0, plane, : tile.height, : tile.width] = values.reshape(tile.height, tile.width)
@@ -139,7 +132,7 @@ def check_inputs(engine: LocalEngine, bare: Bare) -> None:
     """Raise an error unless the engine and the bare loop give the networks the same inputs."""
     run, seen = onnxruntime.InferenceSession.run, list[bytes]()
 
-    def recorded(session: onnxruntime.InferenceSession, outputs: list[str] | None, inputs: dict[str, Floats]) -> object:
+    def recorded(session: onnxruntime.InferenceSession, outputs: list[str] | None, inputs: dict[str, Bytes]) -> object:
         seen.extend(values.tobytes() for values in inputs.values())
         return run(session, outputs, inputs)
 

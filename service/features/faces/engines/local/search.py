@@ -118,8 +118,10 @@ class Search:
         """Look at a picture at one scale, tile by tile."""
         small = _shrunk(picture, scale)
         seen = []
-        for left, top, right, bottom in tiles(small.size):
-            tile = small.crop((left, top, right, bottom))
+        boxes = list(tiles(small.size))
+        for box in boxes:
+            left, top, *_ = box
+            tile = small.crop(box) if len(boxes) > 1 else small
             found = self._detector.detect(tile)
             whole = found.within(*_edges((left, top), tile.size, small.size))
             seen.append(whole.moved(left, top, scale))
