@@ -98,7 +98,7 @@ class Bare:
         self.networks = 0.0
         for scale in self.scales:
             for canvas in self.canvases(image, scale):
-                self.timed(self.detector, None, {"planes": canvas})
+                self.timed(self.detector, ["scores", "places"], {"planes": canvas})
         wide = crops(image, self.wide, 224)[:, None]
         tight, tiny = (with_mirror_images(crops(image, self.tight, side)) for side in (112, 32))
         for face in wide:

@@ -6,7 +6,8 @@ changed on the way, and LICENCES.md beside them says so. Their answers stay the 
 * All take `planes`, the bytes of red, green and blue, and begin by taking the mean off that they were trained with. A
   divisor of the colours, or the order blue, green, red, is in the weights of their first convolution.
 * `yunet.onnx`: the shape of its input is freed, so that it takes a picture of any size. Each of its three grids had
-  heads of 1, 1, 4 and 10 channels; they are one head of 16, as many as the runtime computes at once.
+  heads of 1, 1, 4 and 10 channels; they are one head of 16, as many as the runtime computes at once. The answers of
+  the three grids are joined.
 * `gender-v1.onnx`: weights below 1e-18 become zero. A fifth of them are that small; products of two such numbers are
   denormal, which processors compute many times slower.
 * `agegender-fa.onnx` and `faceres-deep.onnx` are kept as they were converted once; LICENCES.md names their sources.
@@ -28,7 +29,7 @@ from onnx import TensorProto, helper, numpy_helper
 MODELS = Path(__file__).parents[1] / "service" / "features" / "faces" / "engines" / "models"
 SMALLEST_WEIGHT = 1e-18
 PLANES = "planes"
-STRIDES = (8, 16, 32)
+GRIDS = 3
 HEADS = ("cls", "obj", "bbox", "kps")
 NO_MEAN = (0.0, 0.0, 0.0)
 # Of red, green and blue: what dlib's `input_rgb_image` takes off, and Caffe's networks.
@@ -107,37 +108,38 @@ def take_planes(
 
 
 def merge_heads(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Compute class, objectness, box and landmarks of each of YuNet's grids together.
+    """Compute class, objectness, box and landmarks of each of YuNet's grids together, and join the grids.
 
-    A grid then has two outputs: `scores_8` of shape (1, 2, rows, columns), class and objectness, and `places_8` of
-    shape (1, 14, rows, columns), the box and the landmarks. 8, 16 and 32 are the pixels of a cell.
+    The outputs are then `scores`, (2, cells), class and objectness, and `places`, (14, cells), the box and the
+    landmarks. The cells are those of 8 pixels, then of 16, then of 32, row by row.
     """
     graph = model.graph
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     features = {node.input[1]: node.input[0] for node in graph.node if node.op_type == "Conv"}
-    nodes, outputs, merged = [], [], []
-    for level, stride in enumerate(STRIDES):
-        for step in ("conv1", "conv2"):
-            for kind in ("weight", "bias"):
-                parts = [weights[f"bbox_head.multi_level_{head}.{level}.{step}.{kind}"] for head in HEADS]
-                merged.append(numpy_helper.from_array(np.concatenate(parts), f"{step}_{stride}_{kind}"))
-        names = [f"conv1_{stride}", f"conv2_{stride}"]
-        pointwise, around = ([f"{name}_weight", f"{name}_bias"] for name in names)
+    nodes, merged = [], [numpy_helper.from_array(np.array([16, -1]), "flat")]
+    for level in range(GRIDS):
+        for part in ("conv1.weight", "conv1.bias", "conv2.weight", "conv2.bias"):
+            heads = [weights[f"bbox_head.multi_level_{head}.{level}.{part}"] for head in HEADS]
+            merged.append(numpy_helper.from_array(np.concatenate(heads), f"{part}.{level}"))
         seen = features[f"bbox_head.multi_level_cls.{level}.conv1.weight"]
-        odds, scores, places = f"odds_{stride}", f"scores_{stride}", f"places_{stride}"
+        names = [f"conv1_{level}", f"conv2_{level}"]
+        pointwise, around = ([f"{step}.weight.{level}", f"{step}.bias.{level}"] for step in ("conv1", "conv2"))
         nodes += [
             helper.make_node("Conv", [seen, *pointwise], names[:1], kernel_shape=[1, 1]),
             helper.make_node("Conv", [names[0], *around], names[1:], kernel_shape=[3, 3], pads=[1] * 4, group=16),
-            helper.make_node("Split", names[1:], [odds, places], axis=1, split=[2, 14]),
-            helper.make_node("Sigmoid", [odds], [scores]),
+            helper.make_node("Reshape", [names[1], "flat"], [f"grid_{level}"]),
         ]
-        for name, channels in ((scores, 2), (places, 14)):
-            shape = [1, channels, f"rows_{stride}", f"columns_{stride}"]
-            outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+    nodes += [
+        helper.make_node("Concat", [f"grid_{level}" for level in range(GRIDS)], ["grids"], axis=1),
+        helper.make_node("Split", ["grids"], ["odds", "places"], axis=0, split=[2, 14]),
+        helper.make_node("Sigmoid", ["odds"], ["scores"]),
+    ]
     body = [node for node in graph.node if node.op_type not in ("Transpose", "Reshape", "Sigmoid")]
     body = [node for node in body if not any("bbox_head" in name for name in node.input)]
     replace(graph.node, body + nodes)
-    replace(graph.output, outputs)
+    channels = {"scores": 2, "places": 14}
+    kind = TensorProto.FLOAT
+    replace(graph.output, [helper.make_tensor_value_info(name, kind, [n, "cells"]) for name, n in channels.items()])
     graph.initializer.extend(merged)
     drop_unused(graph)
     return model

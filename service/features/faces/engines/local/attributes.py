@@ -19,6 +19,7 @@ BATCH = 16  # faces: there is memory for the crops of so many
 # faceres-deep sees more round the face: of 1 to 2 times the side, this was best on two labelled sets.
 DEEP_ZOOM, DEEP_RISE = 1.5, -0.05
 YEARS = np.arange(1, 101, dtype=np.float32)  # what faceres-deep's classes stand for
+MOMENTS = np.stack([YEARS, YEARS**2], axis=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +72,8 @@ class AttributeNetworks:
     def _ask_deep(self, faces: Bytes) -> tuple[Floats, Floats, Floats]:
         """Return mean age, its standard deviation and the log-odds of male, (n,) each."""
         classes, males = _answers(self._deep, ["age_pred/Softmax", "gender_pred/Sigmoid"], faces[:, None])
-        means = classes[:, 0] @ YEARS
-        variances = classes[:, 0] @ YEARS**2 - means**2
-        return means, np.sqrt(variances.clip(0)), calibration.log_odds(males[:, 0, 0])
+        means, squares = (classes[:, 0] @ MOMENTS).T
+        return means, np.sqrt((squares - means**2).clip(0)), calibration.log_odds(males[:, 0, 0])
 
     def _ask_second(self, faces: Bytes) -> tuple[Floats, Floats]:
         """Return ages in years and the log-odds of male, (n,) each."""
@@ -103,8 +103,8 @@ def _answers(network: "InferenceSession", outputs: list[str], faces: Bytes) -> l
 
 def _quality(faces: Bytes) -> tuple[Floats, Floats]:
     """Return sharpness and brightness, (n,) each."""
-    red, green, blue = faces.astype(np.float32).swapaxes(0, 1)
-    grey = (red + green + blue) / 3  # a third of the time of `mean` over so short an axis
-    middle = grey[:, 1:-1, 1:-1]
-    laplacian = 4 * middle - grey[:, :-2, 1:-1] - grey[:, 2:, 1:-1] - grey[:, 1:-1, :-2] - grey[:, 1:-1, 2:]
-    return laplacian.var(axis=(1, 2)), grey.mean(axis=(1, 2)) / 255
+    red, green, blue = faces.astype(np.int16).swapaxes(0, 1)
+    total = red + green + blue  # three times the grey, in whole numbers of 16 bits: half of the time of floats
+    middle = total[:, 1:-1, 1:-1]
+    laplacian = 4 * middle - total[:, :-2, 1:-1] - total[:, 2:, 1:-1] - total[:, 1:-1, :-2] - total[:, 1:-1, 2:]
+    return laplacian.astype(np.float32).var(axis=(1, 2)) / 9, total.mean(axis=(1, 2)) / (3 * 255)

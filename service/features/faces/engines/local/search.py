@@ -117,11 +117,12 @@ class Search:
     def _at(self, picture: Image.Image, scale: float) -> Candidates:
         """Look at a picture at one scale, tile by tile."""
         small = _shrunk(picture, scale)
-        seen = []
         boxes = list(tiles(small.size))
-        for box in boxes:
-            left, top, *_ = box
-            tile = small.crop(box) if len(boxes) > 1 else small
+        if len(boxes) == 1:  # nothing to cut out, and no candidate is near another tile
+            return self._detector.detect(small).moved(0, 0, scale)
+        seen = []
+        for left, top, right, bottom in boxes:
+            tile = small.crop((left, top, right, bottom))
             found = self._detector.detect(tile)
             whole = found.within(*_edges((left, top), tile.size, small.size))
             seen.append(whole.moved(left, top, scale))

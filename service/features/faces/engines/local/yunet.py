@@ -1,5 +1,6 @@
 """YuNet: boxes, scores and landmarks of the faces in a picture, at the size at which it is given."""
 
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -8,7 +9,7 @@ from PIL import Image
 
 from service.features.faces.engines.local.sessions import Bytes, Floats, load
 
-STRIDES = (8, 16, 32)  # pixels a cell, of the network's three grids
+STRIDES = (8, 16, 32)  # pixels: the sides of the cells of the network's three grids
 LEAST_SCORE = 0.75
 
 
@@ -53,13 +54,24 @@ class YuNet:
 
     def __init__(self, models: Path) -> None:
         self._session = load(models / "yunet.onnx")
-        self._outputs = [f"{kind}_{stride}" for stride in STRIDES for kind in ("scores", "places")]
 
     def detect(self, picture: Image.Image) -> Candidates:
-        """Return the candidates in an RGB picture, overlapping ones too."""
-        results = self._session.run(self._outputs, {"planes": _canvas(picture)})
-        grids = zip(results[::2], results[1::2], STRIDES, strict=True)
-        return Candidates.join([part for grid in grids if (part := _decode(*grid))])
+        """Return the candidates in an RGB picture, overlapping ones too.
+
+        A cell's score is √(class · objectness); its box is centre + offset · stride, eˢⁱᶻᵉ · stride; its landmarks are
+        cell + offset · stride: OpenCV's `FaceDetectorYN`, modules/objdetect/src/face_detect.cpp, `postProcess`.
+        """
+        canvas = _canvas(picture)
+        scores, places = self._session.run(["scores", "places"], {"planes": canvas})
+        chances = scores[0] * scores[1]
+        likely = np.flatnonzero(chances >= LEAST_SCORE**2)
+        corners, strides = (values[likely] for values in _cells(*canvas.shape[2:]))
+        found = places[:, likely].T
+        centres = corners + found[:, :2] * strides
+        halves = np.exp(found[:, 2:4]) * strides / 2
+        boxes = np.concatenate([centres - halves, centres + halves], axis=1)
+        landmarks = (found[:, 4:] * strides).reshape(-1, 5, 2) + corners[:, None]
+        return Candidates(boxes, np.sqrt(chances[likely].clip(0, 1)), landmarks)
 
 
 def _canvas(picture: Image.Image) -> Bytes:
@@ -71,20 +83,9 @@ def _canvas(picture: Image.Image) -> Bytes:
     return canvas
 
 
-def _decode(scores: Floats, places: Floats, stride: int) -> Candidates | None:
-    """Read one grid of the network's answers, in pixels of the canvas; None where it is empty.
-
-    A cell's score is √(class · objectness); its box is centre + offset · stride, eˢⁱᶻᵉ · stride; its landmarks are
-    cell + offset · stride: OpenCV's `FaceDetectorYN`, modules/objdetect/src/face_detect.cpp, `postProcess`.
-    """
-    chances = scores[0, 0] * scores[0, 1]
-    rows, columns = np.nonzero(chances >= LEAST_SCORE**2)
-    if not rows.size:
-        return None
-    cells = np.stack([columns, rows], axis=1).astype(np.float32) * stride
-    found = places[0, :, rows, columns]
-    centres = cells + found[:, :2] * stride
-    halves = np.exp(found[:, 2:4]) * stride / 2
-    offsets = found[:, 4:].reshape(-1, 5, 2)
-    boxes = np.concatenate([centres - halves, centres + halves], axis=1)
-    return Candidates(boxes, np.sqrt(chances[rows, columns].clip(0, 1)), offsets * stride + cells[:, None])
+@lru_cache(maxsize=16)
+def _cells(height: int, width: int) -> tuple[Floats, Floats]:
+    """Return the corners of the cells of a canvas, (n, 2), x and y in its pixels, and their sides, (n, 1)."""
+    corners = [np.indices((height // side, width // side))[::-1].reshape(2, -1).T * side for side in STRIDES]
+    strides = [np.full((len(grid), 1), side) for side, grid in zip(STRIDES, corners, strict=True)]
+    return np.concatenate(corners).astype(np.float32), np.concatenate(strides).astype(np.float32)
