@@ -8,12 +8,33 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 
 from service.deadlines import WatchedConnection
 
+JOINED = 256 * 1024
+"""Bytes of a body below which it is sent together with the head of its request."""
 
-class _HTTPConnection(WatchedConnection, urllib3.connection.HTTPConnection):
+
+class _JoiningConnection(WatchedConnection):
+    """A connection that sends a request in one piece where it is short, so that the other side is woken once."""
+
+    _head: bytes | None = None
+
+    def request(self, method: str, url: str, body: Any = None, *args: Any, **options: Any) -> None:
+        self._head = b"" if isinstance(body, bytes) and 0 < len(body) < JOINED else None
+        super().request(method, url, body, *args, **options)
+
+    def send(self, data: Any) -> None:
+        if self._head == b"":
+            self._head = data
+            return
+        if self._head:
+            data, self._head = self._head + data, None
+        super().send(data)  # type: ignore[misc]  # of the class beside this one in a connection's bases
+
+
+class _HTTPConnection(_JoiningConnection, urllib3.connection.HTTPConnection):
     pass
 
 
-class _HTTPSConnection(WatchedConnection, urllib3.connection.HTTPSConnection):
+class _HTTPSConnection(_JoiningConnection, urllib3.connection.HTTPSConnection):
     pass
 
 
