@@ -1,8 +1,8 @@
 """Gender and age of faces that were found, each with how sure it is, and how good the picture of the face is."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -11,9 +11,6 @@ from service.features.faces.engines.local import calibration
 from service.features.faces.engines.local.alignment import crops, placement
 from service.features.faces.engines.local.sessions import Bytes, Floats, load
 from service.features.faces.engines.local.yunet import Candidates
-
-if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
 
 BATCH = 16  # faces: there is memory for the crops of so many
 # faceres-deep sees more round the face: of 1 to 2 times the side, this was best on two labelled sets.
@@ -71,18 +68,18 @@ class AttributeNetworks:
 
     def _ask_deep(self, faces: Bytes) -> tuple[Floats, Floats, Floats]:
         """Return mean age, its standard deviation and the log-odds of male, (n,) each."""
-        classes, males = _answers(self._deep, ["age_pred/Softmax", "gender_pred/Sigmoid"], faces[:, None])
+        classes, males = _answers(self._deep.run, ["age_pred/Softmax", "gender_pred/Sigmoid"], faces[:, None])
         means, squares = (classes[:, 0] @ MOMENTS).T
         return means, np.sqrt((squares - means**2).clip(0)), calibration.log_odds(males[:, 0, 0])
 
     def _ask_second(self, faces: Bytes) -> tuple[Floats, Floats]:
         """Return ages in years and the log-odds of male, (n,) each."""
-        ages, males = _answers(self._second, ["age", "gender"], with_mirror_images(faces))
+        ages, males = _answers(self._second.run, ["age", "gender"], with_mirror_images(faces))
         return ages[..., 0].clip(0, 100).mean(axis=1), calibration.log_odds(males[..., 0]).mean(axis=1)
 
     def _ask_small(self, faces: Bytes) -> Floats:
         """Return the log-odds of male, (n,)."""
-        (genders,) = _answers(self._small, ["probabilities"], with_mirror_images(faces))
+        (genders,) = _answers(self._small.run, ["probabilities"], with_mirror_images(faces))
         odds: Floats = calibration.log_odds(genders[..., 1]).mean(axis=1)
         return odds
 
@@ -92,12 +89,12 @@ def with_mirror_images(faces: Bytes) -> Bytes:
     return np.stack([faces, faces[..., ::-1]], axis=1)
 
 
-def _answers(network: "InferenceSession", outputs: list[str], faces: Bytes) -> list[Floats]:
-    """Return what a network says of each row, one after the other: together they would not fit the processor's cache.
+def _answers(run: Callable[..., Sequence[Floats]], outputs: Sequence[str], faces: Bytes) -> list[Floats]:
+    """Return what `run` of a network says of each row, one by one: together they would not fit the processor's cache.
 
     `faces` are n rows of k faces, (n, k, 3, h, w), and the answers (n, k, …).
     """
-    runs = [network.run(outputs, {"planes": row}) for row in faces]
+    runs = [run(outputs, {"planes": row}) for row in faces]
     return [np.stack(answers) for answers in zip(*runs, strict=True)]
 
 
