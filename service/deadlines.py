@@ -218,14 +218,6 @@ def look_up(name: str, port: int, most: Any = None) -> list[str]:
         raise
 
 
-class _Socket(socket.socket):
-    """A socket that asks the system for another time-out only where it is another one."""
-
-    def settimeout(self, seconds: float | None) -> None:
-        if seconds != self.gettimeout():
-            super().settimeout(seconds)
-
-
 class WatchedConnection:
     """What a connection of urllib3 inherits first, so that a `deadline` can cut it, also while it is being made."""
 
@@ -273,7 +265,7 @@ class WatchedConnection:
 
     def _connected(self) -> socket.socket:
         check()
-        sock = _Socket(fileno=super()._new_conn().detach())  # type: ignore[misc]
+        sock: socket.socket = super()._new_conn()  # type: ignore[misc]
         if bound := getattr(_of_thread, "deadline", None):
             left = bound.ends_at - time.monotonic() + _LATE
             sock.settimeout(max(_LATE, min(left, sock.gettimeout() or left)))

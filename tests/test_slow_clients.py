@@ -239,10 +239,14 @@ def test_an_address_has_so_many_connections_and_no_more(make_service: MakeServic
         held = [opened.enter_context(connected(service)) for _ in range(10)]
 
         def answer() -> bytes:
-            with connected(service) as further:
+            # One of the first may have been refused, while the client's own still counted.
+            further = opened.enter_context(connected(service))
+            further.settimeout(1)
+            with contextlib.suppress(TimeoutError):
                 return answer_of(further)
+            return b""
 
-        refused = wait_for(answer, 10, "a refusal")
+        refused = wait_for(answer, 20, "a refusal")
         assert refused.startswith(b"HTTP/1.1 503 ")
         assert b"too_many_connections" in refused
         assert len(held) == 10
