@@ -19,7 +19,10 @@ class _JoiningConnection(WatchedConnection):
 
     def request(self, method: str, url: str, body: Any = None, *args: Any, **options: Any) -> None:
         self._head = b"" if isinstance(body, bytes) and 0 < len(body) < JOINED else None
-        super().request(method, url, body, *args, **options)
+        try:
+            super().request(method, url, body, *args, **options)
+        finally:
+            self._head = None  # of a request that could not be made
 
     def send(self, data: Any) -> None:
         if self._head == b"":
