@@ -161,6 +161,25 @@ def large(number: int) -> list[bytes]:
     return made
 
 
+def test_an_answer_that_breaks_off_while_it_is_read_counts_as_a_broken_connection(visit: Visit) -> None:
+    said = visit.open().evaluate(
+        """async () => {
+            const { call } = await import("/static/api.js");
+            const whole = window.fetch;
+            const broken = () => new ReadableStream({ start: (stream) => stream.error(new TypeError("broken off")) });
+            window.fetch = async () => new Response(broken());
+            try {
+                return await Promise.all([{}, { as: "blob" }].map((options) =>
+                    call("GET", "tasks", options).catch((error) => [error.constructor.name, error.status])));
+            } finally {
+                window.fetch = whole;
+            }
+        }"""
+    )
+    assert said == [["Refusal", 0], ["Refusal", 0]]
+    visit.check()
+
+
 def test_a_bad_file_stops_no_other_and_the_services_own_sentence_says_why(visit: Visit) -> None:
     page = visit.open()
     good = picked(*map(photo, range(10, 16)))

@@ -31,19 +31,19 @@ export async function call(method, address, { json, form, etag, match, token, as
   if (etag) headers["If-None-Match"] = etag;
   if (match) headers["If-Match"] = match;
   const path = address.startsWith("/") ? address : `${ROOT}/${address}`;
-  let answer;
+  const body = form ? formOf(form) : json && JSON.stringify(json);
+  let answer, content;
   try {
-    const body = form ? formOf(form) : json && JSON.stringify(json);
     answer = await fetch(path, { method, headers, signal, body });
+    content = answer.ok && as === "blob" ? await answer.blob() : await answer.text();
   } catch {
-    throw new Refusal(0);
+    throw new Refusal(0); // broken off while it was read, too
   }
   const retryAfter = Number(answer.headers.get("Retry-After")) || 0;
   if (answer.status === 304) return { changed: false, retryAfter };
-  if (answer.ok && as === "blob") return { changed: true, value: await answer.blob() };
-  const text = await answer.text();
-  if (!answer.ok) throw refusal(answer.status, text, retryAfter, token === undefined);
-  return { changed: true, retryAfter, etag: answer.headers.get("ETag"), value: text ? JSON.parse(text) : null };
+  if (!answer.ok) throw refusal(answer.status, content, retryAfter, token === undefined);
+  if (as === "blob") return { changed: true, value: content };
+  return { changed: true, retryAfter, etag: answer.headers.get("ETag"), value: content ? JSON.parse(content) : null };
 }
 
 function formOf(pairs) {

@@ -244,8 +244,13 @@ export class ListView {
   }
 
   async #trySamples() {
-    const files = await Promise.all(SAMPLES.map(async (name) => new File([await (await fetch(`/static/samples/${name}`)).blob()], name)));
-    this.#begin({ files, leftOut: "", name: t("sample-photos"), starts: true });
+    try {
+      const photos = await Promise.all(SAMPLES.map((name) => call("GET", `/static/samples/${name}`, { as: "blob" })));
+      const files = photos.map(({ value }, number) => new File([value], SAMPLES[number]));
+      this.#begin({ files, leftOut: "", name: t("sample-photos"), starts: true });
+    } catch (error) {
+      this.#trouble(error);
+    }
   }
 
   async #rename(id) {
