@@ -10,7 +10,7 @@ from werkzeug.datastructures import FileStorage
 
 from service.errors import TooLarge, UnsupportedType
 from service.http.openapi_views import FILE, multipart
-from service.http.uploads import FORM_TYPES, Early, Form, display_name, read_form
+from service.http.uploads import FORM_TYPES, Early, Form, UploadedFile, display_name, read_form
 from service.imaging.intake import Upload
 
 MAX_REQUEST_BYTES = 1_000_000_000
@@ -29,8 +29,12 @@ def images_form(field: str) -> dict[str, Any]:
 def upload_of(file: FileStorage, pointer: str, name: str = "") -> Upload:
     """Return a form's file under this name, or else the client's for it; `pointer` is where it stands."""
     label = display_name(name, display_name(file.filename or "", "image"))
-    stream = cast(Any, file.stream)
-    return Upload(label, BufferedReader(stream, READ_AHEAD), f"sha-256:{stream.sha256}", pointer)
+    return spooled_upload(label, cast(Any, file.stream), pointer)
+
+
+def spooled_upload(name: str, file: UploadedFile, pointer: str = "#") -> Upload:
+    """Return a file that was written, to be read ahead."""
+    return Upload(name, BufferedReader(file, READ_AHEAD), f"sha-256:{file.sha256}", pointer)
 
 
 @contextmanager

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import SEEK_END, BufferedReader
+from io import SEEK_END
 
 from flask import Request
 
 from service.errors import Invalid, Malformed, UnsupportedType
 from service.features.faces.schemas import TaskForm, TaskIn
-from service.features.uploads import READ_AHEAD, upload_of
+from service.features.uploads import spooled_upload, upload_of
 from service.http.bodies import body, form_fields
 from service.http.idempotency import reserve, reserve_json
 from service.http.openapi_views import FILE, multipart, without_null
@@ -111,4 +111,4 @@ def _bare(request: Request, name: str, file: UploadedFile) -> Upload:
         raise Invalid("The body is empty: send the bytes of one image.", code="file_empty")
     file.seek(0)
     reserve("bytes", request.mimetype, file.sha256)
-    return Upload(name, BufferedReader(file, READ_AHEAD), f"sha-256:{file.sha256}")
+    return spooled_upload(name, file)
